@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+
+PYTHON ?= python3
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/demo
+	$(BIN)/align-uniform demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Each stamp says what is installed; a changed pyproject.toml or Makefile installs again.
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/torch: Makefile | .venv/bin/python
+	$(BIN)/python -m pip install --quiet "pip>=25.1"
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	touch $@
+
+.venv/demo: pyproject.toml .venv/torch
+	$(BIN)/python -m pip install --quiet --editable ".[recipes]"
+	touch $@
+
+.venv/dev: pyproject.toml .venv/torch
+	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	touch $@ .venv/demo

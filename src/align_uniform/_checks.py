@@ -1,0 +1,83 @@
+"""Every message about a wrong argument: what came, what is expected, what to do."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def check_features(name: str, z: Tensor) -> None:
+    """Rows of real numbers, [..., N, m] with m >= 1."""
+    if not isinstance(z, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(z).__name__}; use torch.as_tensor({name}).")
+    if not z.is_floating_point():
+        raise ValueError(f"{name} must be real floating point, got {z.dtype}; use {name}.float().")
+    if z.dim() < 2:
+        raise ValueError(
+            f"{name} must be [..., N, m], N rows of m features, got shape {list(z.shape)}; a single row is {name}[None]."
+        )
+    if z.shape[-1] == 0:
+        raise ValueError(f"{name} must have at least one feature, got shape {list(z.shape)}.")
+
+
+def check_same_shape(x: Tensor, y: Tensor) -> None:
+    """Row i of x and row i of y are a positive pair."""
+    if x.shape != y.shape:
+        raise ValueError(
+            f"x and y must have the same shape, row i of x and row i of y being a positive pair, "
+            f"got {list(x.shape)} and {list(y.shape)}."
+        )
+
+
+def check_negatives(x: Tensor, negatives: Tensor) -> None:
+    """A second population of the same dimension, [..., M, m] with M >= 1."""
+    check_features("negatives", negatives)
+    if negatives.shape[-1] != x.shape[-1]:
+        raise ValueError(
+            f"negatives must have the {x.shape[-1]} features of x, got shape {list(negatives.shape)}; "
+            f"a queue stored as [m, K] is passed as queue.T."
+        )
+    if negatives.shape[-2] == 0:
+        raise ValueError("negatives must have at least one row, got none; pass negatives=None for a loss without them.")
+
+
+def check_row_count(rows: int, least: int, why: str) -> None:
+    """So many rows that the mean is over something."""
+    if rows < least:
+        raise ValueError(f"x must have at least {least} rows, got {rows}: {why}.")
+
+
+def check_positive(name: str, value: float) -> float:
+    """A finite number above zero."""
+    if isinstance(value, Tensor):
+        raise ValueError(f"{name} must be a Python number, got a tensor: no gradient flows to it; use {name}.item().")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a finite number above 0, got {value}.")
+    return float(value)
+
+
+def check_temperature(tau: float | Tensor) -> None:
+    """A positive number, or a 0-d tensor that may be learned."""
+    if not isinstance(tau, Tensor):
+        check_positive("tau", tau)
+    elif tau.dim() != 0 or not tau.is_floating_point():
+        raise ValueError(f"a tensor tau must be 0-d floating point, got {tau.dtype} of shape {list(tau.shape)}; use tau.squeeze().")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """One of a few words."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def check_gatherable(x: Tensor) -> None:
+    """What processes exchange, and how far its derivatives reach."""
+    if x.dim() != 2:
+        raise ValueError(f"with gather_distributed=True x must be [N, m], got shape {list(x.shape)}; use x.flatten(0, -2).")
+    if torch.compiler.is_compiling():
+        raise RuntimeError(
+            "gather_distributed=True cannot be compiled: processes exchange a number of rows that a graph does not know. "
+            "Compile the encoder, and call the loss outside of it."
+        )

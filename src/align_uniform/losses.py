@@ -1,0 +1,193 @@
+"""The losses as modules: options in the constructor, one call in `forward`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from align_uniform import _checks as checks
+from align_uniform.functional import align_loss, contrastive_loss, uniform_loss
+
+
+class AlignLoss(nn.Module):
+    """`align_loss` as a module; see there for the options.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import AlignLoss
+        >>> loss = AlignLoss(alpha=1)
+        >>> loss
+        AlignLoss(alpha=1)
+        >>> loss(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 0.0]]))
+        tensor(5.)
+    """
+
+    def __init__(
+        self, alpha: float = 2, *, normalize: bool = False, reduction: str = "mean", gather_distributed: bool = False
+    ) -> None:
+        super().__init__()
+        checks.check_positive("alpha", alpha)
+        checks.check_choice("reduction", reduction, ("mean", "none"))
+        self.alpha = alpha
+        self.normalize = normalize
+        self.reduction = reduction
+        self.gather_distributed = gather_distributed
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return `align_loss(x, y)` of two views, [..., N, m] each."""
+        return align_loss(
+            x,
+            y,
+            self.alpha,
+            normalize=self.normalize,
+            reduction=self.reduction,
+            gather_distributed=self.gather_distributed,
+        )
+
+    def extra_repr(self) -> str:
+        """The options that differ from the defaults."""
+        return _options(self, alpha=None, normalize=False, reduction="mean", gather_distributed=False)
+
+
+class UniformLoss(nn.Module):
+    """`uniform_loss` as a module; see there for the options.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import UniformLoss
+        >>> UniformLoss(t=3)(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+        tensor(-12.)
+    """
+
+    def __init__(
+        self, t: float = 2, *, intra_batch: bool = True, normalize: bool = False, gather_distributed: bool = False
+    ) -> None:
+        super().__init__()
+        checks.check_positive("t", t)
+        self.t = t
+        self.intra_batch = intra_batch
+        self.normalize = normalize
+        self.gather_distributed = gather_distributed
+
+    def forward(self, x: Tensor, negatives: Tensor | None = None) -> Tensor:
+        """Return `uniform_loss(x)` of [..., N, m], and of its pairs with [..., M, m] negatives if given."""
+        return uniform_loss(
+            x,
+            self.t,
+            negatives=negatives,
+            intra_batch=self.intra_batch,
+            normalize=self.normalize,
+            gather_distributed=self.gather_distributed,
+        )
+
+    def extra_repr(self) -> str:
+        """The options that differ from the defaults."""
+        return _options(self, t=None, intra_batch=True, normalize=False, gather_distributed=False)
+
+
+class ContrastiveLoss(nn.Module):
+    """`contrastive_loss` as a module; see there for the options.
+
+    `tau` may be an `nn.Parameter` of no dimensions: it is then a parameter of the module, and learned.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import ContrastiveLoss
+        >>> ContrastiveLoss(tau=0.5)(torch.eye(2), torch.eye(2))
+        tensor(0.1269)
+    """
+
+    def __init__(self, tau: float | Tensor, *, normalize: bool = False, gather_distributed: bool = False) -> None:
+        super().__init__()
+        checks.check_temperature(tau)
+        self.tau = tau
+        self.normalize = normalize
+        self.gather_distributed = gather_distributed
+
+    def forward(self, x: Tensor, y: Tensor, negatives: Tensor | None = None) -> Tensor:
+        """Return `contrastive_loss(x, y)` of two views, [..., N, m] each, with [..., K, m] negatives if given."""
+        return contrastive_loss(
+            x,
+            y,
+            self.tau,
+            negatives=negatives,
+            normalize=self.normalize,
+            gather_distributed=self.gather_distributed,
+        )
+
+    def extra_repr(self) -> str:
+        """The options that differ from the defaults."""
+        return _options(self, tau=None, normalize=False, gather_distributed=False)
+
+
+class Terms(NamedTuple):
+    """What `AlignUniformLoss.terms` returns: scalars, to differentiate or to log."""
+
+    total: Tensor
+    align: Tensor
+    uniform: Tensor
+
+
+class AlignUniformLoss(nn.Module):
+    r"""The objective of the paper for two views: train an encoder with it.
+
+    .. math:: w_a L_{align}(x, y; \alpha) + w_u \frac{L_{uniform}(x; t) + L_{uniform}(y; t)}{2}
+
+    Args:
+        align_weight: w_a.
+        uniform_weight: w_u.
+        alpha: exponent of the distance in the alignment.
+        t: inverse squared width of the Gaussian in the uniformity.
+        normalize: divide the rows by their norm first.
+        gather_distributed: the value of the pairs of all processes together; see `uniform_loss`.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import AlignUniformLoss
+        >>> x, y = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+        >>> criterion = AlignUniformLoss(uniform_weight=0.5)
+        >>> criterion(x, y)
+        tensor(-2.)
+        >>> criterion.terms(x, y)
+        Terms(total=tensor(-2.), align=tensor(1.), uniform=tensor(-6.))
+
+    Reference:
+        Wang & Isola, ICML 2020, arXiv 2005.10242, section 5.
+    """
+
+    def __init__(
+        self,
+        align_weight: float = 1,
+        uniform_weight: float = 1,
+        alpha: float = 2,
+        t: float = 2,
+        *,
+        normalize: bool = False,
+        gather_distributed: bool = False,
+    ) -> None:
+        super().__init__()
+        self.align_weight = align_weight
+        self.uniform_weight = uniform_weight
+        self.align = AlignLoss(alpha, normalize=normalize, gather_distributed=gather_distributed)
+        self.uniform = UniformLoss(t, normalize=normalize, gather_distributed=gather_distributed)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the weighted sum for two views, [..., N, m] each."""
+        return self.terms(x, y).total
+
+    def terms(self, x: Tensor, y: Tensor) -> Terms:
+        """Return the weighted sum together with its two terms, unweighted."""
+        align = self.align(x, y)
+        uniform = (self.uniform(x) + self.uniform(y)) / 2
+        return Terms(self.align_weight * align + self.uniform_weight * uniform, align, uniform)
+
+    def extra_repr(self) -> str:
+        """The two weights; the modules of the terms show the rest."""
+        return f"align_weight={self.align_weight}, uniform_weight={self.uniform_weight}"
+
+
+def _options(module: nn.Module, **defaults: object) -> str:
+    """`name=value` for each option that is not at its default."""
+    values = {name: getattr(module, name) for name in defaults}
+    return ", ".join(f"{name}={value!r}" for name, value in values.items() if value != defaults[name])
