@@ -1,0 +1,56 @@
+"""`contrastive_loss` against `F.cross_entropy`, in batch and with a queue of negatives."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from align_uniform import contrastive_loss
+from benchmarks.case import Case, Operations, Work
+from benchmarks.operations import unit_rows, value_and_gradient
+
+M = 128
+TAU = 0.1
+
+
+def in_batch(x: Tensor, y: Tensor) -> Tensor:
+    """Row i of x is told from the other rows of y, and the other way round."""
+    logits = x @ y.T / TAU
+    labels = torch.arange(len(x))
+    return (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
+
+
+def from_queue(x: Tensor, y: Tensor, queue: Tensor) -> Tensor:
+    """Row i of y is told from the queue, as MoCo does."""
+    logits = torch.cat([(x * y).sum(1, keepdim=True), x @ queue.T], dim=1) / TAU
+    return cross_entropy(logits, torch.zeros(len(x), dtype=torch.long))
+
+
+def contrastive(quick: bool) -> list[Case]:
+    """Value + gradient of both views by N, and of the queries alone with K negatives."""
+    return [*(_in_batch_case(n) for n in ((256, 1024) if quick else (256, 1024, 4096))), _queue_case(8192 if quick else 65536)]
+
+
+def _in_batch_case(n: int) -> Case:
+    work = Work(3 * n**2, n**2)
+    return Case("contrastive", "value + gradient, in batch", {"N": n, "m": M}, partial(_prepare_in_batch, n), work)
+
+
+def _prepare_in_batch(n: int) -> Operations:
+    x, y = unit_rows(n, M).requires_grad_(), unit_rows(n, M, seed=1).requires_grad_()
+    ours = value_and_gradient(lambda x, y: contrastive_loss(x, y, TAU), x, y)
+    return Operations(ours, value_and_gradient(in_batch, x, y))
+
+
+def _queue_case(k: int, n: int = 256) -> Case:
+    work = Work(2 * n * k, n * k)
+    return Case("contrastive", "value + gradient, queue", {"N": n, "m": M, "K": k}, partial(_prepare_queue, k, n), work)
+
+
+def _prepare_queue(k: int, n: int) -> Operations:
+    x, y, queue = unit_rows(n, M).requires_grad_(), unit_rows(n, M, seed=1), unit_rows(k, M, seed=2)
+    ours = value_and_gradient(lambda x, y, queue: contrastive_loss(x, y, TAU, negatives=queue), x, y, queue)
+    return Operations(ours, value_and_gradient(from_queue, x, y, queue))

@@ -1,0 +1,87 @@
+"""The definitions in float64 numpy, by explicit differences, a row at a time: a stranger that imports nothing of the package.
+
+A log of a sum of exponentials is taken with the largest exponent outside, so that no exponent is too small for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+def log_sum_exp(exponents: Array) -> float:
+    largest = exponents.max()
+    return float(largest + np.log(np.exp(exponents - largest).sum()))
+
+
+def align(x: Array, y: Array, alpha: float = 2) -> float:
+    return float(np.mean([np.sqrt(((u - v) ** 2).sum()) ** alpha for u, v in zip(x, y, strict=True)]))
+
+
+def exponents_within(x: Array, t: float) -> Array:
+    """-t ||x_i - x_j||^2 for the pairs i < j."""
+    return np.concatenate([-t * ((x[i + 1 :] - x[i]) ** 2).sum(1) for i in range(len(x))])
+
+
+def exponents_across(x: Array, z: Array, t: float) -> Array:
+    """-t ||x_i - z_j||^2 for all i, j."""
+    return np.concatenate([-t * ((z - u) ** 2).sum(1) for u in x])
+
+
+def uniform(x: Array, t: float = 2, *, negatives: Array | None = None, intra_batch: bool = True) -> float:
+    exponents = exponents_within(x, t) if intra_batch else np.empty(0)
+    if negatives is not None:
+        exponents = np.concatenate([exponents, exponents_across(x, negatives, t)])
+    return log_sum_exp(exponents) - float(np.log(len(exponents)))
+
+
+def uniform_gradient(
+    x: Array, t: float = 2, *, negatives: Array | None = None, intra_batch: bool = True
+) -> tuple[Array, Array | None]:
+    """The gradients with respect to x and to the negatives: every pair pulls its two ends by its share of the potential."""
+    exponents = [exponents_within(x, t)] if intra_batch else []
+    if negatives is not None:
+        exponents.append(exponents_across(x, negatives, t))
+    log_total = log_sum_exp(np.concatenate(exponents))
+    grad_x = np.zeros_like(x)
+    grad_negatives = None if negatives is None else np.zeros_like(negatives)
+    for i, u in enumerate(x):
+        if intra_batch:  # a pair of itself has difference 0, and pulls nowhere
+            differences = u - x
+            shares = np.exp(-t * (differences**2).sum(1) - log_total)
+            grad_x[i] -= 2 * t * (shares[:, None] * differences).sum(0)
+        if negatives is not None and grad_negatives is not None:
+            differences = u - negatives
+            pulls = 2 * t * np.exp(-t * (differences**2).sum(1) - log_total)[:, None] * differences
+            grad_x[i] -= pulls.sum(0)
+            grad_negatives += pulls
+    return grad_x, grad_negatives
+
+
+def potential_sums(x: Array, t: float, y: Array | None = None, skip: int | None = None) -> Array:
+    """The sum of the potentials of each row of x with the others, or with all of y but row `skip + i`."""
+    if y is None:
+        y, skip = x, 0
+    sums = []
+    for i, u in enumerate(x):
+        others = y if skip is None else np.delete(y, skip + i, axis=0)
+        sums.append(np.exp(-t * ((others - u) ** 2).sum(1)).sum())
+    return np.array(sums)
+
+
+def contrastive(x: Array, y: Array, tau: float, *, negatives: Array | None = None) -> float:
+    if negatives is not None:
+        rows = [np.concatenate([[u @ v], negatives @ u]) / tau for u, v in zip(x, y, strict=True)]
+        return float(np.mean([log_sum_exp(row) - row[0] for row in rows]))
+    x_to_y = [log_sum_exp(y @ u / tau) - u @ v / tau for u, v in zip(x, y, strict=True)]
+    y_to_x = [log_sum_exp(x @ v / tau) - u @ v / tau for u, v in zip(x, y, strict=True)]
+    return float(np.mean(x_to_y) + np.mean(y_to_x)) / 2
+
+
+def numbers(z: Any) -> Array:
+    """A tensor of any dtype, as float64."""
+    return np.asarray(z.detach().cpu().double().numpy(), dtype=np.float64)

@@ -1,0 +1,203 @@
+"""One of several processes that hold different rows: run as a script, it does every check and saves what it found.
+
+    python ranks_worker.py RANK WORLD STORE RESULT
+
+The test process imports the same objectives and data, and compares with the losses of all rows in one process.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from align_uniform import AlignUniformLoss, align_loss, contrastive_loss, gather_rows, uniform_loss
+
+COUNTS: dict[int, list[tuple[int, ...]]] = {2: [(5, 3), (1, 6), (0, 7), (1, 1)], 3: [(4, 2, 5), (1, 0, 6), (3, 3, 3)]}
+"""World size: how many rows each process holds, in several splits."""
+
+
+class Features(NamedTuple):
+    """What an objective sees: two views, and what all processes share."""
+
+    x: Tensor
+    y: Tensor
+    queue: Tensor
+    tau: Tensor
+
+
+OBJECTIVES: dict[str, Callable[[Features, bool], Tensor]] = {
+    # each as a function of the features and of whether to gather
+    "align": lambda f, g: align_loss(f.x, f.y, 1.5, gather_distributed=g),
+    "align normalize": lambda f, g: align_loss(f.x, f.y, normalize=True, gather_distributed=g),
+    "uniform": lambda f, g: uniform_loss(f.x, gather_distributed=g),
+    "uniform t=60": lambda f, g: uniform_loss(f.x, 60, gather_distributed=g),
+    "uniform normalize": lambda f, g: uniform_loss(f.x, normalize=True, gather_distributed=g),
+    "uniform queue": lambda f, g: uniform_loss(f.x, negatives=f.queue, gather_distributed=g),
+    "uniform queue alone": lambda f, g: uniform_loss(f.x, negatives=f.queue, intra_batch=False, gather_distributed=g),
+    "uniform other tower": lambda f, g: uniform_loss(f.x, negatives=gather_rows(f.y), gather_distributed=g),
+    "uniform other tower alone": lambda f, g: uniform_loss(
+        f.x, negatives=gather_rows(f.y), intra_batch=False, gather_distributed=g
+    ),
+    "contrastive": lambda f, g: contrastive_loss(f.x, f.y, 0.5, gather_distributed=g),
+    "contrastive tau": lambda f, g: contrastive_loss(f.x, f.y, f.tau, gather_distributed=g),
+    "contrastive queue tau": lambda f, g: contrastive_loss(f.x, f.y, f.tau, negatives=f.queue, gather_distributed=g),
+    "contrastive other tower": lambda f, g: contrastive_loss(f.x, f.y, 0.5, negatives=gather_rows(f.y), gather_distributed=g),
+    "both terms": lambda f, g: AlignUniformLoss(3, 0.5, 2, 3, gather_distributed=g)(f.x, f.y),
+}
+
+
+class Model(nn.Module):
+    """An encoder of two views, with a queue and a temperature that learn too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(6, 4)
+        self.queue = nn.Parameter(numbers(5, 4))
+        self.tau = nn.Parameter(torch.tensor(0.7))
+        with torch.no_grad():
+            self.encoder.weight.copy_(numbers(4, 6) / 2)
+            self.encoder.bias.copy_(numbers(1, 4)[0])
+
+    def forward(self, views: Tensor) -> Features:
+        """Views are [2, N, 6]."""
+        x, y = nn.functional.normalize(self.encoder(views), dim=-1)
+        return Features(x, y, self.queue, self.tau)
+
+
+def numbers(*shape: int) -> Tensor:
+    """Standard normal numbers, the same in every process."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
+
+
+def views(counts: tuple[int, ...], rank: int | None = None) -> Tensor:
+    """Two views, [2, N, 6]: those of one process, or of all."""
+    everyones = numbers(2, sum(counts), 6)
+    return everyones if rank is None else torch.split(everyones, list(counts), dim=1)[rank]
+
+
+def step(model: nn.Module, own_views: Tensor, name: str, *, gather: bool) -> dict[str, Any]:
+    """The loss, and its gradient with respect to every parameter."""
+    features = model(own_views)
+    unused = 0 * (features.queue.sum() + features.tau)  # DistributedDataParallel waits for the gradient of every parameter
+    loss = OBJECTIVES[name](features, gather) + unused
+    torch.autograd.backward(loss)
+    grads = {key.removeprefix("module."): parameter.grad for key, parameter in model.named_parameters()}
+    return {"loss": loss.detach(), "grads": grads}
+
+
+# ---------------------------------------------------------------------------------------------------------- the checks
+
+
+def train_with_ddp(rank: int, name: str, counts: tuple[int, ...]) -> dict[str, Any]:
+    model = DistributedDataParallel(Model().double())
+    return step(model, views(counts, rank), name, gather=True)
+
+
+def loss_in_float32(rank: int, name: str, counts: tuple[int, ...]) -> Tensor:
+    with torch.no_grad():
+        return OBJECTIVES[name](Model().float()(views(counts, rank).float()), True)
+
+
+def gather_with_gradient(rank: int, counts: tuple[int, ...]) -> dict[str, Tensor]:
+    x = views(counts, rank)[0].clone().requires_grad_()
+    gathered = gather_rows(x)
+    # Every process weighs all rows in its own way; the gradient of a row is the sum of its weights.
+    (grad,) = torch.autograd.grad((gathered * (rank + 1) * numbers(sum(counts), 6)).sum(), x)
+    return {"rows": gathered.detach(), "grad": grad}
+
+
+def message_of_a_lone_row(rank: int) -> str:
+    counts = (0,) * (dist.get_world_size() - 1) + (1,)
+    try:
+        uniform_loss(views(counts, rank)[0], gather_distributed=True)
+    except ValueError as error:
+        return str(error)
+    return "no error"
+
+
+def message_of_a_second_derivative(rank: int, name: str) -> str:
+    model = Model().double()
+    loss = OBJECTIVES[name](model(views(COUNTS[dist.get_world_size()][0], rank)), True)
+    try:
+        (grad,) = torch.autograd.grad(loss, model.encoder.weight, create_graph=True)
+        torch.autograd.grad(grad.square().sum(), model.encoder.weight)
+    except RuntimeError as error:
+        return str(error)
+    return "no error"
+
+
+def message_of_forward_mode(rank: int, name: str) -> str:
+    x = views(COUNTS[dist.get_world_size()][0], rank)[0]
+    features = Features(x, x + 1, numbers(5, 6), torch.tensor(0.7))
+    try:
+        torch.func.jvp(lambda x: OBJECTIVES[name](features._replace(x=x), True), (x,), (x,))
+    except RuntimeError as error:
+        return str(error)
+    return "no error"
+
+
+class CountExponentials(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """How many numbers go through `exp_`."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket is torch.ops.aten.exp_:
+            self.count += args[0].numel()
+        return func(*args, **(kwargs or {}))
+
+
+def potentials_evaluated(rank: int, counts: tuple[int, ...]) -> int:
+    x = views(counts, rank)[0]
+    exponentials = CountExponentials()
+    with exponentials:
+        uniform_loss(x, gather_distributed=True)
+    return exponentials.count
+
+
+def checks(world: int) -> dict[str, Callable[[int], Any]]:
+    """Every check by name, in an order that all processes share."""
+    todo: dict[str, Callable[[int], Any]] = {"a lone row": message_of_a_lone_row}
+    for name in ("align", "uniform", "contrastive"):
+        todo[f"second derivative of {name}"] = partial(message_of_a_second_derivative, name=name)
+        todo[f"forward mode of {name}"] = partial(message_of_forward_mode, name=name)
+    for counts in COUNTS[world]:
+        todo[f"gather {counts}"] = partial(gather_with_gradient, counts=counts)
+        todo[f"potentials {counts}"] = partial(potentials_evaluated, counts=counts)
+        for name in OBJECTIVES:
+            todo[f"{name} {counts}"] = partial(train_with_ddp, name=name, counts=counts)
+            todo[f"{name} {counts} float32"] = partial(loss_in_float32, name=name, counts=counts)
+    return todo
+
+
+def result_or_traceback(check: Callable[[int], Any], rank: int) -> Any:
+    try:
+        return check(rank)
+    except Exception:
+        return f"failed: {traceback.format_exc()}"
+
+
+def main(rank: int, world: int, store: str, result: str) -> None:
+    """Run every check; a failure is kept as its traceback, so that the others still run."""
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=60))
+    found: dict[str, Any] = {}
+    for name, check in checks(world).items():
+        found[name] = result_or_traceback(check, rank)
+    torch.save(found, result)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])
