@@ -146,7 +146,7 @@ def message_of_forward_mode(rank: int, name: str) -> str:
     return "no error"
 
 
-class CountExponentials(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+class CountExponentials(TorchDispatchMode):
     """How many numbers go through `exp_`."""
 
     def __init__(self) -> None:

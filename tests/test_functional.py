@@ -722,7 +722,7 @@ def test_every_way_to_a_hessian_leads_to_the_same(case: Case) -> None:
         return case.loss(x, *inputs[1:]).sum()
 
     x = inputs[0]
-    by_autograd: Tensor = torch.autograd.functional.hessian(loss, x)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    by_autograd: Tensor = torch.autograd.functional.hessian(loss, x)
     scale = by_autograd.abs().max()
     for outer, inner in (
         (func.jacfwd, func.jacrev),
@@ -746,7 +746,7 @@ def test_forward_mode_agrees_with_reverse_mode(case: Case) -> None:
     jvp_value, by_jvp, *_ = torch.func.jvp(case.loss, primals, tangents)
     with forward_ad.dual_level():
         dual = case.loss(*map(forward_ad.make_dual, primals, tangents))
-        by_dual_numbers = forward_ad.unpack_dual(dual).tangent  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        by_dual_numbers = forward_ad.unpack_dual(dual).tangent
     assert by_dual_numbers is not None
     close(jvp_value, value, 1e-13)
     close(by_jvp.sum(), by_reverse, 1e-12)

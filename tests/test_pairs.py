@@ -16,7 +16,7 @@ from align_uniform import _pairs, contrastive_loss, uniform_loss
 from tests import oracle, rows
 
 
-class Outputs(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+class Outputs(TorchDispatchMode):
     """How many numbers the tensors hold that operations give."""
 
     def __init__(self) -> None:
@@ -151,7 +151,8 @@ def test_only_tiles_on_and_above_the_diagonal_are_visited(size: int, monkeypatch
     n = 10
     monkeypatch.setattr(_pairs, "DENSE_ROWS", 1)
     monkeypatch.setattr(_pairs, "_tile_size", lambda *_: size)
-    heights = [min(size, n - start) for start in range(0, n, size)]
+    height = math.ceil(n / math.ceil(n / size))  # tiles are cut evenly
+    heights = [min(height, n - start) for start in range(0, n, height)]
     on_the_diagonal = sum(height**2 for height in heights)
     with Outputs() as outputs:
         uniform_loss(rows.unit(n, 3))
@@ -237,4 +238,4 @@ def test_log_sums_of_logits_do_not_depend_on_the_blocks(
     logits = x @ y.mT
     close(row_sums, logits.logsumexp(-1))
     close(column_sums, logits.logsumexp(-2))
-    assert _pairs.log_sum_exp(x, y, columns=False)[1] is None
+    assert len(_pairs.log_sum_exp(x, y, columns=False)) == 1

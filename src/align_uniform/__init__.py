@@ -1,9 +1,9 @@
 """Alignment and uniformity on the hypersphere (Wang & Isola, ICML 2020), as losses.
 
-    >>> import torch
-    >>> from align_uniform import align_loss, uniform_loss
-    >>> x, y = torch.nn.functional.normalize(torch.randn(2, 256, 64), dim=-1)  # two views
-    >>> loss = align_loss(x, y) + (uniform_loss(x) + uniform_loss(y)) / 2
+>>> import torch
+>>> from align_uniform import align_loss, uniform_loss
+>>> x, y = torch.nn.functional.normalize(torch.randn(2, 256, 64), dim=-1)  # two views
+>>> loss = align_loss(x, y) + (uniform_loss(x) + uniform_loss(y)) / 2
 """
 
 from align_uniform._ranks import gather_rows

@@ -63,7 +63,9 @@ def check_temperature(tau: float | Tensor) -> None:
     if not isinstance(tau, Tensor):
         check_positive("tau", tau)
     elif tau.dim() != 0 or not tau.is_floating_point():
-        raise ValueError(f"a tensor tau must be 0-d floating point, got {tau.dtype} of shape {list(tau.shape)}; use tau.squeeze().")
+        raise ValueError(
+            f"a tensor tau must be 0-d floating point, got {tau.dtype} of shape {list(tau.shape)}; use tau.squeeze()."
+        )
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What processes tell each other: rank, world size, rows of all, sums over all. Without a process group, the answer is one's own.
+"""What processes tell each other: rank, world size, rows of all, sums over all. Without a process group, one's own.
 
 The convention for gradients is that of DistributedDataParallel, which averages over the W processes what each of them
 computed. A loss of the global batch is the same number on every process, and each process differentiates its own share of it;
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def rank() -> int:
@@ -99,8 +98,8 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        _refuse_second_derivative()
         grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
         return grad.split(ctx.counts)[rank()], None
@@ -114,8 +113,8 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> Tensor:
+        _refuse_second_derivative()
         return grad * world_size()
 
 
@@ -129,7 +128,13 @@ class _LogSum(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        _refuse_second_derivative()
         (weight,) = ctx.saved_tensors
         return grad * weight * world_size(), None
+
+
+def _refuse_second_derivative() -> None:
+    # torch's once_differentiable lets pass a second derivative that does not come through `grad`, and loses that part of it.
+    if torch.is_grad_enabled():
+        raise RuntimeError("gather_distributed=True is differentiable once; create_graph=True asks for a second derivative.")

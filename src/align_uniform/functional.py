@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from align_uniform import _checks as checks
@@ -105,8 +104,8 @@ def uniform_loss(
     Args:
         x: features, [..., N, m], N >= 2. Half precision is computed in float32.
         t: inverse squared width of the Gaussian, above 0. 2 and 3 are the paper's.
-        negatives: a second population, [..., M, m]: a queue of keys, or the other tower. All N M cross pairs are counted, in one
-            mean with the pairs within x (the MoCo form, paper appendix B.2).
+        negatives: a second population, [..., M, m]: a queue of keys, or the other tower. All N M cross pairs are counted, in
+            one mean with the pairs within x (the MoCo form, paper appendix B.2).
         intra_batch: count the pairs within x too. False leaves the cross pairs alone.
         normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they are.
         gather_distributed: the value of the rows of all processes together, whose numbers may differ. `negatives` are taken to
@@ -148,7 +147,7 @@ def uniform_loss(
         everyone, start = gather(x)
 
     n = everyone.shape[-2]
-    within = n * (n - 1) / 2 if intra_batch else 0
+    within = n * (n - 1) // 2 if intra_batch else 0
     across = 0 if negatives is None else n * negatives.shape[-2]
     if not within + across:
         checks.check_row_count(n, 2, "a single row has no pair; give a larger batch, or negatives")
@@ -223,18 +222,21 @@ def contrastive_loss(
     else:
         checks.check_negatives(x, negatives)
         x, y, negatives = _prepare(normalize, x, y, negatives.expand(*x.shape[:-2], *negatives.shape[-2:]))
-    everyones_x, everyones_y, start = x, y, 0
+    everyones_x, everyones_y = x, y
     if gather_distributed:
         checks.check_gatherable(x)
-        (everyones_x, start), (everyones_y, _) = gather(x), gather(y)
+        everyones_x, everyones_y = gather(x).rows, gather(y).rows
+
+    checks.check_row_count(everyones_x.shape[-2], 1, "the mean over no pairs is not a number")
 
     positives = (x * y).sum(-1) / tau
     if negatives is not None:
-        against_negatives, _ = log_sum_exp(x / tau, negatives, columns=False)
-        losses = torch.logaddexp(positives, against_negatives) - positives
+        (against_negatives,) = log_sum_exp(x / tau, negatives, columns=False)
+        not_finite = 0 * negatives.detach().sum((-2, -1))  # NaN then: a logit of -inf would go unnoticed in the sum
+        losses = torch.logaddexp(positives, against_negatives) - positives + not_finite.unsqueeze(-1)
     elif gather_distributed:
-        x_to_y, _ = log_sum_exp(x / tau, everyones_y, columns=False)
-        y_to_x, _ = log_sum_exp(y / tau, everyones_x, columns=False)
+        (x_to_y,) = log_sum_exp(x / tau, everyones_y, columns=False)
+        (y_to_x,) = log_sum_exp(y / tau, everyones_x, columns=False)
         losses = (x_to_y + y_to_x) / 2 - positives
     else:
         x_to_y, y_to_x = log_sum_exp(x / tau, y, columns=True)
@@ -261,4 +263,5 @@ def _normalize(z: Tensor) -> Tensor:
     largest = z.detach().abs().amax(-1, keepdim=True)
     z = z / largest.masked_fill(largest == 0, 1)  # so that no square overflows, and none vanishes
     norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
-    return z / norm.masked_fill(norm == 0, 1)
+    unit: Tensor = z / norm.masked_fill(norm == 0, 1)
+    return unit

@@ -56,8 +56,8 @@ class UniformLoss(nn.Module):
     Example:
         >>> import torch
         >>> from align_uniform import UniformLoss
-        >>> UniformLoss(t=3)(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
-        tensor(-12.)
+        >>> UniformLoss(t=0.5)(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+        tensor(-2.)
     """
 
     def __init__(

@@ -38,7 +38,7 @@ def uniform_optimum(dim: int, t: float = 2) -> float:
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, proposition 1; its value is the mean of exp(2t s) over the cosine s.
     """
-    if dim != int(dim) or dim < 1:
+    if not (math.isfinite(dim) and dim == int(dim) and dim >= 1):
         raise ValueError(f"dim must be a whole number of at least 1, the number of features, got {dim}.")
     t = checks.check_positive("t", t)
     # The terms t^2n / ((m/2)_n n!) rise to the n where n (n + m/2 - 1) = t^2; from 2n on each is less than half of the last.

@@ -21,9 +21,9 @@ class SmallConvNet(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
-            _convolution(1, 32),
+            _convolution(1, 32, stride=2),
             _convolution(32, 64, stride=2),
-            _convolution(64, 128, stride=2),
+            _convolution(64, 128),
             nn.AdaptiveAvgPool2d(4),
             nn.Flatten(),
             nn.Linear(128 * 4 * 4, self.FEATURES, bias=False),

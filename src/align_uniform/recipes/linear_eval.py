@@ -36,11 +36,11 @@ def linear_predict(
     bias = train.new_zeros(classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=iterations, line_search_fn="strong_wolfe", tolerance_grad=1e-6)
 
-    def closure() -> Tensor:
+    def closure() -> float:
         optimizer.zero_grad()
-        loss = F.cross_entropy(F.linear(train, weight, bias), train_labels) + penalty / 2 * weight.square().sum()
+        loss: Tensor = F.cross_entropy(F.linear(train, weight, bias), train_labels) + penalty / 2 * weight.square().sum()
         loss.backward()
-        return loss
+        return loss.item()
 
-    optimizer.step(closure)  # type: ignore[arg-type]  # a tensor is what torch itself passes on
+    optimizer.step(closure)
     return F.linear(test, weight, bias).argmax(1).detach()

@@ -16,9 +16,9 @@ Objective = Callable[[Tensor, Tensor], Tensor]
 class Schedule:
     """How long and how fast to learn."""
 
-    steps: int = 400
+    steps: int = 200
     """Number of batches."""
-    batch_size: int = 256
+    batch_size: int = 128
     """Images of a batch; each is seen twice."""
     learning_rate: float = 2e-3
     """Adam's; it falls to 0 along a cosine."""
@@ -29,7 +29,9 @@ class Schedule:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}.")
         if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2, for a row to have another to keep away from, got {self.batch_size}.")
+            raise ValueError(
+                f"batch_size must be at least 2, for a row to have another to keep away from, got {self.batch_size}."
+            )
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}.")
 
@@ -40,7 +42,7 @@ def train(
     views: Callable[[Tensor], Tensor],
     objective: Objective,
     schedule: Schedule,
-    on_step: Callable[[float], None] = lambda loss: None,
+    on_step: Callable[[float], None] | None = None,
 ) -> None:
     """Train `encoder` in place, without labels.
 
@@ -50,7 +52,7 @@ def train(
         views: a random augmentation of a batch of images.
         objective: `AlignUniformLoss(...)`, `ContrastiveLoss(...)`, or any function like them.
         schedule: steps, batch size and learning rate.
-        on_step: called after every step with its loss.
+        on_step: called after every step with its loss, if given.
     """
     optimizer = torch.optim.Adam(encoder.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=schedule.steps)
@@ -64,7 +66,8 @@ def train(
         loss.backward()
         optimizer.step()
         scheduler.step()
-        on_step(loss.item())
+        if on_step is not None:
+            on_step(loss.item())
 
 
 def _shuffled_batches(images: Tensor, size: int) -> Iterator[Tensor]:
