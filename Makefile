@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: demo test lint bench clean
 
 demo: .venv/demo
-	$(BIN)/align-uniform demo $(ARGS)
+	$(BIN)/align-uniform demo --force $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subcommands.add_subcommand("demo", _demo_parser(), help="train encoders of handwritten digits, and look at them")
     options = parser.parse_args(arguments)
     try:
-        return _run(parser.instantiate_classes(options))
+        return _run(options)
     except (ValueError, OSError) as error:
         print(f"align-uniform: {error}", file=sys.stderr)  # noqa: T201
         return 1

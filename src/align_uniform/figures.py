@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -181,18 +182,19 @@ def plane_figure(points: Sequence[PlanePoint], optimum: float, accuracy_name: st
                       textcoords="offset points", color="#c1121f", ha="right")  # fmt: skip
         for name, marker in markers.items():
             members = [point for point in points if point.name == name]
+            align, uniform, accuracy = zip(*((point.align, point.uniform, point.accuracy) for point in members), strict=True)
             dots = axes.scatter(
-                [point.align for point in members], [point.uniform for point in members], s=90, marker=marker, edgecolors="white",
-                c=[point.accuracy for point in members], vmin=min(accuracies), vmax=max(accuracies), cmap="viridis", label=name,
+                align, uniform, c=accuracy,
+                vmin=min(accuracies), vmax=max(accuracies), cmap="viridis", s=90, marker=marker, edgecolors="white", label=name,
             )  # fmt: skip
         axes.margins(0.12, 0.16)
         axes.set(xlabel="alignment of positive pairs (smaller is better)", ylabel="uniformity (smaller is better)")
         legend = axes.legend(frameon=False, loc="upper right")
         for handle in legend.legend_handles:
-            if handle is not None:
-                handle.set_facecolor(INK)  # type: ignore[attr-defined]  # scatter's handles have a face
+            if isinstance(handle, PathCollection):  # the marker alone tells the name, the colour tells the accuracy
                 handle.set_array(None)
-        figure.colorbar(dots, label=accuracy_name, fraction=0.05).outline.set_visible(False)  # type: ignore[operator]
+                handle.set_facecolor(INK)
+        figure.colorbar(dots, label=accuracy_name, fraction=0.05).outline.set_visible(False)
     return figure
 
 

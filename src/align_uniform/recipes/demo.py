@@ -112,8 +112,8 @@ def run(options: DemoOptions) -> int:
     if code:
         Console(stderr=True).print(f"Interrupted: {len(results)} of {len(plan)} encoders are shown.")
     if results:
-        _write(results, split, options)
-        _print(results, options)
+        written = _write(results, split, options)
+        _print(results, written, options)
     return code
 
 
@@ -198,7 +198,7 @@ def _space(dim: int) -> str:
     return {0: "pixels", 2: "S¹"}.get(dim, f"{dim}-d")
 
 
-def _print(results: list[Result], options: DemoOptions) -> None:
+def _print(results: list[Result], written: list[Path], options: DemoOptions) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=128)  # a file or a pipe has no edge to wrap at
@@ -228,8 +228,8 @@ def _print(results: list[Result], options: DemoOptions) -> None:
         "(out): on the outputs, where alignment and uniformity are measured; otherwise on the layer kept for other tasks.",
         "Alignment is that of two random views of each test image, uniformity that of the plain test images; alpha = t = 2.",
         *([f"± is the deviation over {options.seeds} seeds."] if options.seeds > 1 else []),
-        f"One accuracy of 98.0% has a 95% interval of {low:.1f} to {high:.1f}%: digits are too easy to rank objectives by.",
-        f"Look at {options.out / 'figure3.png'} and {options.out / 'plane.png'}; numbers are in {options.out / 'results.json'}.",
+        f"One accuracy of 98.0% has a 95% interval of {low:.1f} to {high:.1f}%: too wide to rank objectives by.",
+        f"Written: {', '.join(map(str, written))}",
     ):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -246,7 +246,8 @@ def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def _write(results: list[Result], split: data.Split, options: DemoOptions) -> None:
+def _write(results: list[Result], split: data.Split, options: DemoOptions) -> list[Path]:
+    written = []
     on_circle = [
         figures.CircleFeatures(
             result.name,
@@ -258,10 +259,11 @@ def _write(results: list[Result], split: data.Split, options: DemoOptions) -> No
         if result.circle is not None
     ]
     if on_circle:
-        figures.save(figures.circle_figure(on_circle, split.classes), options.out / "figure3")
+        written += figures.save(figures.circle_figure(on_circle, split.classes), options.out / "figure3")
     points = [figures.PlanePoint(r.name, r.align, r.uniform, r.knn_output) for r in results if r.dim == DIM]
     if points:
-        figures.save(figures.plane_figure(points, uniform_optimum(DIM), "5-NN accuracy of the outputs"), options.out / "plane")
+        plane = figures.plane_figure(points, uniform_optimum(DIM), "5-NN accuracy of the outputs")
+        written += figures.save(plane, options.out / "plane")
     document = {
         "schema_version": 1,
         "version": __version__,
@@ -273,3 +275,4 @@ def _write(results: list[Result], split: data.Split, options: DemoOptions) -> No
     partial = path.with_name(".results.json.partial")
     partial.write_text(json.dumps(document, indent=2), encoding="utf-8")
     partial.replace(path)
+    return [*written, path]
