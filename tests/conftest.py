@@ -17,7 +17,7 @@ DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available(), *["mps"] * torch.backen
 
 def pytest_configure(config: pytest.Config) -> None:
     # torch's forward-mode AD scripts its decompositions when first used, and deprecates scripting.
-    config.addinivalue_line("filterwarnings", "ignore:.torch.jit.script. is deprecated:FutureWarning")
+    config.addinivalue_line("filterwarnings", "ignore:.torch.jit.script.* is deprecated:Warning")
 
 
 @pytest.fixture(params=DEVICES)
