@@ -45,6 +45,9 @@ WRONG = {
     ),
     "a single row": Wrong(uniform_loss, (X[0],), {}, ("x must be [..., N, m]", "got shape [3]", "a single row is x[None]")),
     "no features": Wrong(uniform_loss, (X[:, :0],), {}, ("x must have at least one feature", "got shape [4, 0]")),
+    "an empty batch of batches": Wrong(
+        uniform_loss, (torch.ones(0, 5, 3),), {}, ("leading dimension", "[0, 5, 3]", "leave an empty")
+    ),
     "views of two sizes": Wrong(align_loss, (X, X[:2]), {}, ("same shape", "[4, 3] and [2, 3]", "positive pair")),
     "views to broadcast": Wrong(contrastive_loss, (X, X[:1], 0.1), {}, ("same shape", "[4, 3] and [1, 3]", "positive pair")),
     "negatives of another dimension": Wrong(

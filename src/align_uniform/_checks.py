@@ -21,7 +21,9 @@ def check_features(name: str, z: Tensor) -> None:
     if z.shape[-1] == 0:
         raise ValueError(f"{name} must have at least one feature, got shape {list(z.shape)}.")
     if 0 in z.shape[:-2]:
-        raise ValueError(f"{name} must have no leading dimension of size 0, got shape {list(z.shape)}; leave an empty batch out.")
+        raise ValueError(
+            f"{name} must have no leading dimension of size 0, got shape {list(z.shape)}; leave an empty batch out."
+        )
 
 
 def check_same_shape(x: Tensor, y: Tensor) -> None:
