@@ -135,12 +135,11 @@ def uniform_loss(
     t = checks.check_positive("t", t)
     if negatives is not None:
         checks.check_negatives(x, negatives)
-    elif not intra_batch:
-        raise ValueError("intra_batch=False leaves no pairs without negatives; pass negatives, or intra_batch=True.")
-    if negatives is None:
+        x, negatives = _prepare(normalize, x, negatives.expand(*x.shape[:-2], *negatives.shape[-2:]))
+    elif intra_batch:
         (x,) = _prepare(normalize, x)
     else:
-        x, negatives = _prepare(normalize, x, negatives.expand(*x.shape[:-2], *negatives.shape[-2:]))
+        raise ValueError("intra_batch=False leaves no pairs without negatives; pass negatives, or intra_batch=True.")
     everyone, start = x, 0
     if gather_distributed:
         checks.check_gatherable(x)
