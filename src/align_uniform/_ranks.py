@@ -7,11 +7,13 @@ the sums below therefore multiply the gradient by W, and the average is the grad
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -85,6 +87,22 @@ def log_sum_over_ranks(value: Tensor, share: float = 1.0) -> Tensor:
         return value
     total: Tensor = _LogSum.apply(value, share)
     return total
+
+
+def add_over_ranks_(total: Tensor) -> Tensor:
+    """Add every process's tensor to this one, in place and without a gradient."""
+    if world_size() > 1:
+        dist.all_reduce(total)
+    return total
+
+
+def gather_objects(value: T) -> list[T]:
+    """Every process's value, in order of rank; whatever can be pickled."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 class _Gather(torch.autograd.Function):

@@ -1,0 +1,100 @@
+"""Positive pairs: which they are, how far apart, and how far apart other rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from align_uniform import geometry
+from align_uniform._pairs import _slices
+from align_uniform._populations import Population
+from align_uniform._row_sums import block_slices, take
+
+PAIR_BLOCK = 65536
+"""Pairs whose rows are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Positives:
+    """Rows of x and rows of y that belong together."""
+
+    x: Population
+    y: Population
+    x_rows: Tensor | None
+    """[P]: the rows of x; None for all in order"""
+    y_rows: Tensor | None
+
+    def distances(self) -> Tensor:
+        """[P], float64: of every pair, from the differences, since products cancel where rows are close."""
+        differences = (torch.linalg.vector_norm(x - y, dim=1) for x, y in self._blocks())
+        return torch.cat([part.double().cpu() for part in differences])
+
+    def other_mean_square(self, distances: Tensor) -> float | None:
+        """The mean squared distance of a row of x and a row of y that are no pair, in closed form; None if there are none."""
+        x, y = self.x.survey.moments, self.y.survey.moments
+        mean = geometry.cross_mean_squared_distance(x, y)
+        if self.x is self.y:
+            others, total = x.count * (x.count - 1) / 2 - len(distances), mean * x.count**2 / 2
+        else:
+            others, total = x.count * y.count - len(distances), mean * x.count * y.count
+        return (total - float(distances.square().sum())) / others if others >= 1 else None
+
+    def row_numbers(self, pair: int) -> tuple[int, int]:
+        """The rows of a pair."""
+        if self.x_rows is None or self.y_rows is None:
+            return pair, pair
+        return int(self.x_rows[pair]), int(self.y_rows[pair])
+
+    def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.x_rows is None or self.y_rows is None:
+            for part in block_slices(self.x):
+                yield self.x[part], self.y[part]
+        else:
+            for part in _slices(len(self.x_rows), PAIR_BLOCK):
+                yield take(self.x, self.x_rows[part]), take(self.y, self.y_rows[part])
+
+
+def chosen_pairs(
+    pairs: Any, scores: Sequence[float] | None, threshold: float | None, strict: bool, sizes: tuple[int, int]
+) -> tuple[Tensor, Tensor, str]:
+    """The rows of the pairs that count as positive, and what to call them."""
+    x_rows, y_rows = _two_columns(pairs)
+    for rows, size, side in ((x_rows, sizes[0], "first"), (y_rows, sizes[1], "second")):
+        if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= size):
+            raise ValueError(
+                f"the {side} numbers of pairs must be rows from 0 to {size - 1}, got {int(rows.min())} to {int(rows.max())}."
+            )
+    name = "pairs"
+    if scores is not None:
+        is_positive = _passing(scores, threshold, strict, len(x_rows))
+        x_rows, y_rows = x_rows[is_positive], y_rows[is_positive]
+        name = f"pairs with score {'>' if strict else '>='} {threshold:g}"
+    elif threshold is not None:
+        raise ValueError(f"threshold={threshold:g} needs the scores of the pairs; pass scores.")
+    if not len(x_rows):
+        raise ValueError(f"there must be at least one positive pair, got none of {name}; lower the threshold.")
+    return x_rows, y_rows, name
+
+
+def _two_columns(pairs: Any) -> tuple[Tensor, Tensor]:
+    columns = torch.as_tensor(pairs) if not isinstance(pairs, tuple) else torch.stack([torch.as_tensor(z) for z in pairs], 1)
+    if columns.dim() != 2 or columns.shape[1] != 2 or columns.is_floating_point():
+        raise ValueError(
+            f"pairs must be row numbers, whole numbers of shape [P, 2], got {columns.dtype} of shape {list(columns.shape)}."
+        )
+    return columns[:, 0].long(), columns[:, 1].long()
+
+
+def _passing(scores: Sequence[float], threshold: float | None, strict: bool, count: int) -> Tensor:
+    values = torch.as_tensor(scores, dtype=torch.float64)
+    if threshold is None:
+        raise ValueError("scores need a threshold: pairs above it are positive; STS-B is read with threshold=4.")
+    if values.shape != (count,):
+        raise ValueError(f"scores must be one for each of the {count} pairs, got shape {list(values.shape)}.")
+    if values.isnan().any():
+        raise ValueError(f"scores must be numbers, got {int(values.isnan().sum())} that are not; leave those pairs out.")
+    return values > threshold if strict else values >= threshold

@@ -1,0 +1,172 @@
+"""What `measure` was given, made into populations and positive pairs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from align_uniform._populations import Population, Source
+from align_uniform._positives import Positives, chosen_pairs
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An embedding, as the question that is asked of it."""
+
+    name: str
+    rows: Population
+    """all rows of the first view or tower, as labels count them"""
+    everyone: tuple[Population, ...]
+    """the same of every view or tower"""
+    populations: tuple[Population, ...]
+    """whose uniformity is measured: one, every view, or two towers"""
+    are_towers: bool
+    positives: tuple[Positives, ...]
+    """none, one, or one for each pair of views"""
+    of: str
+    """what a positive pair is"""
+
+
+def subject(
+    features: Any,
+    second: Any,
+    *,
+    pairs: Any,
+    scores: Sequence[float] | None,
+    threshold: float | None,
+    strict: bool,
+    ids: Any,
+    normalize: bool,
+    device: str | torch.device | None,
+    name: str | None,
+) -> Subject:
+    """Understand the arguments of `measure`, which say what these are."""
+    sources = _sources("features", features)
+    if second is not None:
+        if len(sources) > 1:
+            raise ValueError(f"features must be [N, m] where positives are given, got {len(sources)} views; pass one of them.")
+        sources += _sources("positives", second)
+    if len({source.shape[1] for source in sources}) > 1:
+        raise ValueError(f"features and positives must have one dimension, got {' and '.join(_shapes(sources))}.")
+    labels = ["features"] if len(sources) == 1 else [f"view {v}" for v in range(len(sources))]
+    if second is not None:
+        labels = ["features", "positives"]
+    place = torch.device(device) if device is not None else _device_of(features)
+    rows = tuple(
+        Population(source, label, normalize=normalize, device=place) for source, label in zip(sources, labels, strict=True)
+    )
+
+    are_towers = second is not None and (pairs is not None or ids is not None)
+    if (pairs is not None or ids is not None) and second is None and len(sources) > 1:
+        raise ValueError(f"pairs and ids are of [N, m] features, got {len(sources)} views, which are pairs already.")
+    positives, of = _positives(rows, pairs, scores, threshold, strict)
+    populations = rows if ids is None else _distinct(rows, ids if second is not None else (ids,))
+    for population in populations:
+        if len(population) < 2:
+            raise ValueError(
+                f"{population.name} must have at least 2 distinct rows, got {len(population)}: uniformity needs pairs."
+            )
+    return Subject(name or _name_of(features), rows[0], rows, populations, are_towers, positives, of)
+
+
+def _sources(name: str, value: Any) -> list[Source]:
+    """[N, m], or V views, of whatever rows may come as."""
+    if isinstance(value, str | os.PathLike):
+        from align_uniform.files import open_rows
+
+        return list(open_rows(Path(value)))
+    if not hasattr(value, "shape"):
+        raise ValueError(f"{name} must be a tensor, an array, or the path of a file, got {type(value).__name__}.")
+    if len(value.shape) not in (2, 3) or 0 in value.shape:
+        raise ValueError(f"{name} must be [N, m], or [V, N, m] for V views, got shape {list(value.shape)}.")
+    views = [value] if len(value.shape) == 2 else list(value)
+    _check_numbers(name, views[0])
+    return views
+
+
+def _check_numbers(name: str, rows: Source) -> None:
+    kind = getattr(rows, "dtype", None)
+    text = str(kind).removeprefix("torch.")
+    if not (text.startswith(("float", "bfloat")) or text == "int8"):
+        raise ValueError(f"{name} must be floating point or int8, got {text}; convert it to float32.")
+
+
+def _positives(
+    rows: tuple[Population, ...], pairs: Any, scores: Sequence[float] | None, threshold: float | None, strict: bool
+) -> tuple[tuple[Positives, ...], str]:
+    """The pairs, and what they are called."""
+    first, last = rows[0], rows[-1]
+    if pairs is None and len(rows) == 1:
+        if scores is not None or threshold is not None:
+            raise ValueError("scores and threshold are of pairs; pass pairs too.")
+        return (), ""
+    if pairs is None and len({len(population) for population in rows}) > 1:
+        raise ValueError(
+            f"row i of features and row i of positives are a pair, got {len(first)} and {len(last)} rows; "
+            f"pass pairs if they are matched otherwise."
+        )
+    if pairs is None and scores is None and threshold is None:
+        of = "two views" if len(rows) == 2 else f"{len(rows)} views"
+        return tuple(Positives(x, y, None, None) for x, y in combinations(rows, 2)), of
+    if pairs is None:
+        if len(rows) > 2:
+            raise ValueError(f"scores are of the pairs of two views, got {len(rows)} views.")
+        pairs = (torch.arange(len(first)),) * 2
+    x_rows, y_rows, of = chosen_pairs(pairs, scores, threshold, strict, (len(first), len(last)))
+    if first is last and (same := int((x_rows == y_rows).sum())):
+        raise ValueError(f"pairs must be of two different rows, got {same} of a row with itself; leave those out.")
+    return (Positives(first, last, x_rows, y_rows),), of
+
+
+def _distinct(rows: tuple[Population, ...], ids: Any) -> tuple[Population, ...]:
+    """The populations of entities, each of which its first row stands for."""
+    if len(ids) != len(rows):
+        raise ValueError(f"ids must be a tuple of two, those of features and those of positives, got {len(ids)}.")
+    populations = []
+    for population, names in zip(rows, ids, strict=True):
+        codes = codes_of("ids", names, len(population))
+        order = codes.sort(stable=True).indices
+        starts = torch.cat([torch.ones(1, dtype=torch.bool), codes[order].diff() > 0])
+        kept = order[starts].sort().values
+        is_whole = len(kept) == len(population)
+        populations.append(
+            population
+            if is_whole
+            else Population(
+                population.source, population.name, normalize=population.normalize, device=population.device, kept=kept
+            )
+        )
+    return tuple(populations)
+
+
+def codes_of(name: str, values: Any, count: int) -> Tensor:
+    """Whole numbers from 0, equal for equal values, one for each row."""
+    if isinstance(values, str | os.PathLike):
+        from align_uniform.files import read_column
+
+        values = read_column(Path(values))
+    listed: Iterable[Hashable] = values.tolist() if hasattr(values, "tolist") else list(values)
+    numbers: dict[Hashable, int] = {}
+    codes = torch.tensor([numbers.setdefault(value, len(numbers)) for value in listed], dtype=torch.int64)
+    if codes.shape != (count,):
+        raise ValueError(f"{name} must be one for each of the {count} rows, got {len(codes)}.")
+    return codes
+
+
+def _device_of(features: Any) -> torch.device:
+    return features.device if isinstance(features, Tensor) else torch.device("cpu")
+
+
+def _name_of(features: Any) -> str:
+    return Path(features).stem if isinstance(features, str | os.PathLike) else "embedding"
+
+
+def _shapes(sources: Sequence[Source]) -> list[str]:
+    return [str(list(source.shape)) for source in sources]

@@ -1,0 +1,160 @@
+"""From row sums of potentials to uniformity, with its error and its calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from align_uniform import sphere
+from align_uniform._populations import Population
+from align_uniform._row_sums import all_row_sums, anchor_row_sums, take
+from align_uniform.measurement import Uniformity
+
+FEW_PAIRS = 100
+"""So few pairs, effectively, make a standard error that cannot be relied on."""
+
+
+@dataclass(frozen=True)
+class Potentials:
+    """The mean potential of one population at one t, and of its rows."""
+
+    log_mean: float
+    """L_uniform"""
+    approximation_stderr: float
+    """of it; 0 if all rows were summed"""
+    relative: Tensor
+    """[rows]: g_i = mean potential of row i over the mean of all"""
+    square: float
+    """mean squared potential over the squared mean: 1 if all pairs weigh the same"""
+
+
+def exact_potentials(
+    population: Population, ts: Sequence[float], progress: Callable[[int], None]
+) -> tuple[list[Potentials], Tensor]:
+    """Sum over all pairs; and say which rows have a near duplicate."""
+    result = all_row_sums(population, ts, progress)
+    count = population.shape[0]
+    potentials: list[Potentials] = []
+    for sums, squares, shift in zip(result.sums, result.squares, result.shift, strict=True):
+        total = sums.sum()
+        log_mean = float(total.log() - math.log(count * (count - 1)) + shift)
+        square = float(squares / total) / float(total) * count * (count - 1)
+        potentials.append(Potentials(log_mean, 0.0, sums / total * count, square))
+    return potentials, result.near
+
+
+def anchor_potentials(
+    population: Population, anchors: Tensor, ts: Sequence[float], progress: Callable[[int], None]
+) -> tuple[list[Potentials], Tensor]:
+    r"""Estimate the sum over all pairs from that of a simple random sample of rows, the anchors.
+
+    The mean potential h_k of an anchor with all others is exact. It is regressed on two more means over all others, those of
+    the cosine and of its square, whose means over all rows are known from the moments (the regression estimator of survey
+    sampling). What the regression leaves is the error, with the correction for a finite population.
+    """
+    result = anchor_row_sums(population, anchors, ts, progress)
+    count, sampled = population.shape[0], len(anchors)
+    known = _cosine_means(population, anchors)
+    potentials = []
+    for sums, squares, shift in zip(result.sums, result.squares, result.shift, strict=True):
+        means = sums / (count - 1)
+        estimate, error = _regression_estimate(means, *known)
+        error *= math.sqrt(1 - sampled / count)
+        square = float(squares) / (sampled * (count - 1)) / estimate**2
+        potentials.append(Potentials(math.log(estimate) + float(shift), error / estimate, means / estimate, square))
+    return potentials, result.near
+
+
+def _cosine_means(population: Population, anchors: Tensor) -> tuple[Tensor, Tensor]:
+    """For each anchor, mean product and mean squared product with the others, [K, 2]; and the same over all rows, [2].
+
+    With S the sum of the rows and M that of their outer products, sum_{j != k} x_k.x_j = x_k.S - |x_k|^2, and
+    sum_{j != k} (x_k.x_j)^2 = x_k.M x_k - |x_k|^4; the sums over all k of the first terms are |S|^2 and ||M||_F^2.
+    """
+    moments, count = population.survey.moments, population.shape[0]
+    rows = take(population, anchors).double().cpu()
+    squares = rows.square().sum(1)
+    first = rows @ moments.sum - squares
+    second = (rows @ moments.second).mul(rows).sum(1) - squares.square()
+    all_first = moments.sum.square().sum() - moments.second.trace()
+    all_second = moments.second.square().sum() - population.survey.fourth
+    totals = torch.stack([all_first, all_second])
+    return torch.stack([first, second], 1) / (count - 1), totals / (count * (count - 1))
+
+
+def _regression_estimate(values: Tensor, covariates: Tensor, known: Tensor) -> tuple[float, float]:
+    """The mean of `values` where the covariates' mean is `known`, and its standard error."""
+    deviations = covariates - covariates.mean(0)
+    spread = deviations.square().sum(0).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    slopes = torch.linalg.lstsq(deviations / spread, (values - values.mean()).unsqueeze(1), driver="gelsd").solution.squeeze(1)
+    estimate = values.mean() + slopes @ ((known - covariates.mean(0)) / spread)
+    residuals = values - values.mean() - deviations / spread @ slopes
+    error = (residuals.square().sum() / (len(values) - 3) / len(values)).sqrt()
+    if estimate <= 0:  # no mean of potentials is: the regression reached beyond its sample
+        return float(values.mean()), float(values.std() / math.sqrt(len(values)))
+    return float(estimate), float(error)
+
+
+# -------------------------------------------------------------------------------------------------- error and calibration
+
+
+def stderr(relative: Tensor, excess: float, n: int) -> float | None:
+    r"""The standard error of L_uniform, the rows being a sample.
+
+    .. math:: Var(U) = \frac{4 (n-2) \zeta_1 + 2 \zeta_2}{n (n-1)}, \quad
+              \zeta_1 = \frac{(n-1)^2 V / (n-2) - \zeta_2}{n-4}, \quad \zeta_2 = E G^2 - U^2
+
+    where V is the sample variance of the row means h_i, and zeta_1 not less than 0; all of it relative to U, which makes it the
+    variance of log U. The part of V that is noise of the h_i themselves is taken out: near the uniform law, where the potential
+    of a row hardly depends on the row, that noise is all there is, and 4 V / n would be twice the variance.
+
+    Args:
+        relative: h_i / U of all n rows, or of a sample of them.
+        excess: zeta_2 / U^2.
+        n: the number of rows.
+
+    Returns:
+        None for fewer than 5 rows.
+    """
+    if n < 5 or len(relative) < 2:
+        return None
+    variance = float(relative.var())
+    linear = max(0.0, ((n - 1) ** 2 * variance / (n - 2) - excess) / (n - 4))
+    return math.sqrt(max(0.0, 4 * (n - 2) * linear + 2 * excess) / (n * (n - 1)))
+
+
+def of_items(rows: Tensor, items: Tensor | None) -> Tensor:
+    """Averages over the rows of an item, scaled so that the mean over items is the mean over rows."""
+    if items is None:
+        return rows
+    sums = torch.zeros(int(items.max()) + 1, dtype=rows.dtype).index_add_(0, items, rows)
+    return sums * len(sums) / len(rows)
+
+
+def uniformity(t: float, populations: Sequence[Potentials], n: int, dim: int, error: float | None) -> Uniformity:
+    """Average over the populations, and compare with the optimum."""
+    value = sum(population.log_mean for population in populations) / len(populations)
+    # The anchors of all views are the same items, and so their errors may be of one sign.
+    approximation = sum(population.approximation_stderr for population in populations) / len(populations)
+    optimum = sphere.uniform_optimum(dim, t)
+    equivalent = sphere.equivalent_dim(value, t)
+    equivalent_error = None
+    if error is not None and 0 < equivalent < math.inf:
+        equivalent_error = abs(sphere.equivalent_dim_slope(value, t)) * math.hypot(error, approximation)
+    return Uniformity(
+        t=t,
+        value=value,
+        stderr=error,
+        approximation_stderr=approximation,
+        optimum=optimum,
+        gap=value - optimum,
+        z=sphere.null_z(value, n, dim, t),
+        squared_mmd=sphere.squared_mmd(value, dim, t),
+        equivalent_dim=equivalent if math.isfinite(equivalent) else None,
+        equivalent_dim_stderr=equivalent_error,
+        by_population=tuple(population.log_mean for population in populations),
+    )
