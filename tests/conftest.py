@@ -12,6 +12,8 @@ from align_uniform import _pairs
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.load_profile("suite")
 
+torch.set_num_threads(1)  # the tensors of tests are small: threads would cost more than they give
+
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available(), *["mps"] * torch.backends.mps.is_available()]
 
 

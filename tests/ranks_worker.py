@@ -7,6 +7,7 @@ The test process imports the same objectives and data, and compares with the los
 
 from __future__ import annotations
 
+import math
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from align_uniform import AlignUniformLoss, align_loss, contrastive_loss, gather_rows, uniform_loss
+from align_uniform import AlignUniformLoss, Measurement, align_loss, contrastive_loss, gather_rows, measure, uniform_loss
 
 COUNTS: dict[int, list[tuple[int, ...]]] = {2: [(5, 3), (1, 6), (0, 7), (1, 1)], 3: [(4, 2, 5), (1, 0, 6), (3, 3, 3)]}
 """World size: how many rows each process holds, in several splits."""
@@ -167,9 +168,35 @@ def potentials_evaluated(rank: int, counts: tuple[int, ...]) -> int:
     return exponentials.count
 
 
+MEASURED: dict[str, Callable[[], Measurement]] = {
+    # all processes pass the same rows; too few to go round, and enough for several blocks
+    "two views": lambda: measure(*numbers(2, 41, 6), t=[2, 30], labels=[i % 4 for i in range(41)]),
+    "two towers": lambda: measure(numbers(23, 6), numbers(31, 6), pairs=[[0, 30], [22, 4]]),
+    "anchors": lambda: measure(numbers(2, 60, 6), method="anchors", anchors=20),
+    "two rows": lambda: measure(numbers(2, 6)),
+}
+
+
+def measured(rank: int, name: str) -> str:
+    return MEASURED[name]().to_json()
+
+
+def message_of_a_broken_row(rank: int) -> str:
+    z = numbers(50, 6)
+    z[[4, 33]] = math.nan
+    try:
+        measure(z)
+    except ValueError as error:
+        return str(error)
+    return "no error"
+
+
 def checks(world: int) -> dict[str, Callable[[int], Any]]:
     """Every check by name, in an order that all processes share."""
     todo: dict[str, Callable[[int], Any]] = {"a lone row": message_of_a_lone_row}
+    todo["a broken row"] = message_of_a_broken_row
+    for name in MEASURED:
+        todo[f"measured {name}"] = partial(measured, name=name)
     for name in ("align", "uniform", "contrastive"):
         todo[f"second derivative of {name}"] = partial(message_of_a_second_derivative, name=name)
         todo[f"forward mode of {name}"] = partial(message_of_forward_mode, name=name)

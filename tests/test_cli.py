@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from align_uniform import __version__
+from align_uniform import __version__, measure
 from align_uniform.cli import main
 from align_uniform.recipes import demo
+from tests import rows
 
 TINY = ["--seeds", "1", "--steps", "2"]
 
@@ -101,3 +104,186 @@ def test_without_the_extra_one_line_names_the_pip_command() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 1
     assert result.stderr == "align-uniform: jsonargparse is missing; run: pip install 'align-uniform[cli]'\n"
+
+
+# ---------------------------------------------------------------------------------------------------------------- measure
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of embeddings, and where the command is run."""
+    x, y = (rows.unit(50, 6, seed=seed).float().numpy() for seed in (0, 1))
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    np.savez(tmp_path / "xy.npz", x=x, y=y)
+    (tmp_path / "pairs.csv").write_text("x,y,score\n0,1,5\n2,3,4\n4,9,1\n")
+    (tmp_path / "named.csv").write_text("x,y\nu0,u1\nu7,u3\n")
+    (tmp_path / "ids.txt").write_text("".join(f"u{i % 25}\n" for i in range(50)))
+    (tmp_path / "labels.txt").write_text("".join(f"class {i % 3}\n" for i in range(50)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def printed_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_measure_prints_a_table_with_alignment_and_uniformity_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", "x.npy", "--positives", "y.npy", "--t", "2", "1"]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0] == "x: 50 rows of 6 features, exact"
+    assert [line.split()[0] for line in lines[2:5]] == ["alignment", "uniformity", "uniformity"]
+    assert printed.err == ""
+
+
+def test_the_json_of_measure_is_that_of_the_api(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = printed_json(capsys, "measure", "x.npy", "--positives", "y.npy", "--alpha", "1", "--labels", "labels.txt")
+    expected = json.loads(measure("x.npy", "y.npy", alpha=1, labels="labels.txt").to_json())
+    for part in (document, expected):
+        del part["provenance"]
+    assert document == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "of", "pairs"),
+    [
+        (["x.npy", "--pairs", "pairs.csv", "--threshold", "4"], "pairs with score > 4", 1),
+        (["x.npy", "--pairs", "pairs.csv", "--threshold", "4", "--inclusive"], "pairs with score >= 4", 2),
+        (["x.npy", "--pairs", "pairs.csv"], "pairs", 3),
+        (["x.npy", "--pairs", "named.csv", "--ids", "ids.txt"], "pairs", 2),
+        (["xy.npz::x", "--positives", "xy.npz::y", "--ids", "ids.txt", "--positive-ids", "ids.txt"], "pairs of two towers", 50),
+        (["x.npy", "--labels", "labels.txt"], "same class", 392),
+    ],
+)
+def test_pairs_come_from_tables_ids_and_labels(
+    arguments: list[str], of: str, pairs: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    align = printed_json(capsys, "measure", *arguments)["align"]
+    assert (align["of"], align["pairs"]) == (of, pairs)
+
+
+def test_anchors_are_said_in_the_result(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = printed_json(capsys, "measure", "x.npy", "--method", "anchors", "--anchors", "20")
+    assert document["provenance"]["method"] == "20 anchors"
+    assert document["uniform"]["approximation_stderr"] > 0
+
+
+def test_a_report_and_the_rows_are_written_beside_the_result(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["measure", "x.npy", "--positives", "y.npy", "--report", "x.html", "--rows-out", "x.npz", "--texts", "ids.txt"]
+    assert printed_json(capsys, *arguments)["provenance"]["rows"] == "x.npz"
+    assert "u24" in Path("x.html").read_text(encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "align-uniform: x.html exists already; use --force to replace it.\n"
+    assert printed.out == ""
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert main([*arguments, "--force"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["measure", "nowhere.npy"], 1, "nowhere.npy does not exist"),
+        (["measure", "xy.npz"], 1, "xy.npz holds x [50, 6] float32, y [50, 6] float32; say which one"),
+        (["measure", "xy.npz::z"], 1, "z"),
+        (["measure", "x.npy", "--t", "-2"], 1, "t must be a finite number above 0"),
+        (["measure", "x.npy", "--device", "abacus"], 1, "device"),
+        (["measure", "x.npy", "--pairs", "labels.txt"], 1, "labels.txt"),
+        (["measure", "x.npy", "--pairs", "named.csv"], 1, "column x of named.csv must be row numbers, from 0; give --ids"),
+        (
+            ["measure", "x.npy", "--pairs", "pairs.csv", "--ids", "ids.txt"],
+            1,
+            "column x of pairs.csv has 3 ids that no row has",
+        ),
+        (["measure", "x.npy", "--positives", "y.npy", "--ids", "ids.txt"], 1, "--ids and --positive-ids go together"),
+        (["measure", "x.npy", "--report", "no/where.html"], 1, "there is no folder no"),
+        (["measure", "x.npy", "--t", "two"], 2, "two"),
+        (["measure", "x.npy", "--method", "guess"], 2, "guess"),
+        (["measure"], 2, "features"),
+        (["compare", "x.npy", "y.npy", "--accuracy", "1"], 1, "--accuracy must be one for each of the 2 embeddings, got 1"),
+        (["compare", "pairs.json"], 1, "pairs.json"),
+        (["compare", "x.npy", "y.npy", "--figure", "plane"], 1, "the plane needs an alignment, x has none; give --positives"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_an_exit_code(
+    arguments: list[str], code: int, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        found = main(arguments)
+    except SystemExit as exit_:
+        found = int(exit_.code or 0)
+    printed = capsys.readouterr()
+    assert found == code
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert message in printed.err
+
+
+def test_options_come_from_a_file_and_go_to_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("options.yaml").write_text("features: x.npy\nt: [3.0]\n")
+    assert printed_json(capsys, "measure", "--config", "options.yaml")["uniform"]["t"] == 3
+    with pytest.raises(SystemExit) as exit_:
+        main(["measure", "x.npy", "--t", "3", "--print_config"])
+    assert not exit_.value.code
+    printed = capsys.readouterr().out
+    assert "features: x.npy" in printed
+    assert "method: exact" in printed
+
+
+def test_an_interruption_leaves_the_anchors_result(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("align_uniform._uniformity.exact_potentials", interrupted)
+    assert main(["measure", "x.npy", "--anchors", "20"]) == 130
+    assert "20 anchors, the exact sum was interrupted" in capsys.readouterr().out
+    monkeypatch.setattr("align_uniform._uniformity.anchor_potentials", interrupted)
+    assert main(["measure", "x.npy", "--anchors", "20"]) == 130
+    assert capsys.readouterr() == ("", "align-uniform: interrupted.\n")
+
+
+def test_a_reader_that_has_enough_is_no_error(folder: Path) -> None:
+    command = f"{sys.executable} -m align_uniform measure x.npy --json | head -n 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("{\n", "", 0)
+
+
+def test_torchrun_prints_one_result(folder: Path) -> None:
+    alone = subprocess.run(
+        [sys.executable, "-m", "align_uniform", "measure", "x.npy", "--json"], capture_output=True, check=True
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "align_uniform"]
+    shared = subprocess.run([*command, "measure", "x.npy", "--json"], capture_output=True, check=True, timeout=240)
+    documents = [json.loads(done.stdout) for done in (alone, shared)]
+    assert [document["provenance"]["processes"] for document in documents] == [1, 2]
+    assert documents[1]["uniform"]["value"] == pytest.approx(documents[0]["uniform"]["value"], rel=1e-9)
+
+
+# ---------------------------------------------------------------------------------------------------------------- compare
+
+
+def test_compare_puts_embeddings_side_by_side(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["compare", "x.npy", "y.npy", "--positives", "y.npy", "x.npy", "--accuracy", "0.5", "0.75", "--figure", "plane"])
+        == 0
+    )
+    printed = capsys.readouterr()
+    assert "0.75" in printed.out
+    assert "y − x (paired)" in printed.out
+    assert sorted(path.name for path in folder.glob("plane.*")) == ["plane.png", "plane.svg"]
+
+
+def test_measurements_are_compared_in_pairs_where_their_rows_are_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, kept in (("x", ["--rows-out", "x_rows.npz"]), ("y", [])):
+        assert main(["measure", f"{name}.npy", "--json", *kept]) == 0
+        Path(f"{name}.json").write_text(capsys.readouterr().out)
+    document = printed_json(capsys, "compare", "x.json", "y.npy", "y.json", "--names", "a", "b", "c")
+    assert [part["name"] for part in document["embeddings"]] == ["a", "b", "c"]
+    assert [part["paired"] for part in document["differences"]] == [True, False]
+    assert document["differences"][0]["uniform_stderr"] > 0

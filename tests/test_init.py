@@ -6,17 +6,21 @@ import importlib.resources
 import subprocess
 import sys
 
+import pytest
+
 import align_uniform
 
 PUBLIC = [
     "AlignLoss",
     "AlignUniformLoss",
     "ContrastiveLoss",
+    "Measurement",
     "UniformLoss",
     "__version__",
     "align_loss",
     "contrastive_loss",
     "gather_rows",
+    "measure",
     "uniform_loss",
     "uniform_optimum",
 ]
@@ -44,6 +48,18 @@ def test_importing_the_package_loads_torch_and_nothing_else() -> None:
     # The probe can fail: it reports a module of the standard library, and one of a third party.
     assert "wave" in modules_loaded_by("import torch, wave") - by_torch
     assert any(name.startswith("hypothesis") for name in modules_loaded_by("import torch, hypothesis") - by_torch)
+
+
+def test_what_measures_is_loaded_when_it_is_asked_for() -> None:
+    assert "align_uniform.measurement" not in modules_loaded_by("import align_uniform")
+    assert "align_uniform.measurement" in modules_loaded_by("from align_uniform import measure")
+    assert not modules_loaded_by("from align_uniform import measure") & {"rich", "matplotlib", "scipy", "pyarrow"}
+    assert modules_loaded_by("import align_uniform.measurement; assert callable(align_uniform.measure)")
+
+
+def test_other_names_are_no_attributes() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = align_uniform.nothing
 
 
 def test_the_package_is_typed() -> None:

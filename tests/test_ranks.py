@@ -5,6 +5,7 @@ The processes are started once for every world size and do all checks, see `rank
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from torch import Tensor
 from align_uniform import align_loss, contrastive_loss, gather_rows, uniform_loss
 from align_uniform._ranks import rank, world_size
 from tests import ranks_worker, rows
-from tests.ranks_worker import COUNTS, OBJECTIVES, Model, step, views
+from tests.ranks_worker import COUNTS, MEASURED, OBJECTIVES, Model, step, views
 
 SPLITS = [(world, counts) for world, splits in COUNTS.items() for counts in splits]
 
@@ -128,6 +129,33 @@ def test_forward_mode_across_processes_is_an_error_and_not_a_tangent_of_0(
 ) -> None:
     for results in found[world]:
         assert "jvp" in results[f"forward mode of {name}"]
+
+
+@pytest.mark.parametrize("world", COUNTS)
+@pytest.mark.parametrize("name", MEASURED)
+def test_every_process_measures_what_one_does(name: str, world: int, found: dict[int, list[dict[str, Any]]]) -> None:
+    expected = flat(json.loads(MEASURED[name]().to_json()))
+    for results in found[world]:
+        document = json.loads(results[f"measured {name}"])
+        assert document["provenance"]["processes"] == world
+        for key, value in flat(document).items():
+            assert value == (pytest.approx(expected[key], rel=1e-9, abs=1e-9) if isinstance(value, float) else expected[key]), (
+                key
+            )
+
+
+def flat(part: Any, name: str = "") -> dict[str, Any]:
+    """The numbers of a JSON document by their paths, provenance left out."""
+    if isinstance(part, dict | list):
+        items = part.items() if isinstance(part, dict) else enumerate(part)
+        return {k: v for key, value in items if key != "provenance" for k, v in flat(value, f"{name}.{key}").items()}
+    return {name: part}
+
+
+@pytest.mark.parametrize("world", COUNTS)
+def test_every_process_names_the_same_broken_rows(world: int, found: dict[int, list[dict[str, Any]]]) -> None:
+    for results in found[world]:
+        assert "features has 2 of 50 rows with a NaN or an infinity (rows 4, 33)" in results["a broken row"]
 
 
 # -------------------------------------------------------------------------------------------- without a process group

@@ -10,7 +10,7 @@ def main() -> int:
     try:
         from align_uniform.cli import main as run
     except ModuleNotFoundError as error:
-        print(f"align-uniform: {error.name} is missing; run: pip install 'align-uniform[cli]'", file=sys.stderr)  # noqa: T201
+        print(f"align-uniform: {error.name} is missing; run: pip install 'align-uniform[cli]'", file=sys.stderr)
         return 1
     return run()
 

@@ -8,7 +8,7 @@ import operator
 import platform
 import statistics
 import time
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -56,8 +56,8 @@ def measure(
     threshold: float | None = None,
     strict: bool = True,
     ids: Any = None,
-    labels: Sequence[Hashable] | None = None,
-    groups: Sequence[Hashable] | None = None,
+    labels: Any = None,
+    groups: Any = None,
     t: float | Sequence[float] = 2,
     alpha: float = 2,
     normalize: bool = True,
@@ -100,7 +100,7 @@ def measure(
         strict: whether a score must lie above the threshold, or may equal it.
         ids: [N]: the entity of each row of features; with `positives`, a tuple of two. An entity's first row stands for it in
             uniformity.
-        labels: [N]: the class of each row of features.
+        labels: [N]: the class of each row of features: anything hashable, or the path of a file (`files.read_column`).
         groups: [N]: items that depend on each other (translations, frames, crops) have one group; the errors are those of
             independent groups.
         t: inverse squared width of the Gaussian, above 0; several are measured in one sweep, the first comes first.
@@ -135,6 +135,11 @@ def measure(
     """
     started = time.perf_counter()
     ts = tuple(checks.check_positive("t", value) for value in (t if isinstance(t, Sequence) else [t]))
+    if not ts:
+        raise ValueError("t must be at least one number, got none; the paper's are 2 and 3.")
+    for number, least, what in ((anchors, 10, "anchors"), (top, 0, "top")):
+        if number < least:
+            raise ValueError(f"{what} must be at least {least}, got {number}.")
     alpha = checks.check_positive("alpha", alpha)
     checks.check_choice("method", method, ("exact", "anchors"))
     asked = subject(
@@ -213,7 +218,7 @@ def _potentials(
         except KeyboardInterrupt:
             if not interruptible:
                 raise
-    found = _sum_pairs(asked, ts, max(10, anchors), seed, shown)
+    found = _sum_pairs(asked, ts, anchors, seed, shown)
     return found if method == "anchors" else replace(found, method=f"{found.method}, the exact sum was interrupted")
 
 
@@ -353,7 +358,8 @@ def _worst_pairs(asked: Subject, distances: list[Tensor], top: int) -> tuple[Pai
     found = []
     for distance, position in zip(worst.values.tolist(), worst.indices.tolist(), strict=True):
         pairs, pair = divmod(position, len(distances[0]))
-        found.append(PairDistance(*asked.positives[pairs].row_numbers(pair), distance=distance))
+        x, y = asked.positives[pairs].row_numbers(pair)
+        found.append(PairDistance(x, y, distance))
     return tuple(found)
 
 

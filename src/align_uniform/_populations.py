@@ -144,7 +144,7 @@ def _survey_block(population: Population, part: slice) -> Survey:
     is_valid = rows.isfinite().all(1).cpu()
     measured = _normalize(rows) if population.normalize else rows
     return Survey(
-        moments=Moments.of(measured),
+        moments=Moments.of(measured.masked_fill(~is_valid.to(rows.device).unsqueeze(1), 0)),
         smallest=float(norms.min()),
         largest=float(norms.max()),
         norms=float(norms.sum()),

@@ -90,7 +90,10 @@ def _two_columns(pairs: Any) -> tuple[Tensor, Tensor]:
 
 
 def _passing(scores: Sequence[float], threshold: float | None, strict: bool, count: int) -> Tensor:
-    values = torch.as_tensor(scores, dtype=torch.float64)
+    try:
+        values = torch.as_tensor(scores, dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"scores must be numbers: {error}.") from error
     if threshold is None:
         raise ValueError("scores need a threshold: pairs above it are positive; STS-B is read with threshold=4.")
     if values.shape != (count,):

@@ -7,6 +7,10 @@ the sums below therefore multiply the gradient by W, and the average is the grad
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -15,15 +19,44 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+_is_alone = ContextVar("_is_alone", default=False)
+
 
 def rank() -> int:
     """This process's number, 0 without a process group."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if _is_one_of_many() else 0
 
 
 def world_size() -> int:
     """The number of processes, 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if _is_one_of_many() else 1
+
+
+def _is_one_of_many() -> bool:
+    return dist.is_available() and dist.is_initialized() and not _is_alone.get()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Compute as if there were no other process, and wait for none."""
+    token = _is_alone.set(True)
+    try:
+        yield
+    finally:
+        _is_alone.reset(token)
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the other processes if torchrun started this one among several, and leave them at the end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 class Gathered(NamedTuple):

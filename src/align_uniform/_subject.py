@@ -58,7 +58,7 @@ def subject(
     labels = ["features"] if len(sources) == 1 else [f"view {v}" for v in range(len(sources))]
     if second is not None:
         labels = ["features", "positives"]
-    place = torch.device(device) if device is not None else _device_of(features)
+    place = _usable(device) if device is not None else _device_of(features)
     rows = tuple(
         Population(source, label, normalize=normalize, device=place) for source, label in zip(sources, labels, strict=True)
     )
@@ -67,6 +67,8 @@ def subject(
     if (pairs is not None or ids is not None) and second is None and len(sources) > 1:
         raise ValueError(f"pairs and ids are of [N, m] features, got {len(sources)} views, which are pairs already.")
     positives, of = _positives(rows, pairs, scores, threshold, strict)
+    if are_towers:
+        of = of.replace("two views", "pairs").replace("pairs", "pairs of two towers")
     populations = rows if ids is None else _distinct(rows, ids if second is not None else (ids,))
     for population in populations:
         if len(population) < 2:
@@ -158,6 +160,14 @@ def codes_of(name: str, values: Any, count: int) -> Tensor:
     if codes.shape != (count,):
         raise ValueError(f"{name} must be one for each of the {count} rows, got {len(codes)}.")
     return codes
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """The device, if this machine has it."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        raise ValueError(f"device must be one of this machine, such as cpu, got {device}: {str(error).splitlines()[0]}") from error
 
 
 def _device_of(features: Any) -> torch.device:

@@ -58,7 +58,7 @@ def anchor_potentials(
     """
     result = anchor_row_sums(population, anchors, ts, progress)
     count, sampled = population.shape[0], len(anchors)
-    known = _cosine_means(population, anchors)
+    known = _covariates(population, anchors)
     potentials = []
     for sums, squares, shift in zip(result.sums, result.squares, result.shift, strict=True):
         means = sums / (count - 1)
@@ -69,11 +69,12 @@ def anchor_potentials(
     return potentials, result.near
 
 
-def _cosine_means(population: Population, anchors: Tensor) -> tuple[Tensor, Tensor]:
+def _covariates(population: Population, anchors: Tensor) -> tuple[Tensor, Tensor]:
     """For each anchor, mean product and mean squared product with the others, [K, 2]; and the same over all rows, [2].
 
     With S the sum of the rows and M that of their outer products, sum_{j != k} x_k.x_j = x_k.S - |x_k|^2, and
     sum_{j != k} (x_k.x_j)^2 = x_k.M x_k - |x_k|^4; the sums over all k of the first terms are |S|^2 and ||M||_F^2.
+    Where norms differ, distances are not told by products alone: |x_k|^2 and |x_k|^4 are two covariates more.
     """
     moments, count = population.survey.moments, population.shape[0]
     rows = take(population, anchors).double().cpu()
@@ -83,17 +84,30 @@ def _cosine_means(population: Population, anchors: Tensor) -> tuple[Tensor, Tens
     all_first = moments.sum.square().sum() - moments.second.trace()
     all_second = moments.second.square().sum() - population.survey.fourth
     totals = torch.stack([all_first, all_second])
-    return torch.stack([first, second], 1) / (count - 1), totals / (count * (count - 1))
+    covariates, known = torch.stack([first, second], 1) / (count - 1), totals / (count * (count - 1))
+    if population.normalize:
+        return covariates, known
+    means = torch.stack([moments.second.trace(), known.new_tensor(population.survey.fourth)]) / count
+    return torch.cat([covariates, torch.stack([squares, squares.square()], 1)], 1), torch.cat([known, means])
 
 
 def _regression_estimate(values: Tensor, covariates: Tensor, known: Tensor) -> tuple[float, float]:
-    """The mean of `values` where the covariates' mean is `known`, and its standard error."""
-    deviations = covariates - covariates.mean(0)
+    """The mean of `values` where the covariates' mean is `known`, and its standard error.
+
+    The estimate is a weighted mean, sum_k w_k values_k. A row of high leverage pulls the fit towards itself, and its residual
+    is too small by the factor 1 - leverage: it is put back, or the error of a cone, whose tail is long, would be too small.
+    """
+    centre = covariates.mean(0)
+    deviations = covariates - centre
     spread = deviations.square().sum(0).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
-    slopes = torch.linalg.lstsq(deviations / spread, (values - values.mean()).unsqueeze(1), driver="gelsd").solution.squeeze(1)
-    estimate = values.mean() + slopes @ ((known - covariates.mean(0)) / spread)
-    residuals = values - values.mean() - deviations / spread @ slopes
-    error = (residuals.square().sum() / (len(values) - 3) / len(values)).sqrt()
+    left, singular, right = torch.linalg.svd(deviations / spread, full_matrices=False)
+    kept = singular > 1e-9  # covariates that are constant, or follow from others, tell nothing
+    left, singular, right = left[:, kept], singular[kept], right[kept]
+    weights = 1 / len(values) + left @ ((right @ ((known - centre) / spread)) / singular)
+    leverage = 1 / len(values) + left.square().sum(1)
+    residuals = values - values.mean()
+    residuals = residuals - left @ (left.T @ residuals)
+    estimate, error = weights @ values, (weights * residuals / (1 - leverage).clamp(min=1e-3)).square().sum().sqrt()
     if estimate <= 0:  # no mean of potentials is: the regression reached beyond its sample
         return float(values.mean()), float(values.std() / math.sqrt(len(values)))
     return float(estimate), float(error)
@@ -102,7 +116,7 @@ def _regression_estimate(values: Tensor, covariates: Tensor, known: Tensor) -> t
 # -------------------------------------------------------------------------------------------------- error and calibration
 
 
-def stderr(relative: Tensor, excess: float, n: int) -> float | None:
+def stderr(relative: Tensor, excess: float, n: int, size: int | None = None) -> float | None:
     r"""The standard error of L_uniform, the rows being a sample.
 
     .. math:: Var(U) = \frac{4 (n-2) \zeta_1 + 2 \zeta_2}{n (n-1)}, \quad
@@ -116,6 +130,7 @@ def stderr(relative: Tensor, excess: float, n: int) -> float | None:
         relative: h_i / U of all n rows, or of a sample of them.
         excess: zeta_2 / U^2.
         n: the number of rows.
+        size: of another sample of the population, whose error is told from these rows.
 
     Returns:
         None for fewer than 5 rows.
@@ -124,7 +139,8 @@ def stderr(relative: Tensor, excess: float, n: int) -> float | None:
         return None
     variance = float(relative.var())
     linear = max(0.0, ((n - 1) ** 2 * variance / (n - 2) - excess) / (n - 4))
-    return math.sqrt(max(0.0, 4 * (n - 2) * linear + 2 * excess) / (n * (n - 1)))
+    size = n if size is None else size
+    return math.sqrt(max(0.0, 4 * (size - 2) * linear + 2 * excess) / (size * (size - 1)))
 
 
 def of_items(rows: Tensor, items: Tensor | None) -> Tensor:

@@ -177,7 +177,7 @@ class Details:
         import numpy as np
 
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: torch.from_numpy(file[name]) for name in file.files}
             means = tuple(arrays.pop(f"row_means_{number}") for number in range(sum("row_means" in name for name in arrays)))
             optional = {name: arrays.pop(name, None) for name in ("distances", "align", "uniform")}
@@ -246,17 +246,18 @@ class Measurement:
             )
         for uniform in self.uniforms:
             dimensions = "" if uniform.equivalent_dim is None else f"; as even as in {uniform.equivalent_dim:,.1f} dimensions"
-            note = f"t = {uniform.t:g}, {uniform.gap:.3f} above the optimum {uniform.optimum:.3f}{dimensions}"
+            note = f"t = {uniform.t:g}, {fixed(uniform.gap)} above the optimum {uniform.optimum:.3f}{dimensions}"
             rows.append(("uniformity", with_error(uniform.value, uniform.total_stderr), note))
         rows.append(("RankMe", f"{self.rankme:.1f}", f"of at most {min(self.n, self.dim):,}"))
         rows.append(("W2 to uniform", f"{self.w2:.3f}", f"about {self.w2_floor:.3f} for so many uniform rows"))
-        rows.append(("mean cosine", f"{self.mean_cosine:.3f}", "0 for rows centred on the sphere"))
+        rows.append(("mean cosine", fixed(self.mean_cosine), "0 for rows centred on the sphere"))
         if self.tolerance is not None:
             rows.append(("tolerance", with_error(self.tolerance.value, self.tolerance.stderr), "mean cosine within a class"))
         if self.towers is not None:
             rows.append(("modality gap", f"{self.towers.modality_gap:.3f}", "between the means of the towers"))
             rows.append(("cross-uniformity", f"{self.towers.cross_uniform:.3f}", f"t = {self.uniform.t:g}, between the towers"))
-        return [f"{label:<17}{value:<19}{note}" for label, value, note in rows]
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        return [f"{label:<{widths[0]}}  {value:<{widths[1]}}  {note}" for label, value, note in rows]
 
     def to_json(self) -> str:
         """Everything but the details, as JSON; a number that is not finite is null."""
@@ -357,9 +358,14 @@ def _unpaired_error(a: float | None, b: float | None) -> float | None:
 def with_error(value: float, stderr: float | None) -> str:
     """`-2.927 ± 0.021`: as many digits as the error leaves, at least three."""
     if stderr is None or not math.isfinite(stderr):
-        return f"{value:.3f}"
+        return fixed(value)
     digits = 3 if stderr == 0 else min(7, max(3, 1 - math.floor(math.log10(stderr))))
-    return f"{value:.{digits}f} ± {stderr:.{digits}f}"
+    return f"{fixed(value, digits)} ± {stderr:.{digits}f}"
+
+
+def fixed(value: float, digits: int = 3) -> str:
+    """So many decimals, and no minus before a zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 _PARTS: dict[str, type] = {
