@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from benchmarks.case import Case
 from benchmarks.contrastive import contrastive
+from benchmarks.measuring import measuring
 from benchmarks.memory import memory_process
 from benchmarks.moco_queue import moco_queue
 from benchmarks.report import losses, machine, tables, write_json
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Case]]] = {
     "uniform": uniform,
     "queue": moco_queue,
     "contrastive": contrastive,
+    "measuring": measuring,
 }
 """What `--only` chooses from. A new benchmark is a function in a file of its own, and a line here."""
 

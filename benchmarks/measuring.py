@@ -1,0 +1,54 @@
+"""Exact uniformity with the sum of every row, from a file, against a loop over blocks of the whole pair matrix."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from align_uniform._populations import Population
+from align_uniform._uniformity import exact_potentials
+from align_uniform.files import open_rows
+from benchmarks.case import Aim, Case, Operations, Work
+from benchmarks.operations import unit_rows
+
+Folder: TypeAlias = "tempfile.TemporaryDirectory[str]"
+
+M, T = 128, 2.0
+BLOCK = 1024
+
+
+def exact(folder: Folder) -> tuple[Tensor, ...]:
+    """Uniformity, and the mean potential of each row, of the rows of a file."""
+    (rows,) = open_rows(f"{folder.name}/rows.npy")
+    population = Population(rows, "rows", normalize=True, device=torch.device("cpu"))
+    ((potentials,), _) = exact_potentials(population, [T], lambda _: None)
+    return torch.tensor(potentials.log_mean), potentials.relative.float()
+
+
+def plain(folder: Folder) -> tuple[Tensor, ...]:
+    """The same in a few lines, with blocks of rows against all rows: every pair twice."""
+    x = torch.nn.functional.normalize(torch.from_numpy(np.load(f"{folder.name}/rows.npy")))
+    sums = torch.cat([(2 * T * (block @ x.T) - 2 * T).exp_().sum(1) - 1 for block in x.split(BLOCK)]).double()
+    return (sums.sum() / (len(x) * (len(x) - 1))).log().float(), (sums / sums.mean()).float()
+
+
+def measuring(quick: bool) -> list[Case]:
+    """The cost grows as N^2 / 2; the limit is one product and one exponential a pair."""
+    sizes = [4000] if quick else [25_000, 50_000, 100_000]
+    aims = (Aim("over_limit", "<=", 1.4), Aim("ours_mib", "<=", 256))
+    pairs = {n: n * (n - 1) / 2 for n in sizes}
+    return [
+        Case("measuring", "value + row means", {"N": n, "m": M}, partial(_prepare, n), Work(pairs[n], pairs[n]), aims)
+        for n in sizes
+    ]
+
+
+def _prepare(n: int) -> Operations:
+    folder = tempfile.TemporaryDirectory()  # kept by the operations, and gone with them
+    np.save(f"{folder.name}/rows.npy", unit_rows(n, M).numpy())
+    return Operations(partial(exact, folder), partial(plain, folder))
