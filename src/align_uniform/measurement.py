@@ -236,7 +236,7 @@ class Measurement:
         """The two quantities first; the rest explains them."""
         rows: list[tuple[str, str, str]] = []
         if self.align is not None:
-            chance = "" if self.align.relative is None else f"; {self.align.relative:.3f} of chance"
+            chance = "" if self.align.relative is None else f"; relative {self.align.relative:.3f}, where 1 is chance"
             rows.append(
                 (
                     "alignment",

@@ -26,14 +26,14 @@ def add_arguments(parser: Any) -> None:
     """Declare the command line."""
     parser.add_argument("embeddings", metavar="EMBEDDING", nargs="+", help="a file of rows, or the JSON of a measurement")
     parser.add_argument("--positives", metavar="FILE", nargs="+", help="a second view for each embedding, in order")
-    parser.add_argument("--names", nargs="+", help="of the embeddings (default: of the files)")
+    parser.add_argument("--names", nargs="+", help="of the embeddings")
     parser.add_argument(
         "--accuracy", type=float, nargs="+", help="of each embedding in some task, for the table and the figure"
     )
-    parser.add_argument("--t", type=float, default=2.0, help="of uniformity (default: 2)")
-    parser.add_argument("--alpha", type=float, default=2.0, help="of alignment (default: 2)")
-    parser.add_argument("--device", help="cpu, cuda, mps, ... (default: cpu)")
-    parser.add_argument("--figure", type=Path, metavar="STEM", help="draw the align-uniform plane to STEM.png and STEM.svg")
+    parser.add_argument("--t", type=float, default=2.0, help="of uniformity")
+    parser.add_argument("--alpha", type=float, default=2.0, help="of alignment")
+    parser.add_argument("--device", help="cpu, cuda, mps, ...; cpu unless given")
+    parser.add_argument("--figure", metavar="STEM", help="draw the align-uniform plane to STEM.png and STEM.svg")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--force", action="store_true", help="replace files")
 
@@ -44,7 +44,7 @@ def run(options: dict[str, Any]) -> int:
     for name in ("positives", "names", "accuracy"):
         if options[name] is not None and len(options[name]) != count:
             raise ValueError(f"--{name} must be one for each of the {count} embeddings, got {len(options[name])}.")
-    stem = options["figure"]
+    stem = None if options["figure"] is None else Path(options["figure"])
     for path in () if stem is None else (stem.with_suffix(".png"), stem.with_suffix(".svg")):
         check_replaceable(path, force=options["force"])
     results = [_result(number, options) for number in range(count)]

@@ -37,23 +37,23 @@ def add_arguments(parser: Any) -> None:
         "--groups", metavar="FILE", help="for each row what it depends on (document, video, ...), for the errors"
     )
     how = parser.add_argument_group("how to measure")
-    how.add_argument("--t", type=float, nargs="+", default=[2.0], help="of uniformity, one or several (default: 2)")
-    how.add_argument("--alpha", type=float, default=2.0, help="of alignment (default: 2)")
+    how.add_argument("--t", type=float, nargs="+", default=[2.0], help="of uniformity, one or several")
+    how.add_argument("--alpha", type=float, default=2.0, help="of alignment")
     how.add_argument("--method", choices=["exact", "anchors"], default="exact", help="over all pairs, or those of some rows")
-    how.add_argument("--anchors", type=int, default=2000, metavar="K", help="how many rows (default: 2000)")
+    how.add_argument("--anchors", type=int, default=2000, metavar="K", help="how many rows")
     how.add_argument("--seed", type=int, default=0, help="of the choice of rows")
     how.add_argument("--as-is", action="store_true", help="do not normalise the rows")
-    how.add_argument("--device", help="cpu, cuda, mps, ... (default: cpu)")
+    how.add_argument("--device", help="cpu, cuda, mps, ...; cpu unless given")
     shown = parser.add_argument_group("what to show")
-    shown.add_argument("--name", help="of the embedding (default: of the file)")
+    shown.add_argument("--name", help="of the embedding; that of the file unless given")
     shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    shown.add_argument("--report", type=Path, metavar="HTML", help="write a page to look at")
+    shown.add_argument("--report", metavar="HTML", help="write a page to look at")
     shown.add_argument("--texts", metavar="FILE", help="a text for each row, for the report")
     shown.add_argument("--images", metavar="FILE", help="the path of an image for each row, for the report")
     shown.add_argument(
-        "--top", type=int, default=10, metavar="K", help="worst pairs and most crowded rows to name (default: 10)"
+        "--top", type=int, default=10, metavar="K", help="worst pairs and most crowded rows to name"
     )
-    shown.add_argument("--rows-out", type=Path, metavar="NPZ", help="write what was found of each row; compare pairs by it")
+    shown.add_argument("--rows-out", metavar="NPZ", help="write what was found of each row; compare pairs by it")
     shown.add_argument("--force", action="store_true", help="replace files")
 
 
@@ -63,7 +63,7 @@ def run(options: dict[str, Any]) -> int:
 
     for path in (options["report"], options["rows_out"]):
         if path is not None:
-            check_replaceable(path, force=options["force"])
+            check_replaceable(Path(path), force=options["force"])
     with ranks.process_group():
         result = _measure(options)
         if ranks.rank() == 0:
@@ -96,13 +96,13 @@ def _measure(options: dict[str, Any]) -> Measurement:
 
 def _show(result: Measurement, options: dict[str, Any]) -> None:
     if options["rows_out"] is not None and result.details is not None:
-        result.details.save(options["rows_out"])
-        result = replace(result, provenance={**result.provenance, "rows": str(options["rows_out"])})
+        result.details.save(Path(options["rows_out"]))
+        result = replace(result, provenance={**result.provenance, "rows": options["rows_out"]})
     if options["report"] is not None:
         from align_uniform.report import write_report
 
         texts, images = (_column(options[name]) for name in ("texts", "images"))
-        write_report(options["report"], result, texts=texts, images=images, force=options["force"])
+        write_report(Path(options["report"]), result, texts=texts, images=images, force=options["force"])
         print(f"report: {options['report']}", file=sys.stderr)
     if options["json"]:
         print(result.to_json())
