@@ -23,11 +23,11 @@ from torch import Tensor
 
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
-from align_uniform import _uniformity as uniformity
 from align_uniform import geometry
-from align_uniform._populations import Population
 from align_uniform.functional import _normalize, align_loss
 from align_uniform.geometry import Moments
+from align_uniform.measuring import uniformity
+from align_uniform.measuring.populations import Population
 
 try:
     from torchmetrics import Metric

@@ -64,7 +64,7 @@ def _result(number: int, options: dict[str, Any]) -> Measurement:
     path = options["embeddings"][number]
     name = options["names"][number] if options["names"] else None
     if not path.endswith(".json"):
-        from align_uniform._measure import measure
+        from align_uniform.measuring.api import measure
 
         second = options["positives"][number] if options["positives"] else None
         chosen = {each: options[each] for each in ("t", "alpha", "device")}

@@ -50,9 +50,7 @@ def add_arguments(parser: Any) -> None:
     shown.add_argument("--report", metavar="HTML", help="write a page to look at")
     shown.add_argument("--texts", metavar="FILE", help="a text for each row, for the report")
     shown.add_argument("--images", metavar="FILE", help="the path of an image for each row, for the report")
-    shown.add_argument(
-        "--top", type=int, default=10, metavar="K", help="worst pairs and most crowded rows to name"
-    )
+    shown.add_argument("--top", type=int, default=10, metavar="K", help="worst pairs and most crowded rows to name")
     shown.add_argument("--rows-out", metavar="NPZ", help="write what was found of each row; compare pairs by it")
     shown.add_argument("--force", action="store_true", help="replace files")
 
@@ -72,7 +70,7 @@ def run(options: dict[str, Any]) -> int:
 
 
 def _measure(options: dict[str, Any]) -> Measurement:
-    from align_uniform._measure import measure
+    from align_uniform.measuring.api import measure
 
     ids = _ids(options)
     pairs, scores = _pairs(options, ids)

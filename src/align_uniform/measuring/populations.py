@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from align_uniform import _ranks as ranks
-from align_uniform._row_sums import block_slices
 from align_uniform.functional import _normalize
 from align_uniform.geometry import Moments
+from align_uniform.measuring.row_sums import block_slices
 
 SURVEY_BYTES = 2**22
 """Of a block of float32 rows in the first pass, which makes several wider copies of it."""

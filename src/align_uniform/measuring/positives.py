@@ -11,8 +11,8 @@ from torch import Tensor
 
 from align_uniform import geometry
 from align_uniform._pairs import _slices
-from align_uniform._populations import Population
-from align_uniform._row_sums import block_slices, take
+from align_uniform.measuring.populations import Population
+from align_uniform.measuring.row_sums import block_slices, take
 
 PAIR_BLOCK = 65536
 """Pairs whose rows are in memory at a time."""

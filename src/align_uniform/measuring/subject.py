@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_uniform._populations import Population, Source
-from align_uniform._positives import Positives, chosen_pairs
+from align_uniform.measuring.populations import Population, Source
+from align_uniform.measuring.positives import Positives, chosen_pairs
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,9 @@ def _usable(device: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
-        raise ValueError(f"device must be one of this machine, such as cpu, got {device}: {str(error).splitlines()[0]}") from error
+        raise ValueError(
+            f"device must be one of this machine, such as cpu, got {device}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _device_of(features: Any) -> torch.device:

@@ -19,13 +19,8 @@ from torch import Tensor
 import align_uniform
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
-from align_uniform import _uniformity as uniformity
 from align_uniform import geometry
-from align_uniform._populations import Population
 from align_uniform._progress import progress_bar
-from align_uniform._row_sums import block_slices, cross_log_mean, nearest_rows, take
-from align_uniform._subject import Subject, codes_of, subject
-from align_uniform._uniformity import Potentials
 from align_uniform.measurement import (
     Alignment,
     CrowdedRow,
@@ -39,6 +34,11 @@ from align_uniform.measurement import (
     Uniformity,
     standard_error,
 )
+from align_uniform.measuring import uniformity
+from align_uniform.measuring.populations import Population
+from align_uniform.measuring.row_sums import block_slices, cross_log_mean, nearest_rows, take
+from align_uniform.measuring.subject import Subject, codes_of, subject
+from align_uniform.measuring.uniformity import Potentials
 
 UNIT_TOLERANCE = 0.01
 """Norms this close to 1 pass for unit rows; half precision is off by a tenth of that."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from align_uniform import sphere
-from align_uniform._populations import Population
-from align_uniform._row_sums import all_row_sums, anchor_row_sums, take
 from align_uniform.measurement import Uniformity
+from align_uniform.measuring.populations import Population
+from align_uniform.measuring.row_sums import all_row_sums, anchor_row_sums, take
 
 FEW_PAIRS = 100
 """So few pairs, effectively, make a standard error that cannot be relied on."""

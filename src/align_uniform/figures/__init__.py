@@ -1,0 +1,28 @@
+"""Figures of alignment and uniformity: arrays in, a matplotlib Figure out, one look for all.
+
+There is none of the features themselves beyond two dimensions: a picture of more would be one of the projection.
+"""
+
+from align_uniform.figures._inline import inline_svg
+from align_uniform.figures._style import Array, save
+from align_uniform.figures.circle import CircleFeatures, circle_figure
+from align_uniform.figures.histograms import cosine_figure, crowding_figure, pair_distance_figure
+from align_uniform.figures.plane import PlanePoint, plane_figure
+from align_uniform.figures.spectrum import spectrum_figure
+from align_uniform.figures.trajectory import Trajectory, trajectory_figure
+
+__all__ = [
+    "Array",
+    "CircleFeatures",
+    "PlanePoint",
+    "Trajectory",
+    "circle_figure",
+    "cosine_figure",
+    "crowding_figure",
+    "inline_svg",
+    "pair_distance_figure",
+    "plane_figure",
+    "save",
+    "spectrum_figure",
+    "trajectory_figure",
+]

@@ -1,0 +1,106 @@
+"""The align-uniform plane: encoders."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+
+from align_uniform.figures._names import Line, place_names
+from align_uniform.figures._style import ACCENT, INK, LINE, PAPER, PLANE, RAMP, mark_optimum, styled_figure
+from align_uniform.measurement import NORMAL_95
+
+FEW = 10
+"""Names that are written beside their points; more have a legend."""
+
+
+@dataclass(frozen=True)
+class PlanePoint:
+    """One encoder in the align-uniform plane."""
+
+    name: str
+    align: float
+    uniform: float
+    accuracy: float | None = None
+    align_stderr: float | None = None
+    uniform_stderr: float | None = None
+
+
+def plane_figure(points: Sequence[PlanePoint], optimum: float, accuracy_name: str = "accuracy") -> Figure:
+    """Draw encoders in the plane of alignment and uniformity, coloured by accuracy, as in the paper's figure 5.
+
+    Bars are 95% intervals, where a point has standard errors. Better is left and down.
+
+    Misleading for encoders of different dimensions, whose optima differ; for pairs that were made by different augmentations,
+    whose alignments are of different things; and as to which encoder is better where neither is in both.
+
+    Args:
+        points: encoders of one output dimension; those of one name (its seeds) share a marker.
+        optimum: the least uniformity there is, `uniform_optimum(dim, t)`, drawn as a line.
+        accuracy_name: what the colour means; without accuracies all points have one colour.
+
+    Reference:
+        Wang & Isola, ICML 2020, arXiv 2005.10242, figure 5.
+    """
+    if not points:
+        raise ValueError("points must have at least one encoder, got none.")
+    markers: Mapping[str, str] = dict(zip(dict.fromkeys(point.name for point in points), "osD^vPX*<>" * 99, strict=False))
+    accuracies = [point.accuracy for point in points if point.accuracy is not None]
+    with styled_figure(PLANE) as figure:
+        axes = figure.add_subplot()
+        for x, y, other_x, other_y in (line for point in points for line in _intervals(point)):
+            axes.plot([x, other_x], [y, other_y], color=LINE, linewidth=1.2, zorder=1)
+        for name, marker in markers.items():
+            members = [point for point in points if point.name == name]
+            dots = axes.scatter(
+                [point.align for point in members],
+                [point.uniform for point in members],
+                marker=marker, s=90, edgecolors=PAPER, label=name, zorder=3, **_colours(members, accuracies),
+            )  # fmt: skip
+        axes.margins(0.12, 0.16)
+        axes.set(xlabel="alignment of positive pairs (smaller is better)", ylabel="uniformity (smaller is better)")
+        mark_optimum(axes, optimum)
+        if accuracies:
+            figure.colorbar(dots, label=accuracy_name, fraction=0.05).outline.set_visible(False)
+        if len(markers) <= FEW:
+            middles = {name: _middle([point for point in points if point.name == name]) for name in markers}
+            place_names(figure, axes, middles, [line for point in points for line in _intervals(point)])
+        else:
+            _draw_legend(axes)
+    return figure
+
+
+def _intervals(point: PlanePoint) -> list[Line]:
+    """95% of either quantity; a line without length where there is no error."""
+    align, uniform = (NORMAL_95 * (error or 0) for error in (point.align_stderr, point.uniform_stderr))
+    return [
+        (point.align - align, point.uniform, point.align + align, point.uniform),
+        (point.align, point.uniform - uniform, point.align, point.uniform + uniform),
+    ]
+
+
+def _colours(members: Sequence[PlanePoint], accuracies: Sequence[float]) -> dict[str, Any]:
+    """Colour by accuracy; a point that has none is grey, and if all have none they are of one colour."""
+    if not accuracies:
+        return {"color": ACCENT}
+    known = [np.nan if point.accuracy is None else point.accuracy for point in members]
+    ramp = RAMP.with_extremes(bad=LINE)
+    return {"c": known, "vmin": min(accuracies), "vmax": max(accuracies), "cmap": ramp, "plotnonfinite": True}
+
+
+def _middle(points: Sequence[PlanePoint]) -> tuple[float, float]:
+    return statistics.fmean(point.align for point in points), statistics.fmean(point.uniform for point in points)
+
+
+def _draw_legend(axes: Axes) -> None:
+    """The marker alone tells the name, the colour tells the accuracy."""
+    for handle in axes.legend(frameon=False, loc="best", fontsize=8).legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_array(None)
+            handle.set_facecolor(INK)

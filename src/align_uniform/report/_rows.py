@@ -1,0 +1,155 @@
+"""The tables that name rows: the worst pairs and the most crowded, with their texts and pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image, ImageOps
+
+from align_uniform.measurement import Measurement
+
+T = TypeVar("T")
+
+LONGEST_TEXT = 240
+"""Characters of a text that are shown."""
+
+THUMBNAIL = 112
+"""Pixels of the longer side of a picture."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number, or the number of a row with what the row is of."""
+
+    text: str
+    order: float
+    """what its column is sorted by"""
+    note: str = ""
+    picture: str = ""
+    """a data: URI"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be sorted by each column; it comes sorted by one, the largest first."""
+
+    title: str
+    caption: str
+    columns: Sequence[str]
+    sorted_by: int
+    rows: Sequence[Sequence[Cell]]
+
+
+class Contents:
+    """What the rows are of: `cell` is a row's number, its text and its picture."""
+
+    def __init__(
+        self,
+        texts: Sequence[str] | tuple[Sequence[str], Sequence[str]] | None,
+        images: Sequence[Path] | tuple[Sequence[Path], Sequence[Path]] | None,
+        *,
+        are_towers: bool,
+    ) -> None:
+        # Of views all rows of one number are one item. Of two towers pictures alone are of the first, texts of the second.
+        self.texts = _by_tower(texts, (None, texts)) if are_towers else (texts,)
+        self.images = _by_tower(images, (images, None)) if are_towers else (images,)
+
+    def cell(self, population: int, row: int) -> Cell:
+        """The row of a view or tower."""
+        text = _content("texts", self.texts[min(population, len(self.texts) - 1)], row)
+        path = _content("images", self.images[min(population, len(self.images) - 1)], row)
+        picture = "" if path is None else thumbnail(Path(path))
+        note = "" if text is None else shortened(str(text))
+        if path is not None and not picture:
+            note = f"{os.fspath(path)} cannot be read. {note}".strip()
+        return Cell(f"{row:,}", row, note, picture)
+
+
+def _by_tower(values: Any, alone: tuple[Any, Any]) -> tuple[Any, ...]:
+    """Those of either tower, or those of one alone."""
+    is_one_of_each = isinstance(values, tuple) and len(values) == 2 and not isinstance(values[0], str | os.PathLike)
+    return values if is_one_of_each else alone
+
+
+def _content(name: str, values: Sequence[T] | None, row: int) -> T | None:
+    if values is None:
+        return None
+    if row >= len(values):
+        raise ValueError(
+            f"{name} must be one for each row, got {len(values)} where there is a row {row}; pass them all, in order."
+        )
+    return values[row]
+
+
+def shortened(text: str) -> str:
+    """One line of a text, its beginning if it is long, without characters that move or hide others."""
+    plain = "".join(character if character.isprintable() else " " for character in text[: 2 * LONGEST_TEXT])
+    words = " ".join(plain.split())
+    return words if len(words) <= LONGEST_TEXT else words[:LONGEST_TEXT] + "…"
+
+
+def thumbnail(path: Path) -> str:
+    """A picture, made small, as a data: URI; nothing if it cannot be read."""
+    try:
+        with Image.open(path) as opened:
+            opened.draft("RGB", (THUMBNAIL, THUMBNAIL))
+            upright = ImageOps.exif_transpose(opened).convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
+    upright.thumbnail((THUMBNAIL, THUMBNAIL))
+    flat = Image.new("RGB", upright.size, "white")
+    flat.paste(upright, mask=upright)
+    file = io.BytesIO()
+    flat.save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+# ---------------------------------------------------------------------------------------------------------------- the tables
+
+
+def tables(measurement: Measurement, contents: Contents) -> Iterator[Table]:
+    """Those that have a row."""
+    if measurement.worst_pairs:
+        yield _pairs_table(measurement, contents)
+    if measurement.crowded:
+        yield _crowded_table(measurement, contents)
+
+
+def _pairs_table(measurement: Measurement, contents: Contents) -> Table:
+    other = 1 if measurement.towers else 0
+    pairs = measurement.worst_pairs
+    are_views = measurement.towers is None and all(pair.x == pair.y for pair in pairs)
+    if are_views:  # both are of one item, which is named once
+        columns = ["item", "distance"]
+        rows = [[contents.cell(0, pair.x), _number(pair.distance)] for pair in pairs]
+    else:
+        columns = ["x", "y", "distance"]
+        rows = [[contents.cell(0, pair.x), contents.cell(other, pair.y), _number(pair.distance)] for pair in pairs]
+    caption = "The positive pairs that are farthest apart: wrong pairs, or what the encoder does not see."
+    return Table("Worst pairs", caption, columns, len(columns) - 1, rows)
+
+
+def _crowded_table(measurement: Measurement, contents: Contents) -> Table:
+    mean = math.exp(measurement.uniform.value)
+    kind = "tower" if measurement.towers else "view"
+    are_several = len(measurement.uniform.by_population) > 1
+    rows = []
+    for crowded in measurement.crowded:
+        row, neighbour = (contents.cell(crowded.view, number) for number in (crowded.row, crowded.neighbour))
+        numbers = [_number(crowded.mean_potential), _number(crowded.mean_potential / mean)]
+        view = [Cell(f"{crowded.view + 1}", crowded.view)] if are_several else []
+        rows.append([row, *view, *numbers, neighbour, _number(crowded.distance)])
+    columns = ["row", *([kind] if are_several else []), "mean potential", "times the mean", "nearest row", "its distance"]
+    caption = "The rows with most others near them, and the nearest: duplicates, boilerplate, blank inputs, tight clusters."
+    return Table("Most crowded rows", caption, columns, columns.index("mean potential"), rows)
+
+
+def _number(value: float) -> Cell:
+    return Cell(f"{value:#.4g}", value)
