@@ -1,16 +1,19 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Two commands do everything on a fresh machine: `make demo` and `make test`. `make test-browser` needs Chromium besides.
 
 PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-browser lint bench clean
 
 demo: .venv/demo
 	$(BIN)/align-uniform demo --force $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+test-browser: .venv/dev
+	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check

@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from align_uniform._populations import Population
-from align_uniform._uniformity import Potentials, anchor_potentials, exact_potentials
 from align_uniform._writing import check_replaceable, written_whole
+from align_uniform.measuring.populations import Population
+from align_uniform.measuring.uniformity import Potentials, anchor_potentials, exact_potentials
 from benchmarks.memory import peak_mib
 
 M, T, ANCHORS = 128, 2.0, 2000

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from align_uniform._populations import Population
-from align_uniform._uniformity import exact_potentials
 from align_uniform.files import open_rows
+from align_uniform.measuring.populations import Population
+from align_uniform.measuring.uniformity import exact_potentials
 from benchmarks.case import Aim, Case, Operations, Work
 from benchmarks.operations import unit_rows
 

@@ -240,10 +240,10 @@ def test_an_interruption_leaves_the_anchors_result(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("align_uniform._uniformity.exact_potentials", interrupted)
+    monkeypatch.setattr("align_uniform.measuring.uniformity.exact_potentials", interrupted)
     assert main(["measure", "x.npy", "--anchors", "20"]) == 130
     assert "20 anchors, the exact sum was interrupted" in capsys.readouterr().out
-    monkeypatch.setattr("align_uniform._uniformity.anchor_potentials", interrupted)
+    monkeypatch.setattr("align_uniform.measuring.uniformity.anchor_potentials", interrupted)
     assert main(["measure", "x.npy", "--anchors", "20"]) == 130
     assert capsys.readouterr() == ("", "align-uniform: interrupted.\n")
 

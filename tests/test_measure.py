@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align_uniform import Measurement, _row_sums, align_loss, measure, uniform_loss
+from align_uniform import Measurement, align_loss, measure, uniform_loss
+from align_uniform.measuring import row_sums
 from tests import oracle, rows
 
 X, Y = rows.unit(40, 6), rows.unit(40, 6, seed=1)
@@ -165,7 +166,7 @@ def test_arrays_tensors_and_files_are_the_same(tmp_path: Path) -> None:
 def test_blocks_change_nothing(tiny_tiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"labels": [i % 3 for i in range(40)], "pairs": [[i, (7 * i + 1) % 40] for i in range(20)]}
     whole = measure(X, **options)
-    monkeypatch.setattr(_row_sums.block_slices, "__defaults__", (7 * 6 * 4,))
+    monkeypatch.setattr(row_sums.block_slices, "__defaults__", (7 * 6 * 4,))
     blocks = measure(X, **options)
     for name in ("align", "uniform", "tolerance", "duplicates", "norms", "mean_cosine", "w2", "rankme"):
         a, b = getattr(whole, name), getattr(blocks, name)
@@ -306,7 +307,7 @@ def test_an_interrupted_exact_sum_falls_back_on_anchors(monkeypatch: pytest.Monk
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("align_uniform._uniformity.exact_potentials", interrupted)
+    monkeypatch.setattr("align_uniform.measuring.uniformity.exact_potentials", interrupted)
     result: Measurement = measure(X, Y, anchors=20, interruptible=True)
     assert result.provenance["method"] == "20 anchors, the exact sum was interrupted"
     assert result.uniform.approximation_stderr > 0

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from align_uniform import _row_sums
-from align_uniform._populations import Population
+from align_uniform.measuring import row_sums
+from align_uniform.measuring.populations import Population
 from tests import oracle, rows
 
 TS = (2.0, 0.5, 5.0)
@@ -25,11 +25,11 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Blocks of 7 rows of 5 features, and tiles of 3 rows, against all at once."""
     if request.param == "many blocks":
         request.getfixturevalue("tiny_tiles")
-        monkeypatch.setattr(_row_sums, "BLOCK_BYTES", 7 * 5 * 4)
-        monkeypatch.setattr(_row_sums.block_slices, "__defaults__", (7 * 5 * 4,))
+        monkeypatch.setattr(row_sums, "BLOCK_BYTES", 7 * 5 * 4)
+        monkeypatch.setattr(row_sums.block_slices, "__defaults__", (7 * 5 * 4,))
 
 
-def log_sums(result: _row_sums.RowSums) -> Tensor:
+def log_sums(result: row_sums.RowSums) -> Tensor:
     return result.sums.log() + result.shift.unsqueeze(1)
 
 
@@ -42,7 +42,7 @@ def expected(z: Tensor, ts: Sequence[float], power: int = 1) -> Tensor:
 @pytest.mark.parametrize("radius", [1, 9])
 def test_all_row_sums_are_the_definitions(blocks: None, device: str, dtype: torch.dtype, radius: float) -> None:
     z = (rows.unit(23, 5) * radius).to(device, dtype)
-    found = _row_sums.all_row_sums(population(z, device), TS, lambda _: None)
+    found = row_sums.all_row_sums(population(z, device), TS, lambda _: None)
     tolerance = 8 * torch.finfo(dtype).eps * max(TS) * radius**2
     logs, truth = log_sums(found), expected(z, TS)
     torch.testing.assert_close(logs.logsumexp(1), truth.logsumexp(1), rtol=tolerance, atol=tolerance)
@@ -53,14 +53,14 @@ def test_all_row_sums_are_the_definitions(blocks: None, device: str, dtype: torc
 
 def test_what_would_underflow_does_not(blocks: None) -> None:
     z = torch.tensor([[1.0, 0, 0, 0, 0], [-1, 0, 0, 0, 0], [0, 1, 0, 0, 0]])
-    found = _row_sums.all_row_sums(population(z), [60.0, 1.0], lambda _: None)
+    found = row_sums.all_row_sums(population(z), [60.0, 1.0], lambda _: None)
     torch.testing.assert_close(log_sums(found), expected(z, [60, 1]), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("t", [2.0, 50.0])
 def test_anchors_have_the_sums_of_their_rows(blocks: None, t: float) -> None:
     z, anchors = rows.unit(40, 5), torch.tensor([0, 3, 4, 11, 25, 39])
-    found = _row_sums.anchor_row_sums(population(z), anchors, [t, 1.0], lambda _: None)
+    found = row_sums.anchor_row_sums(population(z), anchors, [t, 1.0], lambda _: None)
     torch.testing.assert_close(log_sums(found), expected(z, [t, 1.0])[:, anchors], rtol=1e-10, atol=1e-10)
     log_squares = found.squares.log() + 2 * found.shift
     torch.testing.assert_close(log_squares, expected(z, [t, 1.0], 2)[:, anchors].logsumexp(1), rtol=1e-10, atol=1e-10)
@@ -68,7 +68,7 @@ def test_anchors_have_the_sums_of_their_rows(blocks: None, t: float) -> None:
 
 def test_progress_counts_every_potential_once(blocks: None) -> None:
     visited: list[int] = []
-    _row_sums.all_row_sums(population(rows.unit(23, 5)), [2.0], visited.append)
+    row_sums.all_row_sums(population(rows.unit(23, 5)), [2.0], visited.append)
     assert 23 * 22 / 2 <= sum(visited) <= 23**2  # a tile on the diagonal holds both halves
 
 
@@ -77,31 +77,31 @@ def test_near_duplicates_are_flagged_on_both_sides(blocks: None) -> None:
     z[20] = torch.nn.functional.normalize(z[3] + 0.01 * z[4], dim=0)
     z[21] = z[8]
     flagged = [3, 8, 20, 21]
-    assert _row_sums.all_row_sums(population(z), [2.0, 1.0], lambda _: None).near.nonzero().squeeze(1).tolist() == flagged
+    assert row_sums.all_row_sums(population(z), [2.0, 1.0], lambda _: None).near.nonzero().squeeze(1).tolist() == flagged
     some = torch.tensor([2, 3, 21, 29])
-    assert _row_sums.anchor_row_sums(population(z), some, [2.0], lambda _: None).near.tolist() == [False, True, True, False]
+    assert row_sums.anchor_row_sums(population(z), some, [2.0], lambda _: None).near.tolist() == [False, True, True, False]
 
 
 def test_the_mean_between_two_populations_is_the_definitions(blocks: None) -> None:
     x, y = rows.unit(20, 5), rows.unit(31, 5, seed=1)
-    found = _row_sums.cross_log_mean(population(x), population(y), 3, lambda _: None)
+    found = row_sums.cross_log_mean(population(x), population(y), 3, lambda _: None)
     exponents = oracle.exponents_across(oracle.numbers(x), oracle.numbers(y), 3)
     assert found == pytest.approx(oracle.log_sum_exp(exponents) - np.log(len(exponents)), abs=1e-10)
     some = torch.tensor([1, 5, 19])
-    few = _row_sums.cross_log_mean(population(x), population(y), 3, lambda _: None, rows=some)
+    few = row_sums.cross_log_mean(population(x), population(y), 3, lambda _: None, rows=some)
     exponents = oracle.exponents_across(oracle.numbers(x[some]), oracle.numbers(y), 3)
     assert few == pytest.approx(oracle.log_sum_exp(exponents) - np.log(len(exponents)), abs=1e-10)
 
 
 def test_rows_are_taken_in_the_order_asked_for(blocks: None) -> None:
     z, order = rows.normal(40, 5), torch.tensor([39, 0, 7, 7, 20, 6])
-    torch.testing.assert_close(_row_sums.take(population(z), order), z[order])
+    torch.testing.assert_close(row_sums.take(population(z), order), z[order])
 
 
 def test_the_nearest_row_is_another_and_its_distance_exact(blocks: None) -> None:
     z = rows.unit(40, 5)
     z[11] = z[2] + 1e-9
-    nearest, distances = _row_sums.nearest_rows(population(z), torch.tensor([2, 30, 11]))
+    nearest, distances = row_sums.nearest_rows(population(z), torch.tensor([2, 30, 11]))
     apart = np.linalg.norm(oracle.numbers(z)[:, None] - oracle.numbers(z)[None], axis=2) + 9 * np.eye(40)
     assert nearest.tolist() == [11, int(apart[30].argmin()), 2]
     np.testing.assert_allclose(distances.numpy(), [apart[2].min(), apart[30].min(), apart[11].min()], rtol=1e-6)

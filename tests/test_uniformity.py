@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align_uniform import measure, uniform_optimum
-from align_uniform._populations import Population
-from align_uniform._uniformity import anchor_potentials, exact_potentials, stderr
+from align_uniform.measuring.populations import Population
+from align_uniform.measuring.uniformity import anchor_potentials, exact_potentials, stderr
 from tests import oracle, rows
 
 Law = Callable[[int, torch.Generator], Tensor]
