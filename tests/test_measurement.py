@@ -71,6 +71,7 @@ def test_the_table_begins_with_alignment_and_uniformity() -> None:
 def test_an_error_decides_the_digits() -> None:
     assert with_error(-2.92712, 0.0213) == "-2.927 ± 0.021"
     assert with_error(0.123456, 0.00042) == "0.12346 ± 0.00042"
+    assert with_error(31.285, 0.614) == "31.29 ± 0.61"
     assert with_error(1.5, None) == "1.500"
     assert fixed(-0.0001) == "0.000"
 

@@ -37,6 +37,8 @@ class Alignment:
     pairs: int
     of: str
     """what a pair is: "two views", "pairs with score > 4", "same class", ..."""
+    relative_stderr: float | None = None
+    """of `relative`, from the pairs alone: the mean over other rows is of so many more that its error is small beside it"""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Towers:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Rows that are there more than once."""
+    """Rows that are there more than once, in all views or towers together, each looked at by itself."""
 
     exact: int
     """rows that equal an earlier row"""
@@ -236,7 +238,9 @@ class Measurement:
         """The two quantities first; the rest explains them."""
         rows: list[tuple[str, str, str]] = []
         if self.align is not None:
-            chance = "" if self.align.relative is None else f"; relative {self.align.relative:.3f}, where 1 is chance"
+            chance = ""
+            if self.align.relative is not None:
+                chance = f"; relative {with_error(self.align.relative, self.align.relative_stderr)}, where 1 is chance"
             rows.append(
                 (
                     "alignment",
@@ -245,8 +249,9 @@ class Measurement:
                 )
             )
         for uniform in self.uniforms:
-            dimensions = "" if uniform.equivalent_dim is None else f"; as even as in {uniform.equivalent_dim:,.1f} dimensions"
-            note = f"t = {uniform.t:g}, {fixed(uniform.gap)} above the optimum {uniform.optimum:.3f}{dimensions}"
+            dimensions = "" if uniform.equivalent_dim is None else f"; as even as in {uniform.equivalent_dim:.3g} dimensions"
+            side = "above" if uniform.gap >= 0 else "below"
+            note = f"t = {uniform.t:g}, {abs(uniform.gap):.3f} {side} the optimum {uniform.optimum:.3f}{dimensions}"
             rows.append(("uniformity", with_error(uniform.value, uniform.total_stderr), note))
         rows.append(("RankMe", f"{self.rankme:.1f}", f"of at most {min(self.n, self.dim):,}"))
         rows.append(("W2 to uniform", f"{self.w2:.3f}", f"about {self.w2_floor:.3f} for so many uniform rows"))
@@ -356,10 +361,10 @@ def _unpaired_error(a: float | None, b: float | None) -> float | None:
 
 
 def with_error(value: float, stderr: float | None) -> str:
-    """`-2.927 ± 0.021`: as many digits as the error leaves, at least three."""
+    """`-2.927 ± 0.021`: two digits of the error, and as many decimals of the value."""
     if stderr is None or not math.isfinite(stderr):
         return fixed(value)
-    digits = 3 if stderr == 0 else min(7, max(3, 1 - math.floor(math.log10(stderr))))
+    digits = 3 if stderr == 0 else min(7, max(0, 1 - math.floor(math.log10(stderr))))
     return f"{fixed(value, digits)} ± {stderr:.{digits}f}"
 
 

@@ -163,7 +163,7 @@ def measure(
         name=asked.name,
         n=len(asked.populations[0]),
         dim=asked.rows.shape[1],
-        align=_alignment(asked, distances, item_align, alpha) or _class_alignment(class_sums, asked, alpha, tolerance),
+        align=_alignment(asked, distances, alpha, items) or _class_alignment(class_sums, asked, alpha, tolerance),
         uniform=uniforms[0],
         uniforms=uniforms,
         rankme=_mean(map(geometry.rankme, moments)),
@@ -296,8 +296,9 @@ def _item_align(asked: Subject, distances: list[Tensor], alpha: float, items: Te
     return uniformity.of_items(of_rows, items if items is None or rows is None else codes_of("groups", items[rows], len(rows)))
 
 
-def _alignment(asked: Subject, distances: list[Tensor], item_align: Tensor | None, alpha: float) -> Alignment | None:
-    if item_align is None:
+def _alignment(asked: Subject, distances: list[Tensor], alpha: float, items: Tensor | None) -> Alignment | None:
+    item_align, item_squares = (_item_align(asked, distances, power, items) for power in (alpha, 2))
+    if item_align is None or item_squares is None:
         return None
     squares = [float(part.square().mean()) for part in distances]
     others = [pairs.other_mean_square(part) for pairs, part in zip(asked.positives, distances, strict=True)]
@@ -306,6 +307,7 @@ def _alignment(asked: Subject, distances: list[Tensor], item_align: Tensor | Non
         value=float(item_align.mean()),
         stderr=standard_error(item_align) if len(item_align) > 1 else None,
         relative=_mean(squares) / chance if chance else None,
+        relative_stderr=standard_error(item_squares) / chance if chance and len(item_squares) > 1 else None,
         alpha=alpha,
         pairs=sum(map(len, distances)),
         of=asked.of,
@@ -343,8 +345,16 @@ def _class_alignment(
     total = geometry.cross_mean_squared_distance(moments, moments) * moments.count**2 / 2
     # Of unit rows a squared distance is 2 less two cosines, and so is its error.
     error = 2 * tolerance.stderr if asked.rows.normalize and tolerance.stderr is not None else None
-    relative = value * others / (total - value * pairs) if others >= 1 else None
-    return Alignment(value, error, relative, alpha, int(pairs), "same class")
+    chance = (total - value * pairs) / others if others >= 1 else 0.0
+    return Alignment(
+        value=value,
+        stderr=error,
+        relative=value / chance if chance else None,
+        relative_stderr=error / chance if chance and error is not None else None,
+        alpha=alpha,
+        pairs=int(pairs),
+        of="same class",
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- rows and warnings
@@ -437,7 +447,11 @@ def _provenance(asked: Subject, found: _Found, seed: int, *, seconds: float) -> 
         "device": str(asked.rows.device),
         "processes": ranks.world_size(),
         "sources": [
-            {"name": getattr(part.source, "name", part.name), "shape": list(part.source.shape), "dtype": part.dtype_name}
+            {
+                "name": getattr(part.source, "name", None) or part.name,
+                "shape": list(part.source.shape),
+                "dtype": part.dtype_name,
+            }
             for part in asked.everyone
         ],
         "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),

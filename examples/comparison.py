@@ -1,0 +1,208 @@
+"""What the examples do alike once an encoder is measured: a table, the differences, a file of results, a figure."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from align_uniform import uniform_optimum
+from align_uniform.measurement import Difference, Measurement, fixed, with_error
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One encoder, measured."""
+
+    measurement: Measurement
+    accuracy: float
+    """of a task that the encoder was not trained for, from 0 to 1"""
+    trials: int
+    """that the accuracy is a share of"""
+    independent: tuple[float, float] | None
+    """alignment and uniformity as other code found them"""
+
+    @property
+    def accuracy_stderr(self) -> float:
+        """Of a share of so many trials."""
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.trials)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an example found, as its file keeps it."""
+
+    recipe: Mapping[str, Any]
+    accuracy_name: str
+    encoders: Sequence[Encoder]
+    differences: Sequence[Difference]
+
+
+# ----------------------------------------------------------------------------------------------------------------- options
+
+
+def options(docstring: str, output: str) -> argparse.ArgumentParser:
+    """The options that the examples share; `docstring` is theirs, which begins with how to launch them."""
+    parser = argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path(output), help="folder for the results (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="replace the results of an earlier run")
+    return parser
+
+
+def check_packages(packages: Mapping[str, str]) -> None:
+    """Leave with one line if a module is not there; `packages` says which package has it."""
+    missing = [package for module, package in packages.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        sys.exit(f"Missing: {', '.join(missing)}. Install with: pip install {' '.join(missing)}")
+
+
+def check_output(folder: Path, name: str, *, force: bool) -> None:
+    """Leave with one line, before the work rather than after it, if there are results already."""
+    path = folder / f"{name}.json"
+    if path.exists() and not force:
+        sys.exit(f"{path} exists; pass --force to replace it, or another folder with --output.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def folder_of(module: str) -> Path:
+    """Where a package keeps its files; it is not imported."""
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"no module named {module!r}")
+    return Path(found.origin).parent
+
+
+def say(text: str) -> None:
+    """Tell on stderr how far the work is."""
+    sys.stderr.write(f"{text}\n")
+
+
+# ------------------------------------------------------------------------------------------------------------------ tables
+
+
+def table(results: Results) -> str:
+    """The measures, and what explains them."""
+    rows = []
+    for encoder in results.encoders:
+        found = encoder.measurement
+        if found.align is None or found.align.relative is None:
+            raise ValueError(f"{found.name} must be measured with positive pairs.")
+        rows.append(
+            [
+                found.name,
+                with_error(found.align.value, found.align.stderr),
+                with_error(found.uniform.value, found.uniform.stderr),
+                f"{found.align.relative:.3f}",
+                dimensions(found.uniform.equivalent_dim, found.uniform.equivalent_dim_stderr),
+                f"{found.rankme:.0f} of {min(found.n, found.dim):,}",
+                fixed(found.mean_cosine, 2),
+                f"{100 * encoder.accuracy:.1f} ± {100 * encoder.accuracy_stderr:.1f}",
+            ]
+        )
+    heading = ["encoder", "alignment", "uniformity", "relative alignment", "equivalent dimension", "RankMe", "mean cosine"]
+    return markdown([*heading, f"{results.accuracy_name} %"], rows)
+
+
+def agreement(results: Results) -> str:
+    """Beside what other code found, and how many standard errors of the difference lie between."""
+    rows = []
+    for encoder in results.encoders:
+        found = encoder.measurement
+        if encoder.independent is None or found.align is None:
+            continue
+        align, uniform = encoder.independent
+        rows.append(
+            [
+                found.name,
+                with_error(found.align.value, found.align.stderr),
+                f"{align:.3f}",
+                deviation(found.align.value, align, found.align.stderr),
+                with_error(found.uniform.value, found.uniform.stderr),
+                f"{uniform:.3f}",
+                deviation(found.uniform.value, uniform, found.uniform.stderr),
+            ]
+        )
+    columns = ["encoder"]
+    columns += [part for name in ("alignment", "uniformity") for part in (name, "independent", "deviation")]
+    return markdown(columns, rows)
+
+
+def deviation(ours: float, theirs: float, stderr: float | None) -> str:
+    """In combined standard errors. Theirs has none on record; a sample of the same size has the same as ours."""
+    return "" if not stderr else f"{(ours - theirs) / (math.sqrt(2) * stderr):+.1f}"
+
+
+def differences(results: Results) -> str:
+    """Encoders compared item by item: much of the chance in one is in the other too, and drops out."""
+    rows = []
+    for pair in results.differences:
+        z = [
+            "" if not error or value is None else f"{value / error:+.1f}"
+            for value, error in ((pair.align, pair.align_stderr), (pair.uniform, pair.uniform_stderr))
+        ]
+        align = "" if pair.align is None else with_error(pair.align, pair.align_stderr)
+        rows.append([" − ".join(pair.names), align, z[0], with_error(pair.uniform, pair.uniform_stderr), z[1]])
+    return markdown(["difference", "alignment", "errors from 0", "uniformity", "errors from 0"], rows)
+
+
+def dimensions(value: float | None, stderr: float | None) -> str:
+    """Two digits of the error, and as many decimals of the value; they run from hundredths to hundreds."""
+    if value is None or not stderr:
+        return "none" if value is None else f"{value:.3g}"
+    digits = max(0, 1 - math.floor(math.log10(stderr)))
+    return f"{value:.{digits}f} ± {stderr:.{digits}f}"
+
+
+def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first column is of names, the others of numbers."""
+    marks = ["---", *["---:"] * (len(heading) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heading, marks, *rows])
+
+
+# ------------------------------------------------------------------------------------------------------- file and figure
+
+
+def write(results: Results, folder: Path, name: str) -> None:
+    """Write `name`.json, and the encoders in the align-uniform plane as `name`.png; print the tables."""
+    from align_uniform.figures import PlanePoint, plane_figure, save
+
+    document = {
+        "schema_version": 1,
+        "recipe": dict(results.recipe),
+        "accuracy_name": results.accuracy_name,
+        "encoders": [
+            vars(encoder) | {"measurement": json.loads(encoder.measurement.to_json())} for encoder in results.encoders
+        ],
+        "differences": [vars(difference) for difference in results.differences],
+    }
+    (folder / f"{name}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    points = []
+    for encoder in results.encoders:
+        align, uniform = encoder.measurement.align, encoder.measurement.uniform
+        if align is not None:
+            errors = align.stderr, uniform.stderr
+            points.append(PlanePoint(encoder.measurement.name, align.value, uniform.value, encoder.accuracy, *errors))
+    optimum = uniform_optimum(results.encoders[-1].measurement.dim)
+    save(plane_figure(points, optimum, results.accuracy_name), folder / name)
+    parts = ["Measured", table(results), "Beside independent values", agreement(results), "Differences", differences(results)]
+    sys.stdout.write("\n\n".join(parts) + "\n")
+    say(f"Written: {folder / name}.json, .png and .svg")
+
+
+def read(path: Path) -> Results:
+    """What `write` wrote."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    encoders = [
+        Encoder(**part | {"measurement": Measurement.from_json(json.dumps(part["measurement"]), path.name)})
+        for part in document["encoders"]
+    ]
+    pairs = [Difference(**part | {"names": tuple(part["names"])}) for part in document["differences"]]
+    return Results(document["recipe"], document["accuracy_name"], encoders, pairs)

@@ -1,0 +1,178 @@
+"""The examples without what they download: their parts, their recorded results, and the page that tells of them."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from align_uniform import measure
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+NAMES = ["sentences", "images"]
+
+
+def load(name: str) -> ModuleType:
+    """An example as a module, which finds its neighbour as it does when launched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        return importlib.import_module(name)
+
+
+@pytest.fixture(params=NAMES)
+def example(request: pytest.FixtureRequest) -> ModuleType:
+    return load(str(request.param))
+
+
+def recorded(name: str) -> Any:
+    return load("comparison").read(EXAMPLES / "results" / f"{name}.json")
+
+
+@pytest.fixture
+def results() -> Any:
+    comparison = load("comparison")
+    x, y, noise = torch.randn(3, 50, 8, generator=torch.Generator().manual_seed(0))
+    near, far = (measure(x, x + scale * noise, name=name) for name, scale in (("near", 0.1), ("far", 1.0)))
+    encoders = [comparison.Encoder(near, 0.9, 50, (0.01, -3.0)), comparison.Encoder(far, 0.5, 50, None)]
+    return comparison.Results({"seed": 0}, "retrieval", encoders, [near - far, measure(x, y) - measure(x)])
+
+
+# ----------------------------------------------------------------------------------------------------- recorded results
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["table", "agreement", "differences"])
+def test_the_page_shows_the_recorded_numbers(name: str, kind: str) -> None:
+    expected = getattr(load("comparison"), kind)(recorded(name))
+    assert expected in (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_encoders_are_in_the_order_that_other_code_found(name: str) -> None:
+    known = [(encoder.measurement, encoder.independent) for encoder in recorded(name).encoders if encoder.independent]
+    assert len(known) >= 3
+    for (ours, theirs), (our_other, their_other) in itertools.combinations(known, 2):
+        assert (ours.align.value < our_other.align.value) == (theirs[0] < their_other[0]), (ours.name, our_other.name)
+        assert (ours.uniform.value < our_other.uniform.value) == (theirs[1] < their_other[1]), (ours.name, our_other.name)
+
+
+def test_sentences_agree_with_other_code_within_three_combined_errors() -> None:
+    for encoder in recorded("sentences").encoders:
+        if encoder.independent:
+            align, uniform = encoder.measurement.align, encoder.measurement.uniform
+            assert abs(align.value - encoder.independent[0]) < 3 * 2**0.5 * align.stderr
+            assert abs(uniform.value - encoder.independent[1]) < 3 * 2**0.5 * uniform.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recorded_differences_are_those_of_the_recorded_encoders(name: str) -> None:
+    results = recorded(name)
+    measured = {encoder.measurement.name: encoder.measurement for encoder in results.encoders}
+    assert results.differences
+    for pair in results.differences:
+        first, second = (measured[part] for part in pair.names)
+        assert pair.align == pytest.approx(first.align.value - second.align.value)
+        assert pair.uniform == pytest.approx(first.uniform.value - second.uniform.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_shows_a_figure_that_is_there(name: str) -> None:
+    assert f"]({name}.png)" in (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")
+    assert (ROOT / "docs" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------------------------------------------------------- parts
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_needs_none_of_the_packages(name: str) -> None:
+    found = subprocess.run([sys.executable, EXAMPLES / f"{name}.py", "--help"], capture_output=True, text=True, check=True)
+    assert "pip install" in found.stdout
+    assert "--force" in found.stdout
+
+
+def test_the_launch_commands_install_what_is_needed(example: ModuleType) -> None:
+    commands = [line for line in str(example.__doc__).splitlines() if "pip install" in line]
+    for package in example.PACKAGES.values():
+        assert package in " ".join(commands) or package == "matplotlib"  # which the extra `report` brings
+
+
+def test_missing_packages_are_told_in_one_line() -> None:
+    with pytest.raises(SystemExit) as caught:
+        load("comparison").check_packages({"torch": "torch", "no_such_module": "no-such-package==1.0"})
+    assert caught.value.code == "Missing: no-such-package==1.0. Install with: pip install no-such-package==1.0"
+
+
+def test_results_of_an_earlier_run_are_kept_unless_forced(tmp_path: Path) -> None:
+    comparison = load("comparison")
+    comparison.check_output(tmp_path / "new", "sentences", force=False)
+    (tmp_path / "new" / "sentences.json").touch()
+    with pytest.raises(SystemExit, match="--force"):
+        comparison.check_output(tmp_path / "new", "sentences", force=False)
+    comparison.check_output(tmp_path / "new", "sentences", force=True)
+
+
+def test_results_come_back_as_they_were_written(results: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    comparison = load("comparison")
+    results = comparison.Results(results.recipe, results.accuracy_name, results.encoders, results.differences[:1])
+    comparison.write(results, tmp_path, "toy")
+    again, shown = comparison.read(tmp_path / "toy.json"), capsys.readouterr()
+    for kind in (comparison.table, comparison.agreement, comparison.differences):
+        assert kind(again) == kind(results)
+        assert kind(results) in shown.out
+    assert shown.err.startswith("Written: ")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".png", ".svg"}
+
+
+def test_the_tables_say_which_encoder_and_leave_out_what_is_not_known(results: Any) -> None:
+    comparison = load("comparison")
+    assert comparison.table(results).splitlines()[2].startswith("| near | 0.0")
+    assert "| 90.0 ± 4.2 |" in comparison.table(results)
+    assert "far" not in comparison.agreement(results)
+    assert comparison.differences(results).splitlines()[2].startswith("| near − far | -")
+    assert "| embedding − embedding |  |  |" in comparison.differences(results)  # no alignment without pairs
+
+
+def test_a_deviation_counts_errors_of_both_sides() -> None:
+    assert load("comparison").deviation(1.0, 0.0, 0.5) == "+1.4"
+    assert load("comparison").deviation(1.0, 0.0, None) == ""
+
+
+def test_retrieval_is_the_share_of_rows_that_find_their_own() -> None:
+    x = torch.eye(4)
+    assert load("sentences").retrieval(x, 3 * x) == 1
+    assert load("sentences").retrieval(x, x[[1, 0, 2, 3]]) == 0.5
+
+
+def test_neighbours_exclude_the_picture_itself() -> None:
+    features = torch.cat(
+        [torch.tensor([[1.0, 0.1 * row] for row in range(6)]), torch.tensor([[-1.0, 0.1 * row] for row in range(6)])]
+    )
+    labels = torch.tensor([0] * 6 + [1] * 6)
+    assert load("images").knn_accuracy(features, labels) == 1
+    alone = torch.cat([torch.tensor([1]), labels[1:]])  # the others of its place are of class 0
+    assert load("images").knn_accuracy(features, alone) == pytest.approx(11 / 12)
+
+
+def test_a_checkpoint_with_code_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": Harmful()}, path)
+    with pytest.raises(pickle.UnpicklingError):
+        load("images").load(path)
+
+
+class Harmful:
+    """What runs code when unpickled."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return exec, ("raise SystemExit('ran')",)
