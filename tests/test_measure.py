@@ -189,6 +189,11 @@ def test_the_worst_pairs_come_farthest_first() -> None:
     assert len(measure(X[:3], Y[:3]).worst_pairs) == 3
 
 
+def test_no_rows_are_named_if_none_are_asked_for() -> None:
+    result = measure(X, Y, top=0)
+    assert (result.worst_pairs, result.crowded) == ((), ())
+
+
 def test_the_most_crowded_rows_have_their_nearest_neighbour() -> None:
     z = X.clone()
     z[30:36] = F.normalize(z[5] + 0.2 * rows.normal(6, 6), dim=1)

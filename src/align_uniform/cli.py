@@ -18,7 +18,7 @@ from align_uniform.commands import compare, demo, measure
 
 
 class Command(Protocol):
-    """What a file in `commands` holds."""
+    """What a command is: a file in `commands`, or a class in one."""
 
     HELP: str
     DESCRIPTION: str
@@ -30,7 +30,15 @@ class Command(Protocol):
         """Do it, and return the exit code."""
 
 
-COMMANDS: dict[str, Command] = {"measure": measure, "compare": compare, "demo": demo}
+COMMANDS: dict[tuple[str, ...], Command] = {
+    ("measure",): measure,
+    ("compare",): compare,
+    ("demo",): demo,
+}
+"""By the words that call them."""
+
+GROUPS: dict[str, str] = {}
+"""What the first of several words stands for."""
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -45,18 +53,17 @@ class Parser(jsonargparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    parser = Parser(prog="align-uniform", description="Alignment and uniformity on the hypersphere.", version=__version__)
-    subcommands = parser.add_subcommands(dest="command", required=True)
-    for name, command in COMMANDS.items():
-        subparser = Parser(description=command.DESCRIPTION)
-        subparser.add_argument("--config", action="config", help="a YAML file of options")
-        command.add_arguments(subparser)
-        subcommands.add_subcommand(name, subparser, help=command.HELP)
-    options = parser.parse_args(arguments)
-    chosen = options[options.command].as_dict()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = _chosen(given)
+    options = _parser(words, given).parse_args(given)
+    if words not in COMMANDS:
+        raise AssertionError(f"the parser let {words} pass")
+    for word in words:
+        options = options[word]
+    chosen = options.as_dict()
     chosen.pop("config", None)
     try:
-        code = COMMANDS[options.command].run(chosen)
+        code = COMMANDS[words].run(chosen)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has enough, as `head` does; nothing is left to write at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,3 +75,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"align-uniform: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return code
+
+
+def _chosen(given: Sequence[str]) -> tuple[str, ...]:
+    """The words of the command that is called."""
+    words = [argument for argument in given if not argument.startswith("-")]
+    return next((key for key in COMMANDS if tuple(words[: len(key)]) == key), ())
+
+
+def _parser(words: tuple[str, ...], given: Sequence[str]) -> Parser:
+    """A parser of all commands that knows the arguments of the one that is called: only its libraries need be there."""
+    parser = Parser(prog="align-uniform", description="Alignment and uniformity on the hypersphere.", version=__version__)
+    top = parser.add_subcommands(dest="command", required=True)
+    groups: dict[str, Any] = {}
+    for key, command in COMMANDS.items():
+        if len(key) > 1 and key[0] not in groups:
+            group = Parser(description=GROUPS[key[0]].capitalize() + ".")
+            top.add_subcommand(key[0], group, help=GROUPS[key[0]])
+            groups[key[0]] = group.add_subcommands(dest="kind", required=True)
+        subparser = Parser(description=command.DESCRIPTION)
+        if key == words:
+            subparser.add_argument("--config", action="config", help="a YAML file of options")
+            command.add_arguments(subparser)
+            subparser.set_defaults(_preset(command, given))
+        groups.get(key[0], top).add_subcommand(key[-1], subparser, help=command.HELP)
+    return parser
+
+
+def _preset(command: Command, given: Sequence[str]) -> dict[str, Any]:
+    """The defaults that --preset sets, which the help and --print_config then show."""
+    presets: dict[str, dict[str, Any]] = getattr(command, "PRESETS", {})
+    for word, following in zip(given, [*given[1:], ""], strict=True):
+        name = following if word == "--preset" else word.removeprefix("--preset=") if word.startswith("--preset=") else None
+        if name in presets:
+            return {"preset": name, **presets[name]}
+    return {}

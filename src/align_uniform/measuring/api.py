@@ -128,7 +128,7 @@ def measure(
         >>> x = torch.randn(500, 16, generator=torch.Generator().manual_seed(0))
         >>> result = measure(x, x + 0.1 * torch.randn(500, 16, generator=torch.Generator().manual_seed(1)))
         >>> print(f"{result.align.value:.3f} {result.uniform.value:.2f} {result.uniform.optimum:.2f}")
-        0.010 -3.51 -3.51
+        0.011 -3.51 -3.51
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242; the errors are described in `stderr` and `approximation_stderr`.
@@ -375,7 +375,9 @@ def _worst_pairs(asked: Subject, distances: list[Tensor], top: int) -> tuple[Pai
 
 def _crowded(asked: Subject, found: _Found, row_means: tuple[Tensor, ...], top: int) -> tuple[CrowdedRow, ...]:
     """The most crowded rows of all populations, with their nearest neighbours."""
-    rows = []
+    rows: list[CrowdedRow] = []
+    if top == 0:
+        return ()
     for view, (population, means, anchors) in enumerate(zip(asked.populations, row_means, found.anchors, strict=True)):
         most = means.topk(min(top, len(means)))
         indices = most.indices if anchors is None else anchors[most.indices]
