@@ -15,7 +15,7 @@ from align_uniform.recipes.augment import digits_views
 from align_uniform.recipes.encoders import SmallConvNet
 from align_uniform.recipes.knn_eval import knn_predict
 from align_uniform.recipes.linear_eval import linear_predict
-from align_uniform.recipes.two_view import Schedule, train
+from align_uniform.recipes.small_two_view import Schedule, train
 
 
 def flat_digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:

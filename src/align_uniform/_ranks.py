@@ -59,6 +59,17 @@ def process_group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def local_rank() -> int:
+    """This process's number on its machine, which torchrun tells; 0 without it."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 class Gathered(NamedTuple):
     """The rows of all processes, in order of rank."""
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 import jsonargparse
 
 from align_uniform import __version__
-from align_uniform.commands import compare, demo, measure
+from align_uniform.commands import compare, demo, evaluate, measure, pretrain
 
 
 class Command(Protocol):
@@ -34,11 +34,13 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("measure",): measure,
     ("compare",): compare,
     ("demo",): demo,
+    ("pretrain", "two-view"): pretrain.TwoView(),
+    ("evaluate", "linear"): evaluate.Linear(),
+    ("evaluate", "knn"): evaluate.Knn(),
 }
 """By the words that call them."""
 
-GROUPS: dict[str, str] = {}
-"""What the first of several words stands for."""
+GROUPS = {"pretrain": "train an encoder without labels", "evaluate": "what features are worth to a simple classifier"}
 
 
 class Parser(jsonargparse.ArgumentParser):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from align_uniform.commands.flags import add_options
+
 HELP = "train encoders of handwritten digits, and look at them"
 DESCRIPTION = "Train encoders of handwritten digits without labels, for about two minutes, and draw them."
 
@@ -12,8 +14,7 @@ def add_arguments(parser: Any) -> None:
     """The fields of `DemoOptions`."""
     from align_uniform.recipes.demo import DemoOptions
 
-    parser.add_class_arguments(DemoOptions, None, as_group=False, skip={"force"})
-    parser.add_argument("--force", action="store_true", help="replace the files of an earlier demo in that folder")
+    add_options(parser, DemoOptions)
 
 
 def run(options: dict[str, Any]) -> int:

@@ -1,46 +1,714 @@
-"""Linear accuracy: can a linear classifier read the class from the features?"""
+"""Linear accuracy: can a linear classifier read the class from the features?
+
+`fit_linear` finds the best classifier of features that are kept in memory. `train_linear` follows the protocols of the papers:
+epochs of stochastic gradient descent on features of newly augmented images. Either way the encoder is frozen, and checked to
+come out as it went in.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeVar
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from align_uniform._checks import check_choice, check_positive
+from align_uniform._ranks import add_over_ranks_, gather_objects, gather_rows, world_size
+from align_uniform.recipes.scores import Scores, class_names, over_ranks, score
+
+Loader = Iterable[Any]
+"""Batches `(images, labels, ...)`; what comes after the labels is not looked at. Each process has its own."""
+Layer = str | Callable[[Tensor], Tensor]
+"""Where features are taken: a name among the encoder's `layers`, such as "fc7"; "output", which every encoder has; the name of
+a submodule, such as "layer4"; or a function from images to features."""
+T = TypeVar("T")
+
+STATE_VERSION = 1
+SCORED_ROWS = 4096
+"""Rows classified at a time."""
 
 
-def linear_predict(
-    train_features: Tensor, train_labels: Tensor, test_features: Tensor, *, penalty: float = 1e-3, iterations: int = 200
-) -> Tensor:
-    r"""Return the classes that a logistic regression on the features predicts.
+# ----------------------------------------------------------------------------------------------------------- the features
 
-    The features are standardised with the training rows' mean and deviation; then L-BFGS minimises
+
+def features(
+    encoder: nn.Module,
+    loader: Loader,
+    layer: Layer = "output",
+    *,
+    device: str | torch.device | None = None,
+    gather: bool = False,
+    on_batch: Callable[[int], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the features of all images of a loader, and their labels.
+
+    Args:
+        encoder: runs in eval mode and without gradients; every module's mode is restored.
+        loader: batches `(images, labels)`, in an order that is kept.
+        layer: a name, see `layer_names`, or a function; features are flattened.
+        device: where the encoder runs; it is moved there. By default where its parameters are.
+        gather: return the rows of all processes, in order of rank, on each of them. Every process must call this.
+        on_batch: called after every batch with its number of images.
+
+    Returns:
+        [N, m], float32 or float64, and [N], int64; both on the CPU. [0, 0] if the loader is empty.
+
+    Raises:
+        ValueError: there is no such layer, or the encoder's weights or buffers have changed.
+    """
+    device = _placed(encoder, device)
+    rows, labels = [], []
+    with _frozen(encoder):
+        for batch, batch_labels in _batches(loader):
+            rows.append(_extract(encoder, layer, batch.to(device)).cpu())
+            labels.append(batch_labels.cpu())
+            if on_batch is not None:
+                on_batch(len(batch))
+    kept = torch.cat(rows) if rows else torch.empty(0, 0)
+    kept_labels = torch.cat(labels) if labels else torch.empty(0, dtype=torch.long)
+    if not gather:
+        return kept, kept_labels
+    dim, dtype = _agreed(kept)
+    kept = kept if len(kept) else torch.empty(0, dim, dtype=dtype)
+    return gather_rows(kept.to(device)).cpu(), gather_rows(kept_labels.to(device)).cpu()
+
+
+def layer_names(encoder: nn.Module) -> list[str]:
+    """Return what `layer` may be: the encoder's own names for its layers, "output", and its submodules."""
+    return list(dict.fromkeys([*_own_layers(encoder), "output", *(name for name, _ in encoder.named_modules() if name)]))
+
+
+def _own_layers(encoder: nn.Module) -> tuple[str, ...]:
+    layers = getattr(encoder, "layers", ())
+    return layers if isinstance(layers, tuple) else ()
+
+
+class _ReachedError(Exception):
+    """The layer has its output; the rest of the encoder need not run."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+
+@torch.no_grad()
+def _extract(encoder: nn.Module, layer: Layer, images: Tensor) -> Tensor:
+    """[B, ...] images -> [B, m] features."""
+    if callable(layer):
+        output = layer(images)
+    elif layer in _own_layers(encoder):
+        output = encoder(images, layer)
+    elif layer == "output":
+        output = encoder(images)
+    else:
+        output = _output_of(_module(encoder, layer), encoder, images, layer)
+    if not isinstance(output, Tensor) or output.dim() < 2:
+        got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"layer {layer!r} must give a tensor [N, ...], got {got}; choose another: {_listed(encoder)}.")
+    output = output.flatten(1)
+    return output if output.dtype == torch.float64 else output.float()
+
+
+def _output_of(module: nn.Module, encoder: nn.Module, images: Tensor, name: str) -> Tensor:
+    def stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        raise _ReachedError(output)
+
+    hook = module.register_forward_hook(stop)
+    try:
+        encoder(images)
+    except _ReachedError as reached:
+        return reached.output
+    finally:
+        hook.remove()
+    raise ValueError(f"layer {name!r} is never called by the encoder; choose another: {_listed(encoder)}.")
+
+
+def _module(encoder: nn.Module, layer: str) -> nn.Module:
+    found: nn.Module | None = dict(encoder.named_modules()).get(layer)
+    if found is None or found is encoder:
+        raise ValueError(f"layer must be one of the encoder's, got {layer!r}; it has {_listed(encoder)}.")
+    return found
+
+
+def _listed(encoder: nn.Module, most: int = 40) -> str:
+    names = layer_names(encoder)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@contextmanager
+def _frozen(encoder: nn.Module) -> Iterator[str]:
+    """Eval mode inside, each module's own mode afterwards; yields the digest of the weights and buffers, which must remain."""
+    modes = {module: module.training for module in encoder.modules()}
+    before = _digests(encoder)
+    encoder.eval()
+    try:
+        yield hashlib.sha256("".join(before.values()).encode()).hexdigest()
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    after = _digests(encoder)
+    if changed := [name for name in before | after if before.get(name) != after.get(name)]:
+        raise ValueError(
+            f"the encoder must come out as it went in, but {', '.join(changed[:3])} changed, {len(changed)} in all; "
+            f"its forward pass writes to them in eval mode: the accuracy is not that of one encoder."
+        )
+
+
+def _digests(encoder: nn.Module) -> dict[str, str]:
+    tensors = [*encoder.named_parameters(), *encoder.named_buffers()]
+    return {name: hashlib.sha256(_bytes(tensor)).hexdigest() for name, tensor in tensors}
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return values.data
+
+
+def _batches(loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
+    for images, labels, *_ in loader:
+        yield images, torch.as_tensor(labels).long()
+
+
+def _placed(encoder: nn.Module, device: str | torch.device | None) -> torch.device:
+    if device is not None:
+        encoder.to(device)
+        return torch.device(device)
+    return next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
+
+
+def _agreed(rows: Tensor) -> tuple[int, torch.dtype]:
+    """The number of features and their dtype, also for a process that has seen none."""
+    kinds = {other for other in gather_objects((rows.shape[1], rows.dtype) if len(rows) else None) if other is not None}
+    if len(kinds) != 1:
+        raise ValueError(
+            f"the loaders of all processes must bring images, and features of one kind, got {kinds or 'no image'}; "
+            f"check the data set and the layer."
+        )
+    return kinds.pop()
+
+
+# -------------------------------------------------------------------------------------------- exactly, on cached features
+
+
+def fit_linear(
+    features: Tensor,
+    labels: Tensor,
+    classes: int | None = None,
+    *,
+    l2: float = 1e-3,
+    standardize: bool = True,
+    iterations: int = 1000,
+    tolerance: float = 1e-6,
+) -> nn.Linear:
+    r"""Return the multinomial logistic regression on the features.
+
+    It minimises, with L-BFGS in float64,
 
     .. math:: \frac{1}{N} \sum_i CE(W z_i + b, c_i) + \frac{\lambda}{2} \lVert W \rVert^2,
 
-    which is convex: there are no epochs and no learning rate to choose.
+    which is convex: there are no epochs and no learning rate to choose. It is scikit-learn's
+    `LogisticRegression(C=1 / (l2 N))`.
 
     Args:
-        train_features: [N, m].
-        train_labels: [N], int64 from 0.
-        test_features: [M, m].
-        penalty: lambda.
+        features: [N, m].
+        labels: [N] integers from 0.
+        classes: number of classes; by default one more than the largest label.
+        l2: lambda, above 0.
+        standardize: z are the features less their mean, divided by their deviation, so that lambda means the same whatever
+            their scale; the classifier that is returned takes the features as they are.
         iterations: L-BFGS steps at most.
+        tolerance: the largest part of the gradient at which the minimum is reached.
 
     Returns:
-        [M] classes.
+        A linear layer from m features to classes, in the dtype of the features (float32 for half precision).
+
+    Raises:
+        ValueError: features that are not finite, or labels that do not fit.
+
+    Warns:
+        RuntimeWarning: the minimum was not reached.
     """
-    mean, deviation = train_features.mean(0), train_features.std(0)
-    deviation = deviation.masked_fill(deviation == 0, 1)
-    train, test = (train_features - mean) / deviation, (test_features - mean) / deviation
-    classes = int(train_labels.max()) + 1
-    weight = train.new_zeros(classes, train.shape[1], requires_grad=True)
-    bias = train.new_zeros(classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=iterations, line_search_fn="strong_wolfe", tolerance_grad=1e-6)
+    classes = _check_fit(features, labels, classes)
+    check_positive("l2", l2)
+    dtype = features.dtype if features.dtype == torch.float64 else torch.float32
+    wide = torch.float32 if features.device.type == "mps" else torch.float64  # which has no float64
+    z = features.to(wide)
+    mean, deviation = z.mean(0), z.std(0, correction=0)
+    deviation = deviation.masked_fill(deviation <= torch.finfo(dtype).eps * z.abs().amax(0), 1)  # the same in every row
+    if standardize:
+        z = (z - mean) / deviation
+    weight, bias = _minimum(z, labels.to(z.device).long(), classes, l2, iterations, tolerance)
+    if standardize:
+        weight = weight / deviation
+        bias = bias - weight @ mean
+    return _linear(weight.to(dtype), bias.to(dtype))
+
+
+def linear_scores(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    *,
+    classes: int | Sequence[str] | None = None,
+    l2: float = 1e-3,
+) -> Scores:
+    """Score `fit_linear` of the training rows on the test rows.
+
+    Args:
+        train_features: [N, m], all of them on every process.
+        train_labels: [N] integers from 0.
+        test_features: [M, m], this process's own; add up with `scores.over_ranks`. M may be 0.
+        test_labels: [M].
+        classes: names or number of classes; by default one more than the largest label. Processes must agree on it.
+        l2: see `fit_linear`.
+    """
+    if classes is None:
+        classes = 1 + max(int(labels.max()) for labels in (train_labels, test_labels) if len(labels))
+    names = class_names(classes)
+    return _scored(fit_linear(train_features, train_labels, len(names), l2=l2), test_features, test_labels, names)
+
+
+def linear_predict(train_features: Tensor, train_labels: Tensor, test_features: Tensor, *, l2: float = 1e-3) -> Tensor:
+    """Return the [M] classes that `fit_linear` of the training rows gives the test rows."""
+    classifier = fit_linear(train_features, train_labels, l2=l2)
+    return F.linear(test_features, classifier.weight, classifier.bias).argmax(1).detach()
+
+
+def _minimum(z: Tensor, labels: Tensor, classes: int, l2: float, iterations: int, tolerance: float) -> tuple[Tensor, Tensor]:
+    weight = z.new_zeros(classes, z.shape[1], requires_grad=True)
+    bias = z.new_zeros(classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=iterations,
+        max_eval=2 * iterations,
+        history_size=20,
+        tolerance_grad=tolerance,
+        tolerance_change=0,  # only a small gradient is a minimum
+        line_search_fn="strong_wolfe",
+    )
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss: Tensor = F.cross_entropy(F.linear(train, weight, bias), train_labels) + penalty / 2 * weight.square().sum()
+        loss: Tensor = F.cross_entropy(F.linear(z, weight, bias), labels) + l2 / 2 * weight.square().sum()
         loss.backward()
         return loss.item()
 
-    optimizer.step(closure)
-    return F.linear(test, weight, bias).argmax(1).detach()
+    with torch.enable_grad():
+        optimizer.step(closure)
+        closure()  # the gradient of where it ended
+    steepest = max(float(part.grad.abs().max()) for part in (weight, bias) if part.grad is not None)
+    if not steepest <= tolerance:
+        warnings.warn(
+            f"the logistic regression did not reach its minimum: its gradient is {steepest:.1e} after {iterations} iterations, "
+            f"to be {tolerance:.0e}; raise iterations or l2, or standardize the features.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return weight.detach(), bias.detach()
+
+
+def _check_fit(features: Tensor, labels: Tensor, classes: int | None) -> int:
+    if features.dim() != 2 or not len(features) or labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"features must be [N, m] and labels [N], N at least 1, got {list(features.shape)} and {list(labels.shape)}."
+        )
+    if not bool(features.isfinite().all()):
+        raise ValueError(
+            "features must be finite numbers, got a NaN or an infinity: nothing can be fitted; look at the encoder."
+        )
+    _check_labels(labels, classes)
+    return int(labels.max()) + 1 if classes is None else classes
+
+
+def _check_labels(labels: Tensor, classes: int | None) -> None:
+    if len(labels) and (int(labels.min()) < 0 or (classes is not None and int(labels.max()) >= classes)):
+        raise ValueError(
+            f"labels must be from 0, and below {classes or 'the number of classes'}, got {int(labels.min())} to "
+            f"{int(labels.max())}; use the part of the data that has labels, and the number of its classes."
+        )
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    classifier = nn.Linear(weight.shape[1], len(weight), device="meta", dtype=weight.dtype)
+    classifier.weight, classifier.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+    return classifier
+
+
+# ------------------------------------------------------------------------------------------------- in epochs, as the papers
+
+
+@dataclass(frozen=True)
+class LinearProtocol:
+    """How a linear classifier is trained on frozen features; `dataclasses.replace(STL10, epochs=10)` varies one."""
+
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam or SGD."""
+    lr: float = 1e-3
+    """Learning rate at the start."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Adam's."""
+    momentum: float = 0.9
+    """SGD's."""
+    weight_decay: float = 0.0
+    """Added to the gradient, times the weights."""
+    epochs: int = 100
+    """Times that every training image is seen."""
+    milestones: tuple[int, ...] = (60, 80)
+    """Epochs, counted from 0, from whose start the learning rate is `gamma` times what it was."""
+    gamma: float = 0.2
+    """See `milestones`."""
+    batch_size: int = 128
+    """Images of a batch of all processes together; the loader brings them, and more are refused."""
+    init_std: float | None = None
+    """Deviation of the normal weights to start from, with a bias of 0; None is the way of `torch.nn.Linear`."""
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.optimizer, ("adam", "sgd"))
+        check_positive("lr", self.lr)
+        check_positive("gamma", self.gamma)
+        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        for name, part in (
+            ("weight_decay", self.weight_decay),
+            ("momentum", self.momentum),
+            ("init_std", self.init_std or 0.0),
+        ):
+            if not (math.isfinite(part) and part >= 0):
+                raise ValueError(f"{name} must be a finite number of at least 0, got {part}.")
+        if list(self.milestones) != sorted(set(self.milestones)) or min(self.milestones, default=1) < 1:
+            raise ValueError(f"milestones must be epochs from 1 in rising order, got {self.milestones}.")
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        return self.lr * self.gamma ** sum(milestone <= epoch for milestone in self.milestones)
+
+
+STL10 = LinearProtocol()
+"""The protocol of the STL-10 example."""
+IMAGENET = LinearProtocol(optimizer="sgd", lr=30.0, gamma=0.1, batch_size=256, init_std=0.01)
+"""The protocol of MoCo, for ImageNet and ImageNet-100."""
+
+
+@dataclass(frozen=True)
+class LinearEpoch:
+    """What an epoch came to."""
+
+    epoch: int
+    """Counted from 0."""
+    lr: float
+    loss: float
+    """Mean cross-entropy of the training images, each before the step that used it."""
+    train_top1: float
+    """Share of the training images, augmented, that were classified right before that step."""
+    scores: Scores
+    """Of the test images of all processes, after the epoch."""
+    is_best: bool
+    """No epoch before had as high a top-1."""
+    state: dict[str, Any] = field(repr=False)
+    """What `train_linear(resume=...)` goes on from: plain values and CPU tensors, fit for `torch.load(weights_only=True)`."""
+
+
+@dataclass(frozen=True)
+class LinearResult:
+    """What the training of a linear classifier came to."""
+
+    classifier: nn.Linear
+    """After the last epoch."""
+    last: Scores
+    """Of `classifier`."""
+    best_classifier: nn.Linear
+    """After the best epoch."""
+    best: Scores
+    """Of `best_classifier`: an optimistic number, for the best epoch was chosen by it."""
+    best_epoch: int
+    """The first epoch, counted from 0, of the highest top-1."""
+    state: dict[str, Any] = field(repr=False)
+    """As of the last `LinearEpoch`; its "history" holds epoch, lr, loss, train_top1 and top1 of every epoch."""
+
+
+def train_linear(
+    encoder: nn.Module,
+    train_loader: Loader,
+    test_loader: Loader,
+    layer: Layer = "output",
+    protocol: LinearProtocol = STL10,
+    device: str | torch.device | None = None,
+    *,
+    classes: int | Sequence[str],
+    test_images: int | None = None,
+    seed: int = 0,
+    on_epoch: Callable[[LinearEpoch], None] | None = None,
+    on_batch: Callable[[int], None] | None = None,
+    resume: dict[str, Any] | None = None,
+) -> LinearResult:
+    """Train a linear classifier on the features of a frozen encoder, as the papers do, and score it after every epoch.
+
+    The classifier of the best epoch is kept, as the reference does. Which epoch is best is decided on the test images, so
+    `best` is an optimistic number: report `last` beside it, or instead.
+
+    Several processes: every process calls this with its own part of each batch and of the test images. The gradient of a
+    step is the mean over the images of all processes, however many each of them has, so that the result is that of one process
+    with the same batches, to rounding. A process without images in a step, or without test images, takes part with none.
+
+    The encoder runs in eval mode and without gradients. Its weights and buffers are hashed before and after.
+
+    Args:
+        encoder: from images to features; it is not wrapped, and the same on every process.
+        train_loader: batches `(images, labels)`, augmented; read once an epoch. Where it, its dataset, sampler or batch
+            sampler has a method `set_epoch`, that is called before.
+        test_loader: batches `(images, labels)`, each test image on one process alone; read once, its features are kept on the
+            CPU.
+        layer: a name, see `layer_names`, or a function; features are flattened.
+        protocol: `STL10`, `IMAGENET`, or another.
+        device: where to compute; the encoder is moved there. By default where its parameters are.
+        classes: their names, or how many there are.
+        test_images: how many test images there are on all processes together; another count is an error.
+        seed: of the classifier's first weights.
+        on_epoch: called after every epoch, on every process.
+        on_batch: called after every batch of training or test images with its number.
+        resume: the `state` of a `LinearEpoch`. On the CPU what follows is then, bit for bit, what would have followed,
+            provided that the loader's images depend on nothing but the epoch and, in one process, torch's random numbers.
+
+    Raises:
+        ValueError: the loss is not a number; the encoder has changed; `resume` is the state of other options or of another
+            encoder; more images in a batch than the protocol says; a test image counted twice or not at all; or there is no
+            such layer.
+    """
+    device = _placed(encoder, device)
+    names = class_names(classes)
+    with _frozen(encoder) as digest:
+        test = features(encoder, test_loader, layer, on_batch=on_batch)
+        dim, dtype = _agreed(test[0])
+        run = _Run(protocol, names, _first_weights(protocol, dim, len(names), dtype, seed).to(device))
+        run.identity = {
+            "protocol": asdict(protocol),
+            "layer": layer if isinstance(layer, str) else "a function",
+            "classes": names,
+            "features": dim,
+            "seed": seed,
+            "encoder": digest,
+        }
+        if resume is not None:
+            run.load(resume)
+        for epoch in range(len(run.history), protocol.epochs):
+            _set_epoch(train_loader, epoch)
+            batches = (
+                (_extract(encoder, layer, images.to(device)), labels) for images, labels in _counted(train_loader, on_batch)
+            )
+            loss, top1 = run.train(batches)
+            told = run.close(loss, top1, over_ranks(_scored(run.classifier, *test, names), test_images))
+            if on_epoch is not None:
+                on_epoch(told)
+    return run.result()
+
+
+def score_linear(
+    encoder: nn.Module,
+    classifier: nn.Linear,
+    test_loader: Loader,
+    layer: Layer = "output",
+    device: str | torch.device | None = None,
+    *,
+    classes: int | Sequence[str],
+    test_images: int | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> Scores:
+    """Return the score of a classifier that is there already, of the test images of all processes.
+
+    The arguments are those of `train_linear`. Every process calls this.
+    """
+    names = class_names(classes)
+    rows, labels = features(encoder, test_loader, layer, device=device, on_batch=on_batch)
+    return over_ranks(_scored(classifier, rows, labels, names), test_images)
+
+
+class _Run:
+    """A classifier in training, and all that a resumed run must know."""
+
+    def __init__(self, protocol: LinearProtocol, names: tuple[str, ...], classifier: nn.Linear) -> None:
+        self.protocol, self.names, self.classifier = protocol, names, classifier
+        self.identity: dict[str, Any] = {}
+        self.optimizer = _optimizer(protocol, [classifier.weight, classifier.bias])
+        self.history: list[dict[str, Any]] = []
+        self.last: Scores | None = None
+        self.best: Scores | None = None
+        self.best_epoch = 0
+        self.best_weights: dict[str, Tensor] = {}
+        self.rng = torch.get_rng_state()
+
+    def train(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+        """One epoch; return the mean loss and the share classified right."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.protocol.lr_at(len(self.history))
+        loss, right, images = 0.0, 0.0, 0.0
+        for step, batch in enumerate(_and_then_none(batches)):
+            sums = self._gradient(*(batch or self._no_images()), are_there=batch is not None)
+            if not sums[3]:
+                break
+            self._check(sums[0], sums[2], step)
+            self.optimizer.step()
+            loss, right, images = loss + sums[0], right + sums[1], images + sums[2]
+        if not images:
+            raise ValueError("train_loader must bring images, got none in an epoch; make the batch size smaller.")
+        return loss / images, right / images
+
+    def _gradient(self, rows: Tensor, labels: Tensor, *, are_there: bool) -> list[float]:
+        """Set the gradient of the mean loss of all processes; return their sums of loss, hits, images and batches."""
+        weight, bias = self.classifier.weight, self.classifier.bias
+        _check_labels(labels, len(self.names))
+        labels = labels.to(rows.device)
+        with torch.enable_grad():
+            logits = F.linear(rows, weight, bias)
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+            grads = torch.autograd.grad(loss, [weight, bias])
+        hits = (logits.argmax(1) == labels).sum()
+        sums = torch.stack([loss.detach(), hits.to(loss), *loss.new_tensor([len(labels), are_there])])
+        everyones = add_over_ranks_(torch.cat([*(grad.flatten() for grad in grads), sums]))  # one exchange a step
+        flat_weight, flat_bias, sums = everyones.split([weight.numel(), bias.numel(), 4])
+        count = sums[2].clamp_min(1)
+        weight.grad, bias.grad = (flat_weight / count).view_as(weight), flat_bias / count
+        return [float(value) for value in sums.tolist()]
+
+    def _no_images(self) -> tuple[Tensor, Tensor]:
+        weight = self.classifier.weight
+        return weight.new_empty(0, weight.shape[1]), torch.empty(0, dtype=torch.long)
+
+    def _check(self, loss: float, count: float, step: int) -> None:
+        if count > self.protocol.batch_size:
+            raise ValueError(
+                f"a batch of all processes must have at most the protocol's {self.protocol.batch_size} images, "
+                f"got {count:.0f}; change the loader, or the protocol's batch_size and its lr with it."
+            )
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss must be a finite number, got {loss} at epoch {len(self.history)}, step {step}; lower lr, "
+                f"{self.protocol.lr_at(len(self.history)):g} there, or look for NaN in the encoder's features."
+            )
+
+    def close(self, loss: float, top1: float, scores: Scores) -> LinearEpoch:
+        """End an epoch."""
+        epoch, lr = len(self.history), self.protocol.lr_at(len(self.history))
+        is_best = self.best is None or scores.top1 > self.best.top1
+        if is_best:
+            self.best, self.best_epoch, self.best_weights = scores, epoch, _on_cpu(self.classifier.state_dict())
+        self.last = scores
+        self.history.append({"epoch": epoch, "lr": lr, "loss": loss, "train_top1": top1, "top1": scores.top1})
+        self.rng = torch.get_rng_state()
+        return LinearEpoch(epoch, lr, loss, top1, scores, is_best, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """A copy."""
+        assert self.last is not None
+        assert self.best is not None
+        state: dict[str, Any] = {
+            "version": STATE_VERSION,
+            **self.identity,
+            "epoch": len(self.history),
+            "classifier": self.classifier.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scores": self.last.to_dict(),
+            "best": {"epoch": self.best_epoch, "classifier": self.best_weights, "scores": self.best.to_dict()},
+            "history": self.history,
+            "rng": self.rng,
+        }
+        copy: dict[str, Any] = _on_cpu(state)
+        return copy
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"resume must be a state of version {STATE_VERSION}, got {state.get('version')}; start anew.")
+        for name, value in self.identity.items():
+            if state[name] != value:
+                raise ValueError(f"resume must be of the same run, but its {name} differs: {_difference(state[name], value)}.")
+        self.classifier.load_state_dict(state["classifier"])
+        self.optimizer.load_state_dict(_on_cpu(state["optimizer"]))  # which keeps the tensors that it is given
+        self.last, self.best = Scores.from_dict(state["scores"]), Scores.from_dict(state["best"]["scores"])
+        self.best_epoch, self.best_weights = state["best"]["epoch"], _on_cpu(state["best"]["classifier"])
+        self.history, self.rng = _on_cpu(state["history"]), state["rng"].clone()
+        if world_size() == 1:  # several processes' numbers differ, and samplers for them do not draw any
+            torch.set_rng_state(self.rng)
+
+    def result(self) -> LinearResult:
+        """Everything, after the last epoch."""
+        assert self.last is not None
+        assert self.best is not None
+        device = self.classifier.weight.device
+        last, best = (
+            _linear(weights["weight"], weights["bias"]).to(device)
+            for weights in (self.classifier.state_dict(), self.best_weights)
+        )
+        return LinearResult(last, self.last, best, self.best, self.best_epoch, self.state())
+
+
+def _optimizer(protocol: LinearProtocol, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    if protocol.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=protocol.lr, betas=protocol.betas, weight_decay=protocol.weight_decay)
+    return torch.optim.SGD(parameters, lr=protocol.lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay)
+
+
+def _first_weights(protocol: LinearProtocol, dim: int, classes: int, dtype: torch.dtype, seed: int) -> nn.Linear:
+    """The same on every process and device, and the global random numbers are left alone."""
+    generator = torch.Generator().manual_seed(seed)
+    weight, bias = torch.empty(classes, dim, dtype=dtype), torch.zeros(classes, dtype=dtype)
+    if protocol.init_std is None:
+        bound = dim**-0.5
+        weight.uniform_(-bound, bound, generator=generator)
+        bias.uniform_(-bound, bound, generator=generator)
+    else:
+        weight.normal_(0, protocol.init_std, generator=generator)
+    return _linear(weight, bias)
+
+
+def _scored(classifier: nn.Linear, rows: Tensor, labels: Tensor, names: tuple[str, ...]) -> Scores:
+    total = score(torch.empty(0, len(names)), labels[:0], names)
+    weight, bias = classifier.weight.detach(), classifier.bias.detach()
+    for some, their in zip(rows.split(SCORED_ROWS), labels.split(SCORED_ROWS), strict=True) if len(rows) else ():
+        total = total + score(F.linear(some.to(weight), weight, bias), their, names)
+    return total
+
+
+def _set_epoch(loader: Loader, epoch: int) -> None:
+    for name in ("", "dataset", "sampler", "batch_sampler"):
+        part: Any = getattr(loader, name, None) if name else loader
+        if hasattr(part, "set_epoch"):
+            part.set_epoch(epoch)
+
+
+def _counted(loader: Loader, on_batch: Callable[[int], None] | None) -> Iterator[tuple[Tensor, Tensor]]:
+    for images, labels in _batches(loader):
+        yield images, labels
+        if on_batch is not None:
+            on_batch(len(images))
+
+
+def _and_then_none(batches: Iterable[T]) -> Iterator[T | None]:
+    """Without end: a process that has no more images waits for the others, who may."""
+    yield from batches
+    while True:
+        yield None
+
+
+def _on_cpu(value: Any) -> Any:
+    """A copy with its tensors on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {name: _on_cpu(part) for name, part in value.items()}
+    return type(value)(map(_on_cpu, value)) if isinstance(value, list | tuple) else value
+
+
+def _difference(theirs: Any, ours: Any) -> str:
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        changed = [name for name in theirs | ours if theirs.get(name) != ours.get(name)]
+        return ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in changed)
+    return f"it was {theirs!r} and is {ours!r}"

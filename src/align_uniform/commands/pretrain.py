@@ -1,0 +1,39 @@
+"""`align-uniform pretrain two-view`: train an encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from align_uniform import _ranks as ranks
+from align_uniform.commands.flags import add_options
+
+
+class TwoView:
+    """`pretrain two-view`."""
+
+    HELP = "on two views of each image: alignment, uniformity, contrastive loss"
+    DESCRIPTION = """
+    Train an encoder on two views of each image. A preset sets the defaults. Alone it runs on one device; under torchrun on all
+    of them: torchrun --nproc-per-node 4 -m align_uniform pretrain two-view. Ctrl-C ends after the batch, and the same command
+    goes on from there.
+    """
+
+    @property
+    def PRESETS(self) -> dict[str, dict[str, Any]]:  # noqa: N802  # a constant, found late
+        """What `--preset` sets."""
+        from align_uniform.recipes.two_view import PRESETS
+
+        return PRESETS
+
+    def add_arguments(self, parser: Any) -> None:
+        """The fields of `TwoViewOptions`."""
+        from align_uniform.recipes.two_view import TwoViewOptions
+
+        add_options(parser, TwoViewOptions)
+
+    def run(self, options: dict[str, Any]) -> int:
+        """Train."""
+        from align_uniform.recipes import two_view
+
+        with ranks.process_group():
+            return two_view.run(two_view.TwoViewOptions(**options))

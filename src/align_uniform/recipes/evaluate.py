@@ -1,0 +1,322 @@
+"""How good are the features of an encoder? Linear and nearest-neighbour accuracy, of an encoder's file or of saved features.
+
+align-uniform evaluate linear --encoder results/align1alpha2_unif1t2/encoder.pth --data stl10 --layer fc7
+align-uniform evaluate linear --encoder encoder.pth --data fashion-mnist --arch small-conv --protocol exact
+align-uniform evaluate knn --train-features train.npy --train-labels train.txt --test-features test.npy --test-labels test.txt
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from align_uniform import _checks as checks
+from align_uniform import _ranks as ranks
+from align_uniform._progress import progress_bar
+from align_uniform._writing import check_replaceable, written_whole
+from align_uniform.recipes import augment, checkpoint, data
+from align_uniform.recipes.encoders import build
+from align_uniform.recipes.knn_eval import knn_scores
+from align_uniform.recipes.linear_eval import (
+    IMAGENET,
+    STL10,
+    LinearEpoch,
+    LinearProtocol,
+    features,
+    linear_scores,
+    train_linear,
+)
+from align_uniform.recipes.sampler import EvalSampler, GlobalBatchSampler
+from align_uniform.recipes.scores import Scores, over_ranks
+from align_uniform.recipes.training import device
+
+PROTOCOLS: dict[str, LinearProtocol] = {"stl10": STL10, "imagenet": IMAGENET}
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What is evaluated, and on what."""
+
+    encoder: Path | None = None
+    """encoder.pth, encoder.safetensors or a checkpoint, ours or the reference's."""
+    arch: str = "small-alexnet"
+    """small-alexnet, small-conv, or a ResNet of torchvision."""
+    dim: int = 128
+    """Features of the encoder's output."""
+    size: int = 64
+    """Height and width of its images."""
+    head: str = "linear"
+    """Of a ResNet: linear or mlp."""
+    layer: str = "output"
+    """Whose features are evaluated: output, fc7, conv5, backbone, ...; a wrong name lists them."""
+    data: str = "stl10"
+    """stl10, fashion-mnist, digits, or imagefolder."""
+    root: Path = Path("data")
+    """Folder of the data set."""
+    download: bool = False
+    """Fetch the data set if it is not there."""
+    train_features: Path | None = None
+    """A file of rows, in place of an encoder, with the three that follow."""
+    train_labels: Path | None = None
+    """The class of each row."""
+    test_features: Path | None = None
+    """A file of rows."""
+    test_labels: Path | None = None
+    """The class of each row."""
+    batch_size: int = 256
+    """Images encoded at a time."""
+    workers: int = 4
+    """Processes that read images; 0 reads them in the process itself."""
+    device: str = "auto"
+    """cpu, cuda, mps; auto takes the best there is."""
+    out: Path | None = None
+    """Write the scores here as JSON."""
+    force: bool = False
+    """Replace that file."""
+
+    def __post_init__(self) -> None:
+        saved = [self.train_features, self.train_labels, self.test_features, self.test_labels]
+        if (self.encoder is None) == (None in saved) and not (self.encoder is not None and not any(saved)):
+            raise ValueError("give an encoder, or all four of train_features, train_labels, test_features and test_labels.")
+        if self.batch_size < 1 or self.workers < 0:
+            raise ValueError(f"batch_size must be at least 1 and workers at least 0, got {self.batch_size} and {self.workers}.")
+
+
+@dataclass(frozen=True)
+class KnnOptions(EvaluateOptions):
+    """Options of nearest-neighbour evaluation."""
+
+    k: int = 5
+    """Neighbours; the paper's number. 200 with the weight softmax is the field's."""
+    weight: str = "votes"
+    """votes: each neighbour counts 1; softmax: exp(cosine / tau)."""
+    tau: float = 0.07
+    """Temperature of softmax."""
+
+
+@dataclass(frozen=True)
+class LinearOptions(EvaluateOptions):
+    """Options of linear evaluation."""
+
+    protocol: str = "stl10"
+    """stl10: the reference's, Adam on random crops; imagenet: MoCo's, SGD; exact: logistic regression on fixed features."""
+    epochs: int | None = None
+    """Of the protocol; its own unless given."""
+    l2: float = 1e-3
+    """Weight of the squared norm in the protocol exact."""
+    state: Path | None = None
+    """Keep the state of training here after each epoch, and go on from it."""
+    seed: int = 0
+    """Of the classifier and of the crops."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.check_choice("protocol", self.protocol, ("stl10", "imagenet", "exact"))
+        if self.encoder is None and self.protocol != "exact":
+            raise ValueError(f"the protocol {self.protocol} crops images anew in each epoch; saved features take exact.")
+
+
+class Features(NamedTuple):
+    """Rows and their classes, to train on and to test on."""
+
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    """This process's own."""
+    test_labels: Tensor
+    classes: tuple[str, ...]
+
+
+def knn(options: KnnOptions) -> int:
+    """Print and write nearest-neighbour accuracy."""
+    _check_out(options)
+    rows = _features(options)
+    found = knn_scores(
+        *rows[:4], options.k, weight=options.weight, tau=options.tau, classes=rows.classes,  # type: ignore[arg-type]
+    )  # fmt: skip
+    _show(over_ranks(found), options, {"k": options.k, "weight": options.weight})
+    return 0
+
+
+def linear(options: LinearOptions) -> int:
+    """Print and write linear accuracy."""
+    _check_out(options)
+    if options.protocol == "exact":
+        rows = _features(options)
+        _show(
+            over_ranks(linear_scores(*rows[:4], l2=options.l2, classes=rows.classes)),
+            options,
+            {"protocol": "exact", "l2": options.l2},
+        )
+        return 0
+    protocol = PROTOCOLS[options.protocol]
+    protocol = replace(protocol, epochs=options.epochs or protocol.epochs)
+    if options.epochs:
+        protocol = replace(protocol, milestones=tuple(m for m in protocol.milestones if m < options.epochs))
+    train, test = _split(options, train=True), _split(options, train=False)
+    encoder = load_encoder(options, _channels(train))
+    batches = GlobalBatchSampler(
+        len(train), protocol.batch_size, rank=ranks.rank(), world=ranks.world_size(), seed=options.seed
+    )
+    kept = None
+    if options.state is not None and options.state.exists():
+        kept = checkpoint.read(options.state)
+    shown = ranks.rank() == 0
+    with progress_bar("epochs", protocol.epochs, shown=shown) as advance:
+
+        def on_epoch(epoch: LinearEpoch) -> None:
+            advance(1)
+            if options.state is not None and shown:
+                with written_whole(options.state) as partial:
+                    torch.save(epoch.state, partial)
+
+        result = train_linear(
+            encoder,
+            _Epochs(
+                DataLoader(_labelled(options, train, train=True), batch_sampler=batches, num_workers=options.workers), batches
+            ),
+            _loader(options, test, train=False),
+            lambda images: encoder(images, options.layer),
+            protocol,
+            device(options.device),
+            classes=train.classes,
+            test_images=len(test),
+            seed=options.seed,
+            on_epoch=on_epoch,
+            resume=kept,
+        )
+    extra = {"protocol": options.protocol, "best_top1": result.best.top1, "best_epoch": result.best_epoch}
+    _show(result.last, options, extra)
+    if shown:
+        sys.stdout.write(f"best epoch {result.best_epoch}, chosen on the test images: {100 * result.best.top1:.2f}%\n")
+    return 0
+
+
+class _Epochs:
+    """A loader whose sampler is told the epoch."""
+
+    def __init__(self, loader: DataLoader[Any], sampler: GlobalBatchSampler) -> None:
+        self.loader, self.set_epoch = loader, sampler.set_epoch
+
+    def __iter__(self) -> Any:
+        return iter(self.loader)
+
+
+def load_encoder(options: EvaluateOptions, channels: int) -> nn.Module:
+    """The encoder of a file: a bare state dict, ours or the reference's, or a checkpoint of either recipe."""
+    assert options.encoder is not None
+    encoder = build(options.arch, options.dim, size=options.size, channels=channels, head=options.head)
+    state = encoder_state(options.encoder)
+    missing, unexpected = (set(a) - set(b) for a, b in ((encoder.state_dict(), state), (state, encoder.state_dict())))
+    shapes = [name for name, value in encoder.state_dict().items() if name in state and state[name].shape != value.shape]
+    if missing or unexpected or shapes:
+        wrong = ", ".join(sorted([*missing, *unexpected, *shapes])[:4])
+        raise ValueError(
+            f"{options.encoder} is not of a {options.arch} with {options.dim} features and {options.size} pixels: {wrong}."
+        )
+    encoder.load_state_dict(state)
+    return encoder
+
+
+def encoder_state(path: Path) -> dict[str, Tensor]:
+    """The encoder's own entries of whatever a file holds, without prefixes."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        held: Any = load_file(path)
+    else:
+        held = checkpoint.read(path)
+    for key in ("model", "state_dict"):
+        held = held.get(key, held) if isinstance(held, Mapping) else held
+    if not isinstance(held, Mapping) or not all(isinstance(value, Tensor) for value in held.values()):
+        raise ValueError(f"{path} must hold the state dict of an encoder, it holds {type(held).__name__}.")
+    for prefix in ("module.encoder_q.", "encoder_q.", "module.encoder.", "encoder.", "module."):
+        if any(name.startswith(prefix) for name in held):
+            return {name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)}
+    return dict(held)
+
+
+def _features(options: EvaluateOptions) -> Features:
+    """Of saved files, or encoded now; the training rows of all processes, and this one's test rows."""
+    if options.encoder is None:
+        return _saved(options)
+    train, test = _split(options, train=True), _split(options, train=False)
+    encoder = load_encoder(options, _channels(train)).to(device(options.device))
+
+    def layer(images: Tensor) -> Tensor:
+        found: Tensor = encoder(images, options.layer)
+        return found
+
+    with progress_bar("images", len(train) + len(test), shown=ranks.rank() == 0) as advance:
+        encode: Callable[..., tuple[Tensor, Tensor]] = lambda images, gather: features(  # noqa: E731
+            encoder, _loader(options, images, train=False), layer, gather=gather, on_batch=advance
+        )
+        return Features(*encode(train, ranks.world_size() > 1), *encode(test, False), train.classes)
+
+
+def _saved(options: EvaluateOptions) -> Features:
+    from align_uniform.files import open_rows, read_column
+
+    saved = options.train_features, options.train_labels, options.test_features, options.test_labels
+    train_path, train_names, test_path, test_names = (path for path in saved if path is not None)
+    (train,), (test,) = open_rows(train_path), open_rows(test_path)
+    names = [read_column(path) for path in (train_names, test_names)]
+    classes = sorted(set(names[0]), key=str)
+    if unknown := set(names[1]) - set(classes):
+        raise ValueError(f"{test_names} has classes that {train_names} has not, such as {min(unknown, key=str)!r}.")
+    labels = [torch.tensor([classes.index(name) for name in column]) for column in names]
+    for rows, column, path in zip((train, test), labels, (train_names, test_names), strict=True):
+        if len(rows) != len(column):
+            raise ValueError(f"{path} must have one label for each of the {len(rows)} rows of {rows.name}, got {len(column)}.")
+    own = EvalSampler(len(test), rank=ranks.rank(), world=ranks.world_size()).rows
+    part = slice(own.start, own.stop)
+    return Features(train[: len(train)].float(), labels[0], test[part].float(), labels[1][part], tuple(map(str, classes)))
+
+
+def _split(options: EvaluateOptions, *, train: bool) -> data.ImageSet:
+    split = "train" if train else "val" if options.data == "imagefolder" else "test"
+    if options.download and ranks.rank() == 0:
+        data.load(options.data, options.root, split, download=True)
+    ranks.barrier()
+    return data.load(options.data, options.root, split)
+
+
+def _labelled(options: EvaluateOptions, images: data.ImageSet, *, train: bool) -> augment.LabelledViews:
+    preset = "imagenet" if options.data == "imagefolder" else options.data
+    size = options.size if preset in ("stl10", "imagenet") else None
+    return augment.LabelledViews(images, augment.evaluation(preset, train=train, size=size))
+
+
+def _loader(options: EvaluateOptions, images: data.ImageSet, *, train: bool) -> DataLoader[Any]:
+    own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
+    return DataLoader(
+        _labelled(options, images, train=train), batch_size=options.batch_size, sampler=own, num_workers=options.workers
+    )
+
+
+def _channels(images: data.ImageSet) -> int:
+    return len(images[0].getbands())
+
+
+def _check_out(options: EvaluateOptions) -> None:
+    if options.out is not None:
+        check_replaceable(options.out, force=options.force)
+
+
+def _show(scores: Scores, options: EvaluateOptions, extra: dict[str, Any]) -> None:
+    """The table on stdout, and JSON beside it."""
+    if ranks.rank() != 0:
+        return
+    sys.stdout.write(f"{scores}\n")
+    if options.out is not None:
+        document = {"schema_version": 1, "layer": options.layer, **extra, **scores.to_dict()}
+        with written_whole(options.out) as partial:
+            partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,220 @@
+"""The training loop: that it steps as the reference does, goes on where it stopped, and is the same on several processes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from align_uniform.recipes import checkpoint, two_view
+from align_uniform.recipes.encoders import SmallAlexNet
+from align_uniform.recipes.training import TrainingOptions, read_log
+from tests import rows, training_worker
+from tests.training_worker import Plain, options, train, trainer
+
+
+def reference_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> float:
+    """A step as the reference's example takes it: both views in one batch, align + uniform."""
+    x, y = encoder(torch.cat([x, y])).chunk(2)
+    align = (x - y).norm(dim=1).pow(2).mean()
+    uniform = sum(torch.pdist(z).pow(2).mul(-2).exp().mean().log() for z in (x, y)) / 2
+    loss = align + uniform
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())
+
+
+def sgd(module: nn.Module, lr: float) -> torch.optim.SGD:
+    return torch.optim.SGD(module.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
+
+
+def test_five_steps_are_the_references(tmp_path: Path) -> None:
+    ours = trainer(options(tmp_path, contrastive_weight=0))
+    theirs = Plain().double()
+    theirs.load_state_dict(ours.model.get_submodule("encoder").state_dict())
+    optimizer = sgd(theirs, 0.2)
+    for seed in range(5):
+        x, y = rows.normal(2, 20, 1, 16, 16, seed=seed)
+        found = ours._step(ours.model.train(), x, y)
+        assert found["loss"] == pytest.approx(reference_step(theirs, optimizer, x, y), abs=1e-8)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.model.get_submodule("encoder").state_dict()[name], value, rtol=0, atol=1e-8)
+
+
+def test_one_step_of_the_small_alexnet_is_the_references() -> None:
+    torch.manual_seed(0)
+    ours = two_view.TwoViewModel(SmallAlexNet(16, size=15), two_view.options())
+    theirs = SmallAlexNet(16, size=15)
+    theirs.load_state_dict(ours.encoder.state_dict())
+    x, y = rows.normal(2, 6, 3, 15, 15, dtype=torch.float32)
+    loss = ours(x, y)["loss"]
+    loss.backward()
+    expected = reference_step(theirs, sgd(theirs, 0.0), x, y)
+    assert float(loss.detach()) == pytest.approx(expected, abs=1e-6)
+    found, wanted = (
+        torch.cat([parameter.grad.flatten() for parameter in encoder.parameters() if parameter.grad is not None])
+        for encoder in (ours.encoder, theirs)
+    )
+    assert float((found - wanted).norm()) <= 1e-4 * float(wanted.norm())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A run that nothing disturbed: 2 epochs of 5 batches."""
+    return train(options(tmp_path_factory.mktemp("whole")))
+
+
+def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found["code"] == 0
+    assert found["losses"] == expected["losses"]
+    for name, value in expected["weights"].items():
+        assert torch.equal(found["weights"][name], value), name
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5, 8])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(steps: int, tmp_path: Path, whole: dict[str, Any]) -> None:
+    assert len(train(options(tmp_path, steps=steps))["losses"]) == steps
+    same(train(options(tmp_path)), whole)
+    assert [line["loss"] for line in read_log(options(tmp_path).folder) if "loss" in line] == [
+        line["loss"] for line in whole["losses"]
+    ]
+
+
+def test_a_torn_checkpoint_is_passed_over_for_the_one_before(
+    tmp_path: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(options(tmp_path, steps=6))
+    last = options(tmp_path).folder / checkpoint.LAST
+    last.write_bytes(last.read_bytes()[:1000])
+    same(train(options(tmp_path)), whole)
+    assert "The one before it, checkpoint.before.pt, is taken." in capsys.readouterr().err
+
+
+def test_a_missing_last_checkpoint_is_no_loss(tmp_path: Path, whole: dict[str, Any]) -> None:
+    train(options(tmp_path, steps=6))
+    (options(tmp_path).folder / checkpoint.LAST).unlink()
+    same(train(options(tmp_path)), whole)
+
+
+def test_checkpoints_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    train(options(tmp_path, steps=1))
+    last = options(tmp_path).folder / checkpoint.LAST
+    last.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt must be a checkpoint .*; it cannot be read .* to begin anew"):
+        trainer(options(tmp_path))
+
+
+def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) -> None:
+    train(options(tmp_path, steps=1))
+    with pytest.raises(ValueError, match=r"holds a run with other options: lr was 0\.2 and is 0\.3\. Restore them"):
+        trainer(options(tmp_path, lr=0.3))
+    with pytest.raises(ValueError, match="holds a run already; use --resume auto"):
+        trainer(options(tmp_path, resume="never"))
+    trainer(options(tmp_path, workers=1, log_every=7))  # these change nothing that is learned
+
+
+def test_a_loss_that_is_no_number_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the loss is nan in batch \d+ of epoch 0: most often the learning rate, 1e\+300"):
+        train(options(tmp_path, lr=1e300))
+
+
+def test_a_collapse_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(options(tmp_path, uniform_weight=0, contrastive_weight=0, epochs=4, lr=2.0))
+    assert "The features have collapsed: uniformity is -0.0" in capsys.readouterr().err
+
+
+def test_two_processes_train_as_one(tmp_path: Path, whole: dict[str, Any]) -> None:
+    commands = [
+        [sys.executable, training_worker.__file__, str(rank), "2", str(tmp_path / "store"), str(tmp_path)] for rank in (0, 1)
+    ]
+    processes = [subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) for command in commands]
+    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        for name, value in whole["weights"].items():
+            torch.testing.assert_close(found["weights"][name], value, rtol=0, atol=1e-8)
+        for line, expected in zip(found["losses"], whole["losses"], strict=True):
+            assert line == pytest.approx(expected, abs=1e-8)
+
+
+def test_a_signal_ends_after_the_batch_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "align_uniform", "pretrain", "two-view", "--preset", "digits", "--epochs", "30"]
+    command += ["--out", str(tmp_path), "--log_every", "1", "--evaluate_every", "0", "--device", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    folder = two_view.options("digits", out=tmp_path).folder
+    deadline = time.monotonic() + 120
+    while len(read_log(folder)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors.count("\n")) == (128 + signal.SIGTERM, 1), errors
+    done = read_log(folder)
+    state = checkpoint.read(folder / checkpoint.LAST)
+    assert state["epoch"] * 6 + state["batch"] == len(done) >= 3
+    subprocess.run([*command, "--steps", str(len(done) + 2)], env=environment, check=True, capture_output=True, timeout=120)
+    assert [line["loss"] for line in read_log(folder)[: len(done)]] == [line["loss"] for line in done]
+    assert len(read_log(folder)) == len(done) + 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"workers": -1}, "workers must not be negative, got -1"),
+        ({"lr": 0.0}, "lr must be a finite number above 0"),
+        ({"schedule": "linear"}, "schedule must be one of 'step', 'cosine'"),
+        ({"precision": "fp8"}, "precision must be one of 'fp32', 'bf16', 'fp16'"),
+    ],
+)
+def test_wrong_options_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingOptions(**changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"align_weight": 0, "uniform_weight": 0}, "the weights must not be negative, and not all 0"),
+        ({"align_weight": -1}, "the weights must not be negative"),
+        ({"uniform_t": 0}, "uniform_t must be a finite number above 0"),
+    ],
+)
+def test_wrong_objectives_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        two_view.options(**changed)
+
+
+def test_defaults_and_folder_are_the_references() -> None:
+    chosen = two_view.options()
+    assert (chosen.epochs, chosen.batch_size, chosen.dim, chosen.milestones) == (200, 768, 128, (155, 170, 185))
+    assert chosen.lr == pytest.approx(0.12 * 768 / 256)
+    assert (chosen.momentum, chosen.weight_decay, chosen.workers) == (0.9, 1e-4, 6)
+    assert chosen.folder.name == "align1alpha2_unif1t2"
+    assert two_view.options(contrastive_weight=1, align_weight=0.5).folder.name == "align0.5alpha2_unif1t2_contr1tau0.5"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_whole_recipe_runs_on_digits(precision: str, tmp_path: Path) -> None:
+    chosen = two_view.options("digits", out=tmp_path, epochs=2, precision=precision, channels_last=True, device="cpu")
+    assert two_view.run(chosen) == 0
+    names = {path.name for path in chosen.folder.iterdir()}
+    assert {"checkpoint.pt", "encoder.pth", "encoder.safetensors", "log.jsonl", "report.html", "trajectory.png"} <= names
+    (evaluation,) = [line for line in read_log(chosen.folder) if "evaluation" in line]
+    assert 0.5 < evaluation["knn"] <= 1
+    assert all(math.isfinite(value) for value in evaluation.values())
+    assert json.loads((chosen.folder / "log.jsonl").read_text().splitlines()[0])["equivalent_dim"] > 1
+    weights = torch.load(chosen.folder / "encoder.pth", weights_only=True)
+    assert F.normalize(weights["head.3.weight"]).isfinite().all()
