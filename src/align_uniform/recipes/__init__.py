@@ -1,5 +1,6 @@
-"""Recipes: training and evaluating encoders with the losses, each part in its own place.
+"""Recipes that train encoders with the losses and judge them.
 
-`data` loads images, `augment` makes views of them, `encoders` are the networks, `two_view` is the objective and the loop,
-`knn_eval` and `linear_eval` judge the features, and `demo` puts them together on a data set that needs no download.
+`data` loads images, `augment` makes views of them, `sampler` says which come when and where, `encoders` are the networks.
+`training` is the loop that all recipes share and `checkpoint` its state on disk; `two_view` is a recipe, options to report.
+`evaluate` judges an encoder by `linear_eval` and `knn_eval`, whose result is a `scores.Scores`. `demo` is small enough to watch.
 """

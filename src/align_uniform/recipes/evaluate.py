@@ -83,8 +83,8 @@ class EvaluateOptions:
     """Replace that file."""
 
     def __post_init__(self) -> None:
-        saved = [self.train_features, self.train_labels, self.test_features, self.test_labels]
-        if (self.encoder is None) == (None in saved) and not (self.encoder is not None and not any(saved)):
+        saved = [path is not None for path in (self.train_features, self.train_labels, self.test_features, self.test_labels)]
+        if any(saved) if self.encoder is not None else not all(saved):
             raise ValueError("give an encoder, or all four of train_features, train_labels, test_features and test_labels.")
         if self.batch_size < 1 or self.workers < 0:
             raise ValueError(f"batch_size must be at least 1 and workers at least 0, got {self.batch_size} and {self.workers}.")

@@ -84,6 +84,8 @@ class TrainingOptions:
     """Batches between two lines of the log."""
     evaluate_every: int = 20
     """Epochs between two evaluations; 0 for none but the last."""
+    limit: int | None = None
+    """Use so many training images, the first; all of them unless given."""
     steps: int | None = None
     """Stop after so many batches, as if interrupted."""
 
@@ -127,6 +129,8 @@ class Trainer:
     evaluate: Callable[[], Mapping[str, float]]
     """called every few epochs, on all processes"""
     drop_last: bool = False
+    on_epoch: Callable[[Trainer], None] | None = None
+    """called after every epoch, before the state is saved, on all processes"""
     epoch: int = 0
     batch: int = 0
     """of the epoch, the next to come"""
@@ -166,6 +170,8 @@ class Trainer:
                 last = self.epoch == self.options.epochs
                 if last or (self.options.evaluate_every and self.epoch % self.options.evaluate_every == 0):
                     self._write(log, {"evaluation": True, "epoch": self.epoch, **self.evaluate()})
+                if self.on_epoch is not None:
+                    self.on_epoch(self)
                 self.save()
         if self.stopped is None:
             return 0
@@ -219,10 +225,14 @@ class Trainer:
 
     def _distributed(self) -> nn.Module:
         if self.options.compile:
-            self.model.get_submodule("encoder").compile()
+            for name, child in self.model.named_children():
+                if name.startswith("encoder"):
+                    child.compile()
         if ranks.world_size() == 1:
             return self.model
-        return DistributedDataParallel(self.model, device_ids=[self.device.index] if self.device.type == "cuda" else None)
+        # Buffers stay each process's own: the first one's are saved and evaluated, and a queue is the same on all as it is.
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(self.model, device_ids=devices, broadcast_buffers=False)
 
     def _loader(self) -> DataLoader[Any]:
         return DataLoader(
@@ -231,6 +241,7 @@ class Trainer:
             num_workers=self.options.workers,
             persistent_workers=self.options.workers > 0,
             pin_memory=self.device.type == "cuda",
+            generator=torch.Generator().manual_seed(self.options.seed),  # or a resumed run would draw one number too many
         )
 
     # ------------------------------------------------------------------------------------------------------------- the state

@@ -1,0 +1,171 @@
+"""The recipe from images to a report and a table, on STL-10's own file format, alone and on two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from align_uniform.cli import main
+from align_uniform.recipes import evaluate
+from align_uniform.recipes.encoders import build
+from align_uniform.recipes.evaluate import EvaluateOptions, LinearOptions, encoder_state, load_encoder
+from align_uniform.recipes.training import read_log
+from tests import rows
+
+SMALL = ["--arch", "small-conv", "--dim", "16", "--size", "32"]
+
+
+@pytest.fixture(scope="module")
+def stl10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set in STL-10's format: the classes differ in colour."""
+    root = tmp_path_factory.mktemp("stl10")
+    folder = root / "stl10_binary"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 60), ("unlabeled", 24), ("test", 31)):
+        labels = np.arange(count) % 10
+        images = (
+            generator.integers(0, 60, (count, 3, 96, 96))
+            + (labels * 19)[:, None, None, None] * np.array([1, 0.5, 0.2])[:, None, None]
+        )
+        images.astype(np.uint8).tofile(folder / f"{part}_X.bin")
+        if part != "unlabeled":
+            (labels + 1).astype(np.uint8).tofile(folder / f"{part}_y.bin")
+    return root
+
+
+def run(arguments: list[str], processes: int = 1) -> str:
+    """The command in processes of its own; what it printed."""
+    launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [sys.executable, *launch, "-m", "align_uniform", *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def pretrain(stl10: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "pretrain", "two-view", "--preset", "stl10", *SMALL, "--root", str(stl10), "--out", str(out), "--epochs", "2",
+        "--batch_size", "40", "--lr", "0.05", "--workers", "0", "--log_every", "1", "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(stl10: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run, which was stopped after a batch and resumed."""
+    out = tmp_path_factory.mktemp("run")
+    assert main([*pretrain(stl10, out), "--steps", "3"]) == 0
+    assert not list(out.glob("*/encoder.pth"))
+    assert main(pretrain(stl10, out)) == 0
+    return out / "align1alpha2_unif1t2"
+
+
+def test_the_whole_recipe_runs_on_stl10s_format(trained: Path) -> None:
+    assert {"encoder.pth", "encoder.safetensors", "report.html", "trajectory.svg"} <= {path.name for path in trained.iterdir()}
+    assert len([line for line in read_log(trained) if "loss" in line]) == 6  # 84 images in batches of 40, 40 and 4
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("file", ["encoder.pth", "encoder.safetensors", "checkpoint.pt"])
+def test_every_test_image_counts_once(file: str, processes: int, trained: Path, stl10: Path, tmp_path: Path) -> None:
+    if file != "encoder.pth" and processes == 2:
+        file, kind = "encoder.pth", ["linear", "--layer", "features", "--epochs", "2"]
+    else:
+        kind = ["knn"]
+    arguments = ["evaluate", *kind, "--encoder", str(trained / file), *SMALL, "--root", str(stl10), "--workers", "0"]
+    printed = run([*arguments, "--out", str(tmp_path / "scores.json"), "--device", "cpu"], processes)
+    assert printed.startswith("top-1 of 31 images: ")
+    document = json.loads((tmp_path / "scores.json").read_text())
+    assert document["schema_version"] == 1
+    if kind == ["knn"]:
+        alone = tmp_path / "alone.json"
+        assert main([*arguments, "--out", str(alone), "--device", "cpu"]) == 0
+        assert json.loads(alone.read_text()) == document
+
+
+def test_two_processes_train_on_it_too(stl10: Path, tmp_path: Path) -> None:
+    run(pretrain(stl10, tmp_path), 2)
+    assert (tmp_path / "align1alpha2_unif1t2" / "report.html").exists()
+
+
+def test_linear_evaluation_goes_on_where_it_stopped(trained: Path, stl10: Path, tmp_path: Path) -> None:
+    common = ["evaluate", "linear", "--encoder", str(trained / "encoder.pth"), *SMALL, "--root", str(stl10), "--workers", "0"]
+    common += ["--layer", "features", "--device", "cpu"]
+    whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
+    assert main([*common, "--epochs", "3", "--out", str(whole)]) == 0
+    state = tmp_path / "state.pt"
+    assert main([*common, "--epochs", "3", "--state", str(state)]) == 0
+    assert main([*common, "--epochs", "3", "--state", str(state), "--out", str(parts)]) == 0
+    assert json.loads(parts.read_text()) == json.loads(whole.read_text())
+
+
+def test_saved_features_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    centres = rows.unit(3, 8)
+    for part, count in (("train", 60), ("test", 20)):
+        labels = torch.arange(count) % 3
+        np.save(tmp_path / f"{part}.npy", (centres[labels] + 0.05 * rows.normal(count, 8, seed=count)).numpy())
+        (tmp_path / f"{part}.txt").write_text("".join(f"class {label}\n" for label in labels.tolist()))
+    saved = [
+        f"--{part}_{kind}={tmp_path}/{part}.{end}"
+        for part in ("train", "test")
+        for kind, end in (("features", "npy"), ("labels", "txt"))
+    ]
+    for kind in (["knn"], ["linear", "--protocol", "exact"]):
+        assert main(["evaluate", *kind, *saved]) == 0
+        assert capsys.readouterr().out.startswith("top-1 of 20 images: 100.00%")
+
+
+def test_states_are_found_under_every_prefix(tmp_path: Path) -> None:
+    state = build("small-conv", 4).state_dict()
+    wrappings: dict[str, Any] = {
+        "bare": state,
+        "ours": {"model": {f"encoder.{name}": value for name, value in state.items()}, "epoch": 3},
+        "moco": {
+            "state_dict": {f"module.encoder_q.{name}": value for name, value in state.items()} | {"module.queue": torch.ones(2)}
+        },
+        "parallel": {f"module.{name}": value for name, value in state.items()},
+    }
+    for name, held in wrappings.items():
+        torch.save(held, tmp_path / f"{name}.pth")
+        assert encoder_state(tmp_path / f"{name}.pth").keys() == state.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"arch": "resnet18"}, "is not of a resnet18 with 4 features"),
+        (
+            {"arch": "small-conv", "dim": 5},
+            r"is not of a small-conv with 5 features and 64 pixels: head\.3\.bias, head\.3\.weight",
+        ),
+    ],
+)
+def test_an_encoder_of_another_kind_is_refused(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    torch.save(build("small-conv", 4).state_dict(), tmp_path / "encoder.pth")
+    with pytest.raises(ValueError, match=message):
+        load_encoder(EvaluateOptions(**{"encoder": tmp_path / "encoder.pth", "dim": 4} | arguments), 1)
+
+
+def test_wrong_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="give an encoder, or all four"):
+        EvaluateOptions()
+    with pytest.raises(ValueError, match="give an encoder, or all four"):
+        EvaluateOptions(encoder=tmp_path, train_features=tmp_path)
+    with pytest.raises(ValueError, match="saved features take exact"):
+        LinearOptions(train_features=tmp_path, train_labels=tmp_path, test_features=tmp_path, test_labels=tmp_path)
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="must hold the state dict of an encoder, it holds list"):
+        encoder_state(tmp_path / "list.pth")
+    (tmp_path / "kept.json").write_text("precious")
+    with pytest.raises(ValueError, match="exists already; use --force"):
+        evaluate.knn(evaluate.KnnOptions(encoder=tmp_path / "list.pth", out=tmp_path / "kept.json"))
