@@ -24,8 +24,9 @@ from align_uniform.sphere import (
     null_variance,
     null_z,
     squared_mmd,
+    v_statistic,
 )
-from tests import rows
+from tests import oracle, rows
 
 GOLDEN = {  # dimension: the optimum at t=2 and at t=3
     2: (-1.5750, -1.7918),
@@ -281,3 +282,13 @@ def test_the_density_has_derivatives_and_keeps_a_wide_dtype(dim: int) -> None:
 def test_a_wrong_argument_is_told_with_its_value_and_a_remedy(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize("t", [0.5, 2, 30])
+def test_the_v_statistic_counts_self_pairs(t: float) -> None:
+    z = oracle.numbers(rows.unit(40, 5))
+    exponents = oracle.exponents_across(z, z, t)
+    expected = oracle.log_sum_exp(exponents) - math.log(len(exponents))
+    assert v_statistic(oracle.uniform(z, t), 40) == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ValueError, match="n must be at least 2 rows, got 1"):
+        v_statistic(-1.0, 1)

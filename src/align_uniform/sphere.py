@@ -56,6 +56,34 @@ def uniform_optimum(dim: int, t: float = 2) -> float:
     return -2 * t + _log_0f1(dim, t)[0]
 
 
+def v_statistic(uniform: float, n: int) -> float:
+    r"""The uniformity of n rows with their self-pairs counted, from that of distinct pairs.
+
+    .. math:: L_V = \log \frac{(n - 1) e^{L_U} + 1}{n}
+
+    Only this one obeys the paper's bound, `uniform_optimum`, for any finite set of rows; it depends on n, which is why the losses
+    and `measure` give L_U.
+
+    Args:
+        uniform: L_U, the value over distinct pairs.
+        n: the number of rows, at least 2.
+
+    Raises:
+        ValueError: n is not as above.
+
+    Example:
+        >>> from align_uniform.sphere import v_statistic
+        >>> round(v_statistic(-8.0, 2), 4)  # two opposite points, t = 2
+        -0.6928
+
+    Reference:
+        Wang & Isola, ICML 2020, arXiv 2005.10242, proposition 1.
+    """
+    if n < 2:
+        raise ValueError(f"n must be at least 2 rows, got {n}: there is no pair.")
+    return math.log1p((n - 1) * math.exp(uniform)) - math.log(n)
+
+
 def squared_mmd(uniform: float, dim: int, t: float = 2) -> float:
     r"""The squared maximum mean discrepancy between the features and the uniform law, under the Gaussian kernel.
 
