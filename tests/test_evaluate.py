@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +153,9 @@ def test_states_are_found_under_every_prefix(tmp_path: Path) -> None:
 )
 def test_an_encoder_of_another_kind_is_refused(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
     torch.save(build("small-conv", 4).state_dict(), tmp_path / "encoder.pth")
+    chosen = replace(EvaluateOptions(encoder=tmp_path / "encoder.pth", dim=4), **arguments)
     with pytest.raises(ValueError, match=message):
-        load_encoder(EvaluateOptions(**{"encoder": tmp_path / "encoder.pth", "dim": 4} | arguments), 1)
+        load_encoder(chosen, 1)
 
 
 def test_wrong_options_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""The STL-10 recipe against a restatement of the reference's: views a second on one core, images a second in a training step.
+
+    python -m benchmarks.recipe [--batch 64] [--seconds 20] [--out FILE] [--force]
+
+Views: the reference's pipeline is torchvision's transforms on PIL images; both make views of the same 96x96 pictures, in turns, and
+are timed by the processor's time. Step: SmallAlexNet, forward and backward of both views, align + uniform, and SGD; the loader
+makes its views in the process itself, so that the share of time spent waiting is that of one core for both jobs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torchvision import transforms  # type: ignore[import-untyped]  # it is not typed
+
+from align_uniform._writing import check_replaceable, written_whole
+from align_uniform.recipes import augment, data, two_view
+from align_uniform.recipes.encoders import SmallAlexNet
+from align_uniform.recipes.training import Trainer
+
+ROUNDS = 5
+
+
+def main() -> int:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser("python -m benchmarks.recipe", description=__doc__)
+    parser.add_argument("--batch", type=int, default=64, help="images of a step (default: 64)")
+    parser.add_argument("--seconds", type=float, default=20, help="for the views (default: 20)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers here as JSON")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    options = parser.parse_args()
+    if options.out is not None:
+        check_replaceable(options.out, force=options.force)
+    images = pictures(max(128, 2 * options.batch))
+    found = {**views_a_second(images, options.seconds), **step(images, options.batch)}
+    table = Table(title=f"STL-10 recipe, {torch.get_num_threads()} threads", title_justify="left")
+    for heading in ("", "ours", "reference", "ratio"):
+        table.add_column(heading, justify="right")
+    for what in ("views a second, one core", "images a second, training step"):
+        ours, reference = found[what]
+        table.add_row(what, f"{ours:,.1f}", f"{reference:,.1f}", f"{ours / reference:.2f}x")
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    sys.stdout.write(f"waiting for views, made in the same process: {100 * found['waiting'][0]:.1f}% of a step\n")
+    if options.out is not None:
+        with written_whole(options.out) as partial:
+            partial.write_text(json.dumps({"schema_version": 1, "batch": options.batch, **found}, indent=1) + "\n")
+    return 0
+
+
+def pictures(count: int) -> data.ImageSet:
+    """Smooth random colour pictures of STL-10's size."""
+    generator = np.random.default_rng(0)
+    small = generator.integers(0, 256, (count, 12, 12, 3), dtype=np.uint8)
+    made = [Image.fromarray(each).resize((96, 96), Image.Resampling.BICUBIC) for each in small]
+    return data.ImageSet("pictures", made, torch.zeros(count, dtype=torch.int64), ("any",))
+
+
+def views_a_second(images: data.ImageSet, seconds: float) -> dict[str, tuple[float, float]]:
+    """Medians over rounds in which both take turns."""
+    ours, mean_std = augment.views("stl10"), data.STATISTICS["stl10"]
+    reference = transforms.Compose([
+        transforms.RandomResizedCrop(64, scale=(0.08, 1)),
+        transforms.RandomHorizontalFlip(),
+        transforms.ColorJitter(0.4, 0.4, 0.4, 0.4),
+        transforms.RandomGrayscale(p=0.2),
+        transforms.ToTensor(),
+        transforms.Normalize(*mean_std),
+    ])  # fmt: skip
+    numbers = iter(range(10**9))
+    makers: list[Callable[[Image.Image], object]] = [
+        lambda image: ours(image, augment.generator(0, 0, next(numbers))),
+        reference,
+    ]
+    listed = [images[row] for row in range(len(images))]
+    rounds = [[augment.views_per_second(make, listed, seconds / ROUNDS / 2) for make in makers] for _ in range(ROUNDS)]
+    return {"views a second, one core": (statistics.median(a for a, _ in rounds), statistics.median(b for _, b in rounds))}
+
+
+def step(images: data.ImageSet, batch: int) -> dict[str, tuple[float, float]]:
+    """Images a second, median over steps in which both take turns; and the share of our loop spent waiting."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = two_view.options(out=Path(folder), batch_size=batch, epochs=3, workers=0, log_every=10**6, device="cpu")
+        torch.manual_seed(0)
+        trainer = Trainer(
+            options=options, folder=Path(folder), model=two_view.TwoViewModel(SmallAlexNet(), options),
+            views=augment.TwoViews(images, augment.views("stl10"), 0), dim=128, t=2, evaluate=dict,
+        )  # fmt: skip
+        plain = SmallAlexNet()
+        optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+        x, y = torch.randn(2, batch, 3, 64, 64)
+        times: list[tuple[float, float]] = []
+        for _ in range(ROUNDS):
+            times.append(
+                (_seconds(lambda: trainer._step(trainer.model, x, y)), _seconds(lambda: _reference(plain, optimizer, x, y)))
+            )
+        speeds = [batch / statistics.median(column) for column in zip(*times, strict=True)]
+        trainer.run()
+        waiting = statistics.fmean(line["waiting"] for line in trainer.history if "waiting" in line)
+    return {"images a second, training step": (speeds[0], speeds[1]), "waiting": (waiting, 0.0)}
+
+
+def _reference(encoder: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    """A step as the reference's example takes it."""
+    a, b = encoder(torch.cat([x, y])).chunk(2)
+    align = (a - b).norm(dim=1).pow(2).mean()
+    uniform = (torch.pdist(a).pow(2).mul(-2).exp().mean().log() + torch.pdist(b).pow(2).mul(-2).exp().mean().log()) / 2
+    optimizer.zero_grad()
+    (align + uniform).backward()
+    optimizer.step()
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    sys.exit(main())
