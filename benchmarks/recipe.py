@@ -2,8 +2,8 @@
 
     python -m benchmarks.recipe [--batch 64] [--seconds 20] [--out FILE] [--force]
 
-Views: the reference's pipeline is torchvision's transforms on PIL images; both make views of the same 96x96 pictures, in turns, and
-are timed by the processor's time. Step: SmallAlexNet, forward and backward of both views, align + uniform, and SGD; the loader
+Views: the reference's pipeline is torchvision's transforms on PIL images; both make views of the same 96x96 pictures, in turns,
+and are timed by the processor's time. Step: SmallAlexNet, forward and backward of both views, align + uniform, and SGD; the loader
 makes its views in the process itself, so that the share of time spent waiting is that of one core for both jobs.
 """
 
@@ -101,11 +101,8 @@ def step(images: data.ImageSet, batch: int) -> dict[str, tuple[float, float]]:
         plain = SmallAlexNet()
         optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
         x, y = torch.randn(2, batch, 3, 64, 64)
-        times: list[tuple[float, float]] = []
-        for _ in range(ROUNDS):
-            times.append(
-                (_seconds(lambda: trainer._step(trainer.model, x, y)), _seconds(lambda: _reference(plain, optimizer, x, y)))
-            )
+        actions = (lambda: trainer._step(trainer.model, x, y), lambda: _reference(plain, optimizer, x, y))
+        times = [[_seconds(action) for action in actions] for _ in range(ROUNDS)]
         speeds = [batch / statistics.median(column) for column in zip(*times, strict=True)]
         trainer.run()
         waiting = statistics.fmean(line["waiting"] for line in trainer.history if "waiting" in line)
