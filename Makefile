@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 BIN := .venv/bin
 
-.PHONY: demo test test-browser lint bench clean
+.PHONY: demo test test-browser lint bench docs clean
 
 demo: .venv/demo
 	$(BIN)/align-uniform demo --force $(ARGS)
@@ -23,8 +23,11 @@ lint: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
+docs: .venv/dev
+	$(BIN)/python -m sphinx -W -q -b html docs docs/_build
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Each stamp says what is installed; a changed pyproject.toml or Makefile installs again.
 

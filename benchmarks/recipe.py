@@ -3,8 +3,8 @@
     python -m benchmarks.recipe [--batch 64] [--seconds 20] [--out FILE] [--force]
 
 Views: the reference's pipeline is torchvision's transforms on PIL images; both make views of the same 96x96 pictures, in turns,
-and are timed by the processor's time. Step: SmallAlexNet, forward and backward of both views, align + uniform, and SGD; the loader
-makes its views in the process itself, so that the share of time spent waiting is that of one core for both jobs.
+and are timed by the processor's time. Step: SmallAlexNet, forward and backward of both views, align + uniform, and SGD; the
+loader makes its views in the process itself, so that the share of time spent waiting is that of one core for both jobs.
 """
 
 from __future__ import annotations

@@ -255,7 +255,7 @@ def equivalent_dim(uniform: float, t: float = 2) -> float:
 
 
 def equivalent_dim_slope(uniform: float, t: float = 2) -> float:
-    r"""The derivative of `equivalent_dim`, for the delta method: se(m_eff) = |slope| se(L).
+    r"""The derivative of `equivalent_dim`, for the delta method: se(m_eff) = abs(slope) se(L).
 
     .. math:: \frac{d m_{eff}}{d L} = 1 \Big/ \frac{\partial L^*}{\partial m} \approx -\frac{m^2}{2 t^2}
 
@@ -300,7 +300,7 @@ def cosine_log_density(cosine: Tensor, dim: int) -> Tensor:
         dim: m, the number of features, at least 2.
 
     Returns:
-        The log density, of the shape of `cosine`, float32 or float64, differentiable for |s| < 1. At |s| = 1 it is infinite
+        The log density, of the shape of `cosine`, float32 or float64, differentiable for abs(s) < 1. At abs(s) = 1 it is infinite
         for m = 2, log(1/2) for m = 3, minus infinity above; beyond, minus infinity. The normaliser is a difference of two
         log-gammas and keeps 9 digits at m = 10^5.
 
