@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 import jsonargparse
 
 from align_uniform import __version__
-from align_uniform.commands import compare, demo, evaluate, measure, pretrain
+from align_uniform.commands import compare, demo, evaluate, measure, pretrain, subset
 
 
 class Command(Protocol):
@@ -35,8 +35,10 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("compare",): compare,
     ("demo",): demo,
     ("pretrain", "two-view"): pretrain.TwoView(),
+    ("pretrain", "moco"): pretrain.Moco(),
     ("evaluate", "linear"): evaluate.Linear(),
     ("evaluate", "knn"): evaluate.Knn(),
+    ("imagenet-subset",): subset,
 }
 """By the words that call them."""
 

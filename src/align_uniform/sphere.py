@@ -61,8 +61,8 @@ def v_statistic(uniform: float, n: int) -> float:
 
     .. math:: L_V = \log \frac{(n - 1) e^{L_U} + 1}{n}
 
-    Only this one obeys the paper's bound, `uniform_optimum`, for any finite set of rows; it depends on n, which is why the losses
-    and `measure` give L_U.
+    Only this one obeys the paper's bound, `uniform_optimum`, for any finite set of rows; it depends on n, which is why the
+    losses and `measure` give L_U.
 
     Args:
         uniform: L_U, the value over distinct pairs.
@@ -300,7 +300,7 @@ def cosine_log_density(cosine: Tensor, dim: int) -> Tensor:
         dim: m, the number of features, at least 2.
 
     Returns:
-        The log density, of the shape of `cosine`, float32 or float64, differentiable for abs(s) < 1. At abs(s) = 1 it is infinite
+        The log density, of the shape of `cosine`, float32 or float64, differentiable for -1 < s < 1. At its ends it is infinite
         for m = 2, log(1/2) for m = 3, minus infinity above; beyond, minus infinity. The normaliser is a difference of two
         log-gammas and keeps 9 digits at m = 10^5.
 

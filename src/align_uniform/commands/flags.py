@@ -1,23 +1,32 @@
-"""Options of a dataclass on the command line, those that are off or on as flags: `--force`, not `--force true`."""
+"""Options of a dataclass on the command line, those that are off or on as flags: `--force`, not `--force true`.
+
+What is on unless switched off has a flag for either: `--intra_batch` and `--no_intra_batch`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import Any
 
+from jsonargparse import ActionYesNo
+
 FLAGS = {
+    "aug_plus": "the augmentation of MoCo v2, with blur, and not of v1; of an imagefolder",
     "channels_last": "lay images out by pixel, which is quicker on some devices",
     "compile": "compile the encoder",
     "download": "fetch the data set if it is not there",
     "force": "replace files",
+    "intra_batch": "count the pairs of queries with each other in uniformity, beside those of queries and the queue",
     "local_losses": "each process's losses over its own images, as the reference computes them, not over the whole batch",
+    "mlp": "a ResNet's head of two layers, as in MoCo v2, and not of one",
     "sync_batchnorm": "BatchNorm over all processes (CUDA only)",
 }
 
 
 def add_options(parser: Any, options: type) -> None:
     """Declare the fields of a dataclass of options."""
-    flags = {field.name for field in fields(options) if field.default is False}
-    parser.add_class_arguments(options, None, as_group=False, skip=flags)
-    for name in sorted(flags):
-        parser.add_argument(f"--{name}", action="store_true", help=FLAGS[name])
+    flags = {field.name: field.default for field in fields(options) if isinstance(field.default, bool)}
+    parser.add_class_arguments(options, None, as_group=False, skip=set(flags))
+    for name, is_on in sorted(flags.items()):
+        kind = {"action": ActionYesNo, "default": True} if is_on else {"action": "store_true"}
+        parser.add_argument(f"--{name}", help=FLAGS[name], **kind)

@@ -1,4 +1,4 @@
-"""`align-uniform pretrain two-view`: train an encoder."""
+"""`align-uniform pretrain two-view` and `pretrain moco`: train an encoder."""
 
 from __future__ import annotations
 
@@ -37,3 +37,34 @@ class TwoView:
 
         with ranks.process_group():
             return two_view.run(two_view.TwoViewOptions(**options))
+
+
+class Moco:
+    """`pretrain moco`."""
+
+    HELP = "on queries and a queue of keys from a momentum encoder (MoCo): alignment, uniformity, contrastive loss"
+    DESCRIPTION = """
+    Train an encoder with a momentum encoder and a queue. A preset sets the defaults. Alone it runs on one device; under
+    torchrun on all of them: torchrun --nproc-per-node 8 -m align_uniform pretrain moco. Ctrl-C ends after the batch, and the
+    same command goes on from there.
+    """
+
+    @property
+    def PRESETS(self) -> dict[str, dict[str, Any]]:  # noqa: N802  # a constant, found late
+        """What `--preset` sets."""
+        from align_uniform.recipes.moco import PRESETS
+
+        return PRESETS
+
+    def add_arguments(self, parser: Any) -> None:
+        """The fields of `MocoOptions`."""
+        from align_uniform.recipes.moco import MocoOptions
+
+        add_options(parser, MocoOptions)
+
+    def run(self, options: dict[str, Any]) -> int:
+        """Train."""
+        from align_uniform.recipes import moco
+
+        with ranks.process_group():
+            return moco.run(moco.MocoOptions(**options))

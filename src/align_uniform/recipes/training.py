@@ -230,9 +230,7 @@ class Trainer:
                     child.compile()
         if ranks.world_size() == 1:
             return self.model
-        # Buffers stay each process's own: the first one's are saved and evaluated, and a queue is the same on all as it is.
-        devices = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(self.model, device_ids=devices, broadcast_buffers=False)
+        return DistributedDataParallel(self.model, device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
     def _loader(self) -> DataLoader[Any]:
         return DataLoader(

@@ -1,0 +1,17 @@
+"""What torch.hub loads from this repository, which need not be installed for it.
+
+encoder = torch.hub.load("OWNER/align-uniform", "imagenet_resnet50_encoder")
+"""
+
+import os
+import sys
+
+dependencies = ["PIL", "numpy", "rich", "torch", "torchvision"]
+
+_SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "src")
+if _SOURCE not in sys.path:
+    sys.path.insert(0, _SOURCE)
+
+from align_uniform.recipes.published import imagenet_resnet50_encoder  # noqa: E402  # found on the path set above
+
+__all__ = ["imagenet_resnet50_encoder"]

@@ -1,0 +1,201 @@
+"""What the pretraining recipes share besides the loop: what may be chosen, the objective, evaluation on the way, the export."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from align_uniform import _checks as checks
+from align_uniform import _ranks as ranks
+from align_uniform import figures, uniform_optimum
+from align_uniform._writing import written_whole
+from align_uniform.functional import align_loss
+from align_uniform.measuring.api import measure
+from align_uniform.recipes import augment, data
+from align_uniform.recipes.knn_eval import knn_scores
+from align_uniform.recipes.linear_eval import features
+from align_uniform.recipes.sampler import EvalSampler
+from align_uniform.recipes.training import Trainer, TrainingOptions
+from align_uniform.report import write_report
+
+SMALL: dict[str, Any] = {"arch": "small-conv", "size": 28, "batch_size": 256, "schedule": "cosine", "workers": 2}
+"""What presets for small grey images have in common."""
+
+
+@dataclass(frozen=True)
+class PretrainOptions(TrainingOptions):
+    """What all pretraining recipes let one choose."""
+
+    data: str = "stl10"
+    """stl10, fashion-mnist, digits, or imagefolder."""
+    arch: str = "small-alexnet"
+    """small-alexnet, small-conv, or a ResNet of torchvision."""
+    dim: int = 128
+    """Features of the output."""
+    size: int = 64
+    """Height and width of the views."""
+    align_weight: float = 1.0
+    """Of alignment."""
+    align_alpha: float = 2.0
+    """Exponent of alignment."""
+    uniform_weight: float = 1.0
+    """Of uniformity."""
+    uniform_t: float = 2.0
+    """t of uniformity."""
+    contrastive_weight: float = 0.0
+    """Of the contrastive loss."""
+    contrastive_tau: float = 0.5
+    """Temperature of the contrastive loss."""
+    local_losses: bool = False
+    """Each process's losses over its own images, as the reference computes them, and not over the whole batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        weights = self.align_weight, self.uniform_weight, self.contrastive_weight
+        if min(weights) < 0 or not any(weights):
+            raise ValueError(f"the weights must not be negative, and not all 0, got {weights}.")
+        for name in ("align_alpha", "uniform_t", "contrastive_tau"):
+            checks.check_positive(name, getattr(self, name))
+
+    @property
+    def objective(self) -> str:
+        """The weights in short, as the reference names its folders: align1alpha2_unif1t2."""
+        name = f"align{self.align_weight:g}alpha{self.align_alpha:g}_unif{self.uniform_weight:g}t{self.uniform_t:g}"
+        return name + (f"_contr{self.contrastive_weight:g}tau{self.contrastive_tau:g}" if self.contrastive_weight else "")
+
+    @property
+    def folder(self) -> Path:
+        """Of the run, named after its objective."""
+        return self.out / self.objective
+
+
+def load_images(options: PretrainOptions, split: str) -> data.ImageSet:
+    """One split; the first process alone fetches what is missing."""
+    if options.download and ranks.rank() == 0:
+        data.load(options.data, options.root, split, download=True)
+    ranks.barrier()
+    images = data.load(options.data, options.root, split)
+    if options.limit is not None and split.startswith("train"):
+        images = images.subset(range(min(options.limit, len(images))))
+    return images
+
+
+def unit_rows(outputs: Tensor, options: TrainingOptions) -> Tensor:
+    """An encoder's outputs, in float32 at least; rows that half precision normalised are off by a thousandth."""
+    wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    return wide if options.precision == "fp32" else F.normalize(wide, dim=1)
+
+
+def weighted_sum(
+    options: PretrainOptions, align: Callable[[], Tensor], uniform: Callable[[], Tensor], contrastive: Callable[[], Tensor]
+) -> dict[str, Tensor]:
+    """Return "loss", the weighted sum of the terms, and the terms.
+
+    Alignment and uniformity are worth a line in the log even at weight 0; they are then computed without a gradient.
+    """
+    terms: dict[str, Tensor] = {}
+    with torch.set_grad_enabled(torch.is_grad_enabled() and options.align_weight > 0):
+        terms["align"] = align()
+    with torch.set_grad_enabled(torch.is_grad_enabled() and options.uniform_weight > 0):
+        terms["uniform"] = uniform()
+    loss = options.align_weight * terms["align"] + options.uniform_weight * terms["uniform"]
+    if options.contrastive_weight:
+        terms["contrastive"] = contrastive()
+        loss = loss + options.contrastive_weight * terms["contrastive"]
+    return {"loss": loss} | terms
+
+
+@dataclass
+class Evaluation:
+    """kNN accuracy and the place in the align-uniform plane, on test images; by the first process alone."""
+
+    options: PretrainOptions
+    encoder: nn.Module
+    views: augment.Transform
+    """random, as in training"""
+    plain: augment.Transform
+    """of an image as it is"""
+
+    def run(self) -> dict[str, float]:
+        """Alignment of two views of each test image, uniformity of the images as they are, and 5-NN accuracy."""
+        if ranks.rank() != 0:
+            return {}
+        with ranks.alone():
+            return self._found()
+
+    def _found(self) -> dict[str, float]:
+        train, test = (load_images(self.options, split) for split in self._splits())
+        plain_train, labels = self._outputs(train, None)
+        plain_test, test_labels = self._outputs(test, None)
+        result = measure(plain_test, t=self.options.uniform_t, top=0)
+        x, y = (self._outputs(test, view)[0] for view in (0, 1))
+        scores = knn_scores(plain_train, labels, plain_test, test_labels, 5, classes=train.classes)
+        return {
+            "align": float(align_loss(x, y, self.options.align_alpha)),
+            "uniform": result.uniform.value,
+            "rankme": result.rankme,
+            "knn": scores.top1,
+        }
+
+    def report(self, trainer: Trainer) -> None:
+        """The page of the test images, and the way there in the align-uniform plane."""
+        test = load_images(self.options, self._splits()[1])
+        x, y = (self._outputs(test, view)[0] for view in (0, 1))
+        labels = test.labels if bool((test.labels >= 0).all()) else None
+        result = measure(
+            x, y, t=self.options.uniform_t, alpha=self.options.align_alpha, labels=labels, name=self.options.folder.name
+        )
+        write_report(self.options.folder / "report.html", result, force=True)
+        lines = [line for line in trainer.history if "evaluation" not in line]
+        path = figures.Trajectory(
+            name=self.options.folder.name,
+            steps=np.array([line["epoch"] * trainer.sampler.batches + line["batch"] for line in lines]),
+            align=np.array([line["align"] for line in lines]),
+            uniform=np.array([line["uniform"] for line in lines]),
+        )
+        optimum = uniform_optimum(self.options.dim, self.options.uniform_t)
+        figures.save(figures.trajectory_figure([path], optimum, "batch"), self.options.folder / "trajectory")
+
+    def _splits(self) -> tuple[str, str]:
+        return ("train", "val") if self.options.data == "imagefolder" else ("train", "test")
+
+    def _outputs(self, images: data.ImageSet, view: int | None) -> tuple[Tensor, Tensor]:
+        """Outputs of the images as they are, or of one random view of each."""
+        views = augment.LabelledViews(images, self.plain if view is None else self.views, seed=(view or 0) + 1)
+        loader = DataLoader(views, batch_size=256, sampler=EvalSampler(len(images)), num_workers=self.options.workers)
+        return features(self.encoder, loader, lambda batch: self.encoder(batch))
+
+
+def complete(trainer: Trainer, evaluation: Evaluation) -> int:
+    """Train, export, report; return 0, or 128 and the number of the signal that ended it."""
+    options = trainer.options
+    code = trainer.run()
+    if ranks.rank() == 0:
+        if code == 0 and trainer.stopped is None:
+            export(evaluation.encoder, trainer.folder)
+            with ranks.alone():
+                evaluation.report(trainer)
+        sys.stderr.write(f"{trainer.folder}: {trainer.epoch} of {options.epochs} epochs\n")
+    return code
+
+
+def export(encoder: nn.Module, folder: Path) -> None:
+    """Write encoder.pth, the bare state dict as the reference has it, and the same as safetensors if that is installed."""
+    state = {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}
+    with written_whole(folder / "encoder.pth") as partial:
+        torch.save(state, partial)
+    try:
+        from safetensors.torch import save_file
+    except ModuleNotFoundError:
+        return
+    with written_whole(folder / "encoder.safetensors") as partial:
+        save_file(state, partial)
