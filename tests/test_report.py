@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from align_uniform import Measurement, measure
+from align_uniform.figures import Trajectory
 from align_uniform.measurement import fixed, with_error
 from align_uniform.report import report_html, write_report
 from align_uniform.report._rows import LONGEST_TEXT, THUMBNAIL, shortened, thumbnail
@@ -377,3 +378,10 @@ def test_measuring_does_not_load_what_the_report_needs() -> None:
     code = "import sys; from align_uniform import measure; print({'jinja2', 'matplotlib', 'PIL'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "set()"
+
+
+def test_the_way_of_a_training_run_is_drawn(two_views: Measurement) -> None:
+    steps = np.arange(5)
+    run = Trajectory("run", steps, 1 / (1.0 + steps), -0.5 * steps)
+    assert "Alignment and uniformity of the training batches" in report_html(two_views, runs=[run])
+    assert "Alignment and uniformity of the training batches" not in report_html(two_views)

@@ -206,6 +206,17 @@ def test_defaults_and_folder_are_the_references() -> None:
     assert two_view.options(contrastive_weight=1, align_weight=0.5).folder.name == "align0.5alpha2_unif1t2_contr1tau0.5"
 
 
+def test_tensorboard_holds_what_the_log_holds(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    chosen = options(tmp_path, tensorboard=True, epochs=1)
+    train(chosen)
+    board = EventAccumulator(str(chosen.folder))
+    board.Reload()
+    found = [event.value for event in board.Scalars("train/loss")]
+    assert found == pytest.approx([line["loss"] for line in read_log(chosen.folder) if "loss" in line], rel=1e-6)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_whole_recipe_runs_on_digits(precision: str, tmp_path: Path) -> None:
     chosen = two_view.options("digits", out=tmp_path, epochs=2, precision=precision, channels_last=True, device="cpu")

@@ -19,6 +19,7 @@ FLAGS = {
     "intra_batch": "count the pairs of queries with each other in uniformity, beside those of queries and the queue",
     "local_losses": "each process's losses over its own images, as the reference computes them, not over the whole batch",
     "mlp": "a ResNet's head of two layers, as in MoCo v2, and not of one",
+    "tensorboard": "write what the log holds for TensorBoard too",
     "sync_batchnorm": "BatchNorm over all processes (CUDA only)",
 }
 

@@ -154,7 +154,6 @@ class Evaluation:
         result = measure(
             x, y, t=self.options.uniform_t, alpha=self.options.align_alpha, labels=labels, name=self.options.folder.name
         )
-        write_report(self.options.folder / "report.html", result, force=True)
         lines = [line for line in trainer.history if "evaluation" not in line]
         path = figures.Trajectory(
             name=self.options.folder.name,
@@ -163,6 +162,7 @@ class Evaluation:
             uniform=np.array([line["uniform"] for line in lines]),
         )
         optimum = uniform_optimum(self.options.dim, self.options.uniform_t)
+        write_report(self.options.folder / "report.html", result, runs=[path], force=True)
         figures.save(figures.trajectory_figure([path], optimum, "batch"), self.options.folder / "trajectory")
 
     def _splits(self) -> tuple[str, str]:

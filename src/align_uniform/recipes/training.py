@@ -38,7 +38,19 @@ from align_uniform.recipes.sampler import GlobalBatchSampler
 COLLAPSED = -0.05
 """Uniformity above this is that of features that are nearly all the same."""
 
-FREE = {"download", "workers", "device", "force", "resume", "out", "root", "log_every", "evaluate_every", "steps"}
+FREE = {
+    "download",
+    "workers",
+    "device",
+    "force",
+    "resume",
+    "out",
+    "root",
+    "log_every",
+    "evaluate_every",
+    "steps",
+    "tensorboard",
+}
 """Options that may change when a run is resumed: they do not change what is learned."""
 
 
@@ -86,6 +98,8 @@ class TrainingOptions:
     """Epochs between two evaluations; 0 for none but the last."""
     limit: int | None = None
     """Use so many training images, the first; all of them unless given."""
+    tensorboard: bool = False
+    """Write what the log holds for TensorBoard too."""
     steps: int | None = None
     """Stop after so many batches, as if interrupted."""
 
@@ -291,9 +305,16 @@ class Trainer:
 
     def _write(self, log: TextIO | None, line: dict[str, Any]) -> None:
         self.history.append(line)
-        if log is not None:
-            log.write(json.dumps(line) + "\n")
-            log.flush()
+        if log is None:
+            return
+        log.write(json.dumps(line) + "\n")
+        log.flush()
+        if self.options.tensorboard:
+            kind, step = "test" if "evaluation" in line else "train", self.epoch * self.sampler.batches + self.batch
+            with _tensorboard(self.folder) as board:
+                for name, value in line.items():
+                    if name not in ("epoch", "batch", "evaluation") and value is not None:
+                        board.add_scalar(f"{kind}/{name}", value, step)
 
     @contextmanager
     def _log(self) -> Iterator[TextIO | None]:
@@ -363,6 +384,17 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     path = folder / "log.jsonl"
     texts = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return [json.loads(text) for text in texts if text.endswith("\n")]
+
+
+@contextmanager
+def _tensorboard(folder: Path) -> Iterator[Any]:
+    """A writer of events, open for a few lines: what is written is there, however the run ends."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise ValueError("tensorboard is missing; run: pip install tensorboard") from error
+    with SummaryWriter(str(folder)) as writer:
+        yield writer
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import jinja2
 
 from align_uniform import verdict
 from align_uniform._writing import check_replaceable, written_whole
+from align_uniform.figures import Trajectory
 from align_uniform.measurement import Measurement, fixed
 from align_uniform.report._drawings import drawings
 from align_uniform.report._numbers import number_groups
@@ -29,6 +30,7 @@ def write_report(
     *,
     texts: Sequence[str] | tuple[Sequence[str], Sequence[str]] | None = None,
     images: Sequence[Path] | tuple[Sequence[Path], Sequence[Path]] | None = None,
+    runs: Sequence[Trajectory] = (),
     force: bool = False,
 ) -> None:
     """Write `report_html` to a file, whole or not at all.
@@ -38,13 +40,14 @@ def write_report(
         measurement: what to show.
         texts: see `report_html`.
         images: see `report_html`.
+        runs: see `report_html`.
         force: replace a file that is there.
 
     Raises:
         ValueError: there is such a file and `force` is not given, or no such folder; or as `report_html`.
     """
     check_replaceable(path, force=force)
-    page = report_html(measurement, texts=texts, images=images)
+    page = report_html(measurement, texts=texts, images=images, runs=runs)
     with written_whole(path) as partial:
         partial.write_bytes(page.encode("utf-8", "replace"))  # names of files may hold what UTF-8 has no code for
 
@@ -54,6 +57,7 @@ def report_html(
     *,
     texts: Sequence[str] | tuple[Sequence[str], Sequence[str]] | None = None,
     images: Sequence[Path] | tuple[Sequence[Path], Sequence[Path]] | None = None,
+    runs: Sequence[Trajectory] = (),
 ) -> str:
     """The page of a measurement: the verdict first, then the numbers, figures, and the rows to look at.
 
@@ -64,6 +68,7 @@ def report_html(
         measurement: what to show; figures need its `details`.
         texts: a text for each row, shown beside its number. Of two towers, a tuple of two, or the texts of the second.
         images: the path of a picture for each row, likewise. Of two towers, a tuple of two, or the pictures of the first.
+        runs: how alignment and uniformity went while the encoder was trained.
 
     Raises:
         ValueError: there is a row without a text or a path.
@@ -77,7 +82,7 @@ def report_html(
         checks=[_Check.of(heuristic, measurement) for heuristic in verdict.HEURISTICS],
         quantities=quantities(measurement),
         groups=number_groups(measurement),
-        drawings=list(drawings(measurement)),
+        drawings=list(drawings(measurement, runs)),
         tables=list(tables(measurement, contents)),
         provenance={name: _as_text(value) for name, value in measurement.provenance.items()},
         document=measurement.to_json(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,14 @@ class Drawing:
     caption: str
 
 
-def drawings(measurement: Measurement) -> Iterator[Drawing]:
+def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) -> Iterator[Drawing]:
     """Those whose data there are."""
+    if runs:
+        yield _drawing(
+            "Training",
+            figures.trajectory_figure(runs, measurement.uniform.optimum, "batch"),
+            "Alignment and uniformity of the training batches, from the ring to the dot.",
+        )
     details = measurement.details
     if details is None:
         return
