@@ -22,6 +22,8 @@ lint: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.anchors
+	$(BIN)/python -m benchmarks.recipe
 
 docs: .venv/dev
 	$(BIN)/python -m sphinx -W -q -b html docs docs/_build

@@ -3,7 +3,7 @@
     python -m benchmarks.anchors [--rows 1000000] [--fashion-mnist FOLDER] [--out FILE] [--force]
 
 Synthetic rows in 128 dimensions, uniform, in a cone, and in 1,000 clusters, and, if their folder is given, the 70,000 pictures
-of Fashion-MNIST as 784 pixels. The exact value of a million rows takes a quarter of an hour for each: there, the value of ten
+of Fashion-MNIST as 784 pixels. The exact value of a million rows takes twenty minutes for each: there, the value of ten
 times as many anchors stands in for it, with a third of the error, and is said to. Smaller sets are summed exactly.
 """
 
