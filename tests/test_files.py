@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import files
-from align_uniform.files import Rows, open_rows, read_column, read_columns, split_key
+from align_uniform.files import Rows, open_rows, open_shards, read_column, read_columns, split_key
 from tests.rows import normal
 
 np = pytest.importorskip("numpy")
@@ -532,3 +532,21 @@ def test_keys_are_split_at_two_colons() -> None:
     assert split_key("a/x.h5::epoch/3::x") == (Path("a/x.h5"), "epoch/3::x")
     assert split_key("c:/x.npy") == (Path("c:/x.npy"), None)
     assert split_key("x.npy::") == (Path("x.npy"), None)
+
+
+def test_files_that_match_a_star_are_the_rows_of_one(tmp_path: Path) -> None:
+    whole = np.arange(40, dtype=np.float32).reshape(10, 4)
+    for name, part in (("b", whole[3:4]), ("a", whole[:3]), ("c", whole[4:].astype(np.float16))):
+        np.save(tmp_path / f"{name}.npy", part)
+    (shards,) = open_shards(tmp_path / "*.npy")
+    assert (shards.shape, len(shards), shards.dtype) == ((10, 4), 10, torch.float32)
+    for start, stop in ((0, 10), (2, 5), (3, 4), (4, 9), (9, 10), (7, 7)):
+        np.testing.assert_array_equal(shards[start:stop].numpy(), whole[start:stop])
+    np.savez(tmp_path / "d.npz", x=whole[None], y=whole)
+    (view,) = open_shards(f"{tmp_path}/*.npz::x")
+    assert view.shape == (10, 4)
+    np.save(tmp_path / "e.npy", np.ones((2, 5)))
+    with pytest.raises(ValueError, match=r"e\.npy must have 1 views of 4 features as .*a\.npy has, got 1 of 5"):
+        open_shards(tmp_path / "*.npy")
+    with pytest.raises(FileNotFoundError, match=r"no file matches .*\*\.h5"):
+        open_shards(tmp_path / "*.h5")

@@ -160,6 +160,9 @@ def test_arrays_tensors_and_files_are_the_same(tmp_path: Path) -> None:
     for result in found[1:]:
         assert (result.align, result.uniform) == (found[0].align, found[0].uniform)
     assert found[4].name == "views"
+    for number, part in enumerate(x.detach().split(15)):
+        np.save(tmp_path / f"shard{number}.npy", part.numpy())
+    assert measure(tmp_path / "shard*.npy").uniform.value == measure(x).uniform.value
     assert [part["shape"] for part in found[4].provenance["sources"]] == [[40, 6], [40, 6]]
 
 

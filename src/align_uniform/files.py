@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import functools
 import itertools
 import json
 import math
@@ -132,6 +133,36 @@ def split_key(text: str) -> tuple[Path, Key]:
     return Path(path), key or None
 
 
+@dataclass(frozen=True)
+class Shards:
+    """The rows of several files on end, as if they were of one."""
+
+    name: str
+    parts: tuple[Rows, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N of all files, and m."""
+        return sum(map(len, self.parts)), self.parts[0].shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """One that holds the numbers of all files."""
+        return functools.reduce(torch.promote_types, (part.dtype for part in self.parts))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> Tensor:
+        start, stop, _ = part.indices(len(self))
+        found = [self.parts[0][0:0].to(self.dtype)]
+        for rows in self.parts:
+            if start < len(rows) and stop > 0:
+                found.append(rows[max(start, 0) : min(stop, len(rows))].to(self.dtype))
+            start, stop = start - len(rows), stop - len(rows)
+        return torch.cat(found)
+
+
 def open_rows(path: str | Path, key: Key = None) -> tuple[Rows, ...]:
     """Open an array of a file as rows: one `Rows` for [N, m], V of them, one per view, for [V, N, m].
 
@@ -166,6 +197,31 @@ def open_rows(path: str | Path, key: Key = None) -> tuple[Rows, ...]:
     if len(array.shape) == 2:
         return (Rows(name, path, array, ()),)
     return tuple(Rows(f"{name}, view {v}", path, array, (v,)) for v in range(array.shape[0]))
+
+
+def open_shards(pattern: str | Path, key: Key = None) -> tuple[Shards, ...]:
+    """Open all files that match a pattern, in order of their names, as the rows of one: "shards/*.npy".
+
+    Args:
+        pattern: stars and question marks in the last part of a path, "::key" behind it unless `key` is given.
+        key: as in `open_rows`, of every file.
+
+    Raises:
+        ValueError: as `open_rows`; or files differ in their features or their number of views.
+        OSError: no file matches, or one cannot be read.
+    """
+    place, key = split_key(str(pattern)) if key is None else (Path(pattern), key)
+    files = [open_rows(path, key) for path in sorted(place.parent.glob(place.name))]
+    if not files:
+        raise FileNotFoundError(_one_line(f"no file matches {place}; {_near(place)}."))
+    first = files[0]
+    for views in files:
+        if (len(views), views[0].shape[1]) != (len(first), first[0].shape[1]):
+            raise FileError(
+                f"{views[0].name} must have {len(first)} views of {first[0].shape[1]} features as {first[0].name} has, "
+                f"got {len(views)} of {views[0].shape[1]}."
+            )
+    return tuple(Shards(str(place), parts) for parts in zip(*files, strict=True))
 
 
 def read_columns(path: str | Path) -> dict[str, Column]:

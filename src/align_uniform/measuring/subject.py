@@ -81,9 +81,10 @@ def subject(
 def _sources(name: str, value: Any) -> list[Source]:
     """[N, m], or V views, of whatever rows may come as."""
     if isinstance(value, str | os.PathLike):
-        from align_uniform.files import open_rows
+        from align_uniform.files import open_rows, open_shards
 
-        return list(open_rows(Path(value)))
+        is_pattern = "*" in Path(value).name and not Path(value).exists()
+        return list(open_shards(Path(value)) if is_pattern else open_rows(Path(value)))
     if not hasattr(value, "shape"):
         raise ValueError(f"{name} must be a tensor, an array, or the path of a file, got {type(value).__name__}.")
     if len(value.shape) not in (2, 3) or 0 in value.shape:
