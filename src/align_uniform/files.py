@@ -200,7 +200,7 @@ def open_rows(path: str | Path, key: Key = None) -> tuple[Rows, ...]:
 
 
 def open_shards(pattern: str | Path, key: Key = None) -> tuple[Shards, ...]:
-    """Open all files that match a pattern, in order of their names, as the rows of one: "shards/*.npy".
+    """Open all files that match a pattern, in order of their names, as the rows of one: `shards/*.npy`.
 
     Args:
         pattern: stars and question marks in the last part of a path, "::key" behind it unless `key` is given.
