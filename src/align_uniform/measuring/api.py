@@ -163,7 +163,7 @@ def measure(
         name=asked.name,
         n=len(asked.populations[0]),
         dim=asked.rows.shape[1],
-        align=_alignment(asked, distances, alpha, items) or _class_alignment(class_sums, asked, alpha, tolerance),
+        align=_alignment(asked, distances, item_align, alpha, items) or _class_alignment(class_sums, asked, alpha, tolerance),
         uniform=uniforms[0],
         uniforms=uniforms,
         rankme=_mean(map(geometry.rankme, moments)),
@@ -296,8 +296,10 @@ def _item_align(asked: Subject, distances: list[Tensor], alpha: float, items: Te
     return uniformity.of_items(of_rows, items if items is None or rows is None else codes_of("groups", items[rows], len(rows)))
 
 
-def _alignment(asked: Subject, distances: list[Tensor], alpha: float, items: Tensor | None) -> Alignment | None:
-    item_align, item_squares = (_item_align(asked, distances, power, items) for power in (alpha, 2))
+def _alignment(
+    asked: Subject, distances: list[Tensor], item_align: Tensor | None, alpha: float, items: Tensor | None
+) -> Alignment | None:
+    item_squares = _item_align(asked, distances, 2, items)
     if item_align is None or item_squares is None:
         return None
     squares = [float(part.square().mean()) for part in distances]

@@ -59,20 +59,19 @@ class Positives:
 
 
 def chosen_pairs(
-    pairs: Any, scores: Sequence[float] | None, threshold: float | None, strict: bool, sizes: tuple[int, int]
+    pairs: Any, scores: Sequence[float] | None, threshold: float | None, strict: bool, sizes: tuple[int, int], name: str
 ) -> tuple[Tensor, Tensor, str]:
-    """The rows of the pairs that count as positive, and what to call them."""
+    """The rows of the pairs that count as positive, and what to call them: `name`, with the threshold behind it."""
     x_rows, y_rows = _two_columns(pairs)
     for rows, size, side in ((x_rows, sizes[0], "first"), (y_rows, sizes[1], "second")):
         if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= size):
             raise ValueError(
                 f"the {side} numbers of pairs must be rows from 0 to {size - 1}, got {int(rows.min())} to {int(rows.max())}."
             )
-    name = "pairs"
     if scores is not None:
         is_positive = _passing(scores, threshold, strict, len(x_rows))
         x_rows, y_rows = x_rows[is_positive], y_rows[is_positive]
-        name = f"pairs with score {'>' if strict else '>='} {threshold:g}"
+        name = f"{name} with score {'>' if strict else '>='} {threshold:g}"
     elif threshold is not None:
         raise ValueError(f"threshold={threshold:g} needs the scores of the pairs; pass scores.")
     if not len(x_rows):

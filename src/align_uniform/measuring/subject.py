@@ -15,6 +15,8 @@ from torch import Tensor
 from align_uniform.measuring.populations import Population, Source
 from align_uniform.measuring.positives import Positives, chosen_pairs
 
+PAIRS_OF_TOWERS = "pairs of two towers"
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -48,27 +50,15 @@ def subject(
     name: str | None,
 ) -> Subject:
     """Understand the arguments of `measure`, which say what these are."""
-    sources = _sources("features", features)
-    if second is not None:
-        if len(sources) > 1:
-            raise ValueError(f"features must be [N, m] where positives are given, got {len(sources)} views; pass one of them.")
-        sources += _sources("positives", second)
-    if len({source.shape[1] for source in sources}) > 1:
-        raise ValueError(f"features and positives must have one dimension, got {' and '.join(_shapes(sources))}.")
-    labels = ["features"] if len(sources) == 1 else [f"view {v}" for v in range(len(sources))]
-    if second is not None:
-        labels = ["features", "positives"]
     place = _usable(device) if device is not None else _device_of(features)
     rows = tuple(
-        Population(source, label, normalize=normalize, device=place) for source, label in zip(sources, labels, strict=True)
+        Population(source, label, normalize=normalize, device=place) for label, source in _named_sources(features, second)
     )
-
-    are_towers = second is not None and (pairs is not None or ids is not None)
-    if (pairs is not None or ids is not None) and second is None and len(sources) > 1:
-        raise ValueError(f"pairs and ids are of [N, m] features, got {len(sources)} views, which are pairs already.")
-    positives, of = _positives(rows, pairs, scores, threshold, strict)
-    if are_towers:
-        of = of.replace("two views", "pairs").replace("pairs", "pairs of two towers")
+    are_matched = pairs is not None or ids is not None
+    if are_matched and second is None and len(rows) > 1:
+        raise ValueError(f"pairs and ids are of [N, m] features, got {len(rows)} views, which are pairs already.")
+    are_towers = are_matched and second is not None
+    positives, of = _positives(rows, pairs, scores, threshold, strict, are_towers)
     populations = rows if ids is None else _distinct(rows, ids if second is not None else (ids,))
     for population in populations:
         if len(population) < 2:
@@ -76,6 +66,21 @@ def subject(
                 f"{population.name} must have at least 2 distinct rows, got {len(population)}: uniformity needs pairs."
             )
     return Subject(name or _name_of(features), rows[0], rows, populations, are_towers, positives, of)
+
+
+def _named_sources(features: Any, second: Any) -> list[tuple[str, Source]]:
+    """Every view or tower of one dimension, and what messages call it."""
+    sources = _sources("features", features)
+    if second is None:
+        labels = ["features"] if len(sources) == 1 else [f"view {v}" for v in range(len(sources))]
+    elif len(sources) > 1:
+        raise ValueError(f"features must be [N, m] where positives are given, got {len(sources)} views; pass one of them.")
+    else:
+        sources += _sources("positives", second)
+        labels = ["features", "positives"]
+    if len({source.shape[1] for source in sources}) > 1:
+        raise ValueError(f"features and positives must have one dimension, got {' and '.join(_shapes(sources))}.")
+    return list(zip(labels, sources, strict=True))
 
 
 def _sources(name: str, value: Any) -> list[Source]:
@@ -102,7 +107,12 @@ def _check_numbers(name: str, rows: Source) -> None:
 
 
 def _positives(
-    rows: tuple[Population, ...], pairs: Any, scores: Sequence[float] | None, threshold: float | None, strict: bool
+    rows: tuple[Population, ...],
+    pairs: Any,
+    scores: Sequence[float] | None,
+    threshold: float | None,
+    strict: bool,
+    are_towers: bool,
 ) -> tuple[tuple[Positives, ...], str]:
     """The pairs, and what they are called."""
     first, last = rows[0], rows[-1]
@@ -116,13 +126,15 @@ def _positives(
             f"pass pairs if they are matched otherwise."
         )
     if pairs is None and scores is None and threshold is None:
-        of = "two views" if len(rows) == 2 else f"{len(rows)} views"
+        of = PAIRS_OF_TOWERS if are_towers else "two views" if len(rows) == 2 else f"{len(rows)} views"
         return tuple(Positives(x, y, None, None) for x, y in combinations(rows, 2)), of
     if pairs is None:
         if len(rows) > 2:
             raise ValueError(f"scores are of the pairs of two views, got {len(rows)} views.")
         pairs = (torch.arange(len(first)),) * 2
-    x_rows, y_rows, of = chosen_pairs(pairs, scores, threshold, strict, (len(first), len(last)))
+    x_rows, y_rows, of = chosen_pairs(
+        pairs, scores, threshold, strict, (len(first), len(last)), PAIRS_OF_TOWERS if are_towers else "pairs"
+    )
     if first is last and (same := int((x_rows == y_rows).sum())):
         raise ValueError(f"pairs must be of two different rows, got {same} of a row with itself; leave those out.")
     return (Positives(first, last, x_rows, y_rows),), of

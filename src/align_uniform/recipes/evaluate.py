@@ -30,6 +30,7 @@ from align_uniform.recipes.linear_eval import (
     STL10,
     LinearEpoch,
     LinearProtocol,
+    LinearResult,
     features,
     linear_scores,
     train_linear,
@@ -151,38 +152,46 @@ def linear(options: LinearOptions) -> int:
     _check_out(options)
     if options.protocol == "exact":
         rows = _features(options)
-        _show(
-            over_ranks(linear_scores(*rows[:4], l2=options.l2, classes=rows.classes)),
-            options,
-            {"protocol": "exact", "l2": options.l2},
-        )
+        found = linear_scores(*rows[:4], l2=options.l2, classes=rows.classes)
+        _show(over_ranks(found), options, {"protocol": "exact", "l2": options.l2})
         return 0
+    result = _train(options, _protocol(options))
+    extra = {"protocol": options.protocol, "best_top1": result.best.top1, "best_epoch": result.best_epoch}
+    _show(result.last, options, extra)
+    if ranks.rank() == 0:
+        sys.stdout.write(f"best epoch {result.best_epoch}, chosen on the test images: {100 * result.best.top1:.2f}%\n")
+    return 0
+
+
+def _protocol(options: LinearOptions) -> LinearProtocol:
+    """The protocol that was chosen, or a shorter one without the milestones that it does not reach."""
     protocol = PROTOCOLS[options.protocol]
-    protocol = replace(protocol, epochs=options.epochs or protocol.epochs)
-    if options.epochs:
-        protocol = replace(protocol, milestones=tuple(m for m in protocol.milestones if m < options.epochs))
+    if options.epochs is None:
+        return protocol
+    milestones = tuple(milestone for milestone in protocol.milestones if milestone < options.epochs)
+    return replace(protocol, epochs=options.epochs, milestones=milestones)
+
+
+def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
+    """Train a classifier on crops made anew in each epoch, and keep the state of every epoch where it is asked for."""
     train, test = _split(options, train=True), _split(options, train=False)
     encoder = load_encoder(options, _channels(train))
     batches = GlobalBatchSampler(
         len(train), protocol.batch_size, rank=ranks.rank(), world=ranks.world_size(), seed=options.seed
     )
-    kept = None
-    if options.state is not None and options.state.exists():
-        kept = checkpoint.read(options.state)
-    shown = ranks.rank() == 0
-    with progress_bar("epochs", protocol.epochs, shown=shown) as advance:
+    loader = DataLoader(_labelled(options, train, train=True), batch_sampler=batches, num_workers=options.workers)
+    kept = checkpoint.read(options.state) if options.state is not None and options.state.exists() else None
+    with progress_bar("epochs", protocol.epochs, shown=ranks.rank() == 0) as advance:
 
         def on_epoch(epoch: LinearEpoch) -> None:
             advance(1)
-            if options.state is not None and shown:
+            if options.state is not None and ranks.rank() == 0:
                 with written_whole(options.state) as partial:
                     torch.save(epoch.state, partial)
 
-        result = train_linear(
+        return train_linear(
             encoder,
-            _Epochs(
-                DataLoader(_labelled(options, train, train=True), batch_sampler=batches, num_workers=options.workers), batches
-            ),
+            _Epochs(loader, batches),
             _loader(options, test, train=False),
             lambda images: encoder(images, options.layer),
             protocol,
@@ -193,11 +202,6 @@ def linear(options: LinearOptions) -> int:
             on_epoch=on_epoch,
             resume=kept,
         )
-    extra = {"protocol": options.protocol, "best_top1": result.best.top1, "best_epoch": result.best_epoch}
-    _show(result.last, options, extra)
-    if shown:
-        sys.stdout.write(f"best epoch {result.best_epoch}, chosen on the test images: {100 * result.best.top1:.2f}%\n")
-    return 0
 
 
 class _Epochs:
