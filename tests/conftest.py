@@ -32,6 +32,7 @@ def tiny_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send even a handful of rows through many tiles, and through many blocks of logits."""
     monkeypatch.setattr(_pairs, "DENSE_ROWS", 1)
     monkeypatch.setattr(_pairs, "PLAIN_PAIRS", 12)
+    monkeypatch.setattr(_pairs, "PLAIN_LOGITS", 12)
     monkeypatch.setattr(_pairs, "_tile_size", lambda *_: 3)
 
 

@@ -18,7 +18,8 @@ Both keep their digits in float32 in the same way. Distances do not change when 
 is subtracted first and `||u - v||^2 = |u|^2 + |v|^2 - 2 u.v` cancels no more than it must; and where `exp` could underflow, the
 largest exponent is taken out of the sum.
 
-The second quantity, `log_sum_exp`, is the row-wise and column-wise log-sum-exp of a matrix of logits, in blocks of rows.
+The second quantity, `log_sum_exp`, is the row-wise and column-wise log-sum-exp of a matrix of logits: a sweep of its own where
+the rows alone are asked for and the columns are constants, as with a queue of keys, else blocks of rows.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ DENSE_ROWS = 768
 
 PLAIN_PAIRS = 2**22
 """The largest pair matrix that a compiled graph keeps in memory as a whole (16 MiB in float32)."""
+
+PLAIN_LOGITS = 2**17
+"""Up to this many logits a few plain operations are quicker than a sweep."""
 
 
 def log_potential(x: Tensor, t: float, pairs: int, *, y: Tensor | None = None, skip: int | None = None) -> Tensor:
@@ -255,10 +259,7 @@ def _all_tiles(
     a: Tensor, halves: Tensor, y: Tensor, centre: Tensor, scale: float, skip: int | None, shift: Tensor | None = None
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
     """Yield `rows, columns, b of these columns, exponents less shift`; each is overwritten by the next."""
-    size = _tile_size(a)
-    row_edges = _slices(a.shape[1], size)
-    column_edges = _slices(y.shape[1], max(size, size * size // _length(row_edges[0])))  # few rows make wide tiles
-    buffer = a.new_empty(a.shape[0] * _length(row_edges[0]) * _length(column_edges[0]))
+    row_edges, column_edges, buffer = _cut(a, y)
     row_halves = halves if shift is None else halves + shift[:, None]
     for columns in column_edges:
         b = (y[:, columns] - centre).mul_(scale)
@@ -270,10 +271,23 @@ def _all_tiles(
             yield rows, columns, b, tile
 
 
+def _cut(x: Tensor, y: Tensor) -> tuple[list[slice], list[slice], Tensor]:
+    """Rows and columns of the tiles of a rectangle, and a buffer for the largest of them."""
+    size = _tile_size(x)
+    rows = _slices(x.shape[1], size)
+    columns = _slices(y.shape[1], max(size, size * size // _length(rows[0])))  # few rows make wide tiles
+    return rows, columns, x.new_empty(x.shape[0] * _length(rows[0]) * _length(columns[0]))
+
+
+def _in_buffer(buffer: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Room for the tile of these rows and columns: [batch, rows, columns]."""
+    shape = (a.shape[0], a.shape[1], b.shape[1])
+    return buffer[: math.prod(shape)].view(shape)
+
+
 def _tile(buffer: Tensor, a: Tensor, a_halves: Tensor, b: Tensor, b_halves: Tensor) -> Tensor:
     """a_i.b_j - |a_i|^2/2 - |b_j|^2/2, [batch, rows, columns], in the buffer."""
-    shape = (a.shape[0], a.shape[1], b.shape[1])
-    tile = buffer[: math.prod(shape)].view(shape)
+    tile = _in_buffer(buffer, a, b)
     torch.baddbmm(b_halves.unsqueeze(1), a, b.mT, beta=-1, out=tile).sub_(a_halves.unsqueeze(2))
     return tile
 
@@ -456,12 +470,19 @@ _opaque_log_potential.register_autograd(_scale_gradients, setup_context=_save_gr
 def log_sum_exp(x: Tensor, y: Tensor, *, columns: bool) -> tuple[Tensor, ...]:
     """Return `log sum_j exp(x_i . y_j)`, [..., N], and with `columns` also `log sum_i exp(x_i . y_j)`, [..., M].
 
-    More than `PLAIN_PAIRS` logits are computed in blocks of rows, and again in the backward pass, so that the memory stays
-    O((N + M) m + block). All of it is torch's own operations, differentiable to any order.
+    Without `columns`, and where y is a constant, one sweep gives values and gradient. Else more than `PLAIN_PAIRS` logits are
+    computed in blocks of rows, and again in the backward pass. Either way the memory stays O((N + M) m + block), and the
+    result is differentiable to any order.
     """
+    if forward_ad_is_active() or functorch_is_active() or torch.compiler.is_compiling():
+        return _log_sum_exp_block(x, y, columns)
+    needs_x, needs_y = (torch.is_grad_enabled() and z.requires_grad for z in (x, y))
+    logits = x.shape[:-1].numel() * y.shape[-2]
+    if not columns and not needs_y and logits > PLAIN_LOGITS:
+        return (_RowLogSumExp.apply(x, y) if needs_x else _sweep_logits(x, y, needs_grad=False)[0],)
+    if logits <= PLAIN_PAIRS:
+        return _log_sum_exp_block(x, y, columns)
     size = max(1, PLAIN_PAIRS // (y.shape[-2] * x.shape[:-2].numel()))
-    if size >= x.shape[-2] or forward_ad_is_active() or functorch_is_active() or torch.compiler.is_compiling():
-        return _log_sum_exp_block(x, y, columns)  # checkpoints work in none of these
     parts = [
         checkpoint(_log_sum_exp_block, block, y, columns, use_reentrant=False, preserve_rng_state=False)
         for block in x.split(size, dim=-2)
@@ -474,3 +495,55 @@ def log_sum_exp(x: Tensor, y: Tensor, *, columns: bool) -> tuple[Tensor, ...]:
 def _log_sum_exp_block(x: Tensor, y: Tensor, columns: bool) -> tuple[Tensor, ...]:
     logits = x @ y.mT
     return logits.logsumexp(-1), *([logits.logsumexp(-2)] if columns else [])
+
+
+@_full_precision
+def _sweep_logits(x: Tensor, y: Tensor, needs_grad: bool) -> tuple[Tensor, Tensor | None]:
+    """`log sum_j exp(x_i . y_j)`, [..., N], and its gradient with respect to row i, [..., N, m], in one pass over the tiles.
+
+    The sums are over exp(largest logit so far), and are scaled down whenever a larger one comes.
+    """
+    batch = x.shape[:-2]
+    x, y = (z.reshape(-1, *z.shape[-2:]) for z in (x, y))
+    largest = x.new_full(x.shape[:2], -math.inf)
+    sums = x.new_zeros(x.shape[:2], dtype=_wide(x))
+    grad = torch.zeros_like(x) if needs_grad else None
+    for rows, columns, logits in _logit_tiles(x, y):
+        so_far = largest[:, rows]
+        now = torch.maximum(so_far, logits.amax(2))
+        scale = (so_far - now).exp_()
+        largest[:, rows] = now
+        weights = logits.sub_(now.unsqueeze(2)).exp_()
+        sums[:, rows] = sums[:, rows] * scale + weights.sum(2)
+        if grad is not None:
+            grad[:, rows] = torch.baddbmm(grad[:, rows].mul_(scale.unsqueeze(2)), weights, y[:, columns])
+    if grad is not None:
+        grad = grad.div_(sums.unsqueeze(2).to(x.dtype)).view(*batch, *x.shape[1:])
+    return (largest + sums.log().to(x.dtype)).view(*batch, x.shape[1]), grad
+
+
+def _logit_tiles(x: Tensor, y: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield `rows, columns, x_i . y_j`; each tile is overwritten by the next."""
+    row_edges, column_edges, buffer = _cut(x, y)
+    for columns in column_edges:
+        for rows in row_edges:
+            tile = _in_buffer(buffer, x[:, rows], y[:, columns])
+            yield rows, columns, torch.bmm(x[:, rows], y[:, columns].mT, out=tile)
+
+
+class _RowLogSumExp(torch.autograd.Function):
+    """The sweep over logits under autograd; a derivative that is to be differentiated again is that of the plain formula."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        value, grad = _sweep_logits(x, y, needs_grad=True)
+        ctx.save_for_backward(x, y, grad)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, y, grad_x = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            (value,) = _log_sum_exp_block(x, y, columns=False)
+            return *torch.autograd.grad(value, x, grad, create_graph=True), None
+        return grad.unsqueeze(-1) * grad_x, None
