@@ -1,22 +1,28 @@
 """Training on Fashion-MNIST without labels: what comes of align + uniform, and of the contrastive loss, on 10,000 test images.
 
-    python -m benchmarks.fashion_mnist --root FOLDER [--out FOLDER] [--images 20000] [--epochs 10] [--seeds 0 1 2]
+    python -m benchmarks.fashion_mnist --root FOLDER [--out FOLDER] [--parts two-view moco plane] [--images 20000] [--epochs 16]
 
-Two parts. The first trains an encoder for each objective and seed, and sets beside them the same encoder untrained and the
-pixels themselves. The second is the paper's figure 5: shorter runs over weights and t, in the align-uniform plane, and
-coloured by accuracy. Epochs were set beforehand. Every encoder is judged by logistic regression and by 5 nearest
-neighbours on the features that come before the head, both taught by the labels of the images that it was trained on.
+Three parts. `two-view` and `moco` train an encoder for each objective and seed, and set beside them the same encoder untrained
+and the pixels themselves. `plane` is the paper's figure 5: shorter runs over weights and t, in the align-uniform plane,
+coloured by accuracy. Epochs were set beforehand. Every encoder is judged by logistic regression and by 5 nearest neighbours on
+the features that come before the head, both taught by the labels of the images that it was trained on.
+
+Each run has one processor core, `--processes` of them at a time, which does more a second than one run on all cores. What is in
+results.json is not done again: after an interruption, or with more parts, the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import signal
 import statistics
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,18 +34,30 @@ from torch.utils.data import DataLoader
 
 from align_uniform import align_loss, figures, uniform_loss, uniform_optimum
 from align_uniform._writing import written_whole
-from align_uniform.recipes import augment, data, two_view
+from align_uniform.recipes import augment, data, moco, two_view
 from align_uniform.recipes.encoders import build
 from align_uniform.recipes.evaluate import encoder_state
 from align_uniform.recipes.knn_eval import knn_scores
 from align_uniform.recipes.linear_eval import features, linear_scores
 from align_uniform.recipes.sampler import EvalSampler
 
-OBJECTIVES: dict[str, dict[str, float]] = {
+DIM = 64
+LR = 0.06
+Weights = dict[str, float]
+TWO_VIEW: dict[str, Weights] = {
     "align + uniform": {},
-    "contrastive (tau = 0.5)": {"align_weight": 0, "uniform_weight": 0, "contrastive_weight": 1},
+    "contrastive, tau = 0.5": {"align_weight": 0, "uniform_weight": 0, "contrastive_weight": 1},
 }
-PLANE: list[dict[str, float]] = [
+MOCO: dict[str, Weights] = {
+    "moco, 3 align + uniform(t = 3)": {},
+    "moco, contrastive, tau = 0.2": {
+        "align_weight": 0,
+        "uniform_weight": 0,
+        "contrastive_weight": 1,
+        "contrastive_tau": 0.2,
+    },
+}
+PLANE: list[Weights] = [
     *(
         {"align_weight": a, "uniform_weight": u, "uniform_t": t}
         for t in (1, 2, 4)
@@ -52,11 +70,28 @@ PLANE: list[dict[str, float]] = [
 
 
 @dataclass(frozen=True)
+class Job:
+    """An encoder to train, unless its part is "baseline", and to judge."""
+
+    part: str
+    name: str
+    seed: int = 0
+    epochs: int = 0
+    weights: Weights = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, int, int]:
+        """All but the weights, which follow from the name."""
+        return self.part, self.name, self.seed, self.epochs
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What was found of one encoder."""
 
+    part: str
     name: str
-    seed: int | None
+    seed: int
     epochs: int
     align: float
     """of two views of each test image, alpha = 2"""
@@ -67,71 +102,112 @@ class Outcome:
     seconds: float
     """of training"""
 
+    @property
+    def job(self) -> tuple[str, str, int, int]:
+        """Whose outcome it is."""
+        return self.part, self.name, self.seed, self.epochs
+
 
 def main() -> int:
     """Train, judge, print, draw and write."""
     parser = argparse.ArgumentParser("python -m benchmarks.fashion_mnist", description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="where Fashion-MNIST is")
     parser.add_argument("--out", type=Path, default=Path("fashion-mnist"), help="folder for runs, results.json and plane.png")
+    parser.add_argument("--parts", nargs="+", default=["two-view", "moco", "plane"], choices=["two-view", "moco", "plane"])
     parser.add_argument("--images", type=int, default=20_000, help="training images, the first of the set")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--plane-epochs", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one core each")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    outcomes: list[Outcome] = []
+    results = options.out / "results.json"
+    outcomes = _read(results, options.images)
+    done = {each.job for each in outcomes}
     try:
-        for outcome in _outcomes(options):
+        for outcome in _outcomes([job for job in jobs(options) if job.key not in done], options):
             sys.stderr.write(f"{outcome}\n")
             outcomes.append(outcome)
-            with written_whole(options.out / "results.json") as partial:
-                document = {"schema_version": 1, "images": options.images, "outcomes": [asdict(each) for each in outcomes]}
+            with written_whole(results) as partial:
+                document = {"schema_version": 2, "images": options.images, "outcomes": [asdict(each) for each in outcomes]}
                 partial.write_text(json.dumps(document, indent=1) + "\n")
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; the runs that were finished are shown.\n")
-    _show([each for each in outcomes if not each.name.startswith("plane")])
-    _draw([each for each in outcomes if each.name.startswith("plane")], options.out)
+    _show(outcomes)
+    _draw([each for each in outcomes if each.part == "plane"], options.out)
     return 0
 
 
-def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
-    yield _judge(Pixels(), "raw pixels", None, 0, 0.0, options)
-    for seed in options.seeds:
-        torch.manual_seed(seed)
-        yield _judge(build("small-conv", 64, channels=1), "random init", seed, 0, 0.0, options)
-    for seed in options.seeds:
-        for name, weights in OBJECTIVES.items():
-            yield _train(name, weights, seed, options.epochs, options)
-    for weights in PLANE:
-        name = " ".join(f"{key.replace('_weight', '')}={value:g}" for key, value in weights.items())
-        yield _train(f"plane {name}", weights, 0, options.plane_epochs, options)
+def jobs(options: argparse.Namespace) -> list[Job]:
+    """The parts that were asked for, with pixels and untrained encoders before them."""
+    found = [Job("baseline", "raw pixels"), *(Job("baseline", "random init", seed) for seed in options.seeds)]
+    for part, objectives in (("two-view", TWO_VIEW), ("moco", MOCO)):
+        if part in options.parts:
+            found += [Job(part, name, seed, options.epochs, objectives[name]) for seed in options.seeds for name in objectives]
+    if "plane" in options.parts:
+        found += [Job("plane", _spelled(weights), 0, options.plane_epochs, weights) for weights in PLANE]
+    return found
 
 
-def _train(name: str, weights: dict[str, float], seed: int, epochs: int, options: argparse.Namespace) -> Outcome:
-    chosen = two_view.options(
-        "fashion-mnist", root=options.root, out=options.out / f"seed{seed}_epochs{epochs}", epochs=epochs, seed=seed,
-        limit=options.images, workers=options.workers, evaluate_every=0, **weights,
+def _spelled(weights: Weights) -> str:
+    return " ".join(f"{key.replace('_weight', '')}={value:g}" for key, value in weights.items())
+
+
+def _read(results: Path, images: int) -> list[Outcome]:
+    """What was found before, by runs on as many images."""
+    if not results.exists():
+        return []
+    held = json.loads(results.read_text())
+    if held["images"] != images:
+        raise SystemExit(f"{results} is of {held['images']} images, not {images}; choose another --out.")
+    return [Outcome(**each) for each in held["outcomes"]]
+
+
+def _outcomes(listed: list[Job], options: argparse.Namespace) -> Iterator[Outcome]:
+    """The outcome of each job, in their order."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.processes, context, initializer=_one_thread) as pool:
+        try:
+            yield from pool.map(_outcome, listed, [options] * len(listed))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a recipe stops by itself while it trains; all else just ends
+
+
+def _outcome(job: Job, options: argparse.Namespace) -> Outcome:
+    torch.manual_seed(job.seed)
+    if job.name == "raw pixels":
+        return _judge(Pixels(), job, 0.0, options)
+    if job.part == "baseline":
+        return _judge(build("small-conv", DIM, channels=1), job, 0.0, options)
+    recipe = moco if job.part == "moco" else two_view
+    chosen = recipe.options(
+        "fashion-mnist", root=options.root, out=options.out / f"seed{job.seed}_epochs{job.epochs}_images{options.images}",
+        epochs=job.epochs, seed=job.seed, lr=LR, limit=options.images, workers=0, evaluate_every=0, channels_last=True, dim=DIM,
+        **job.weights,
     )  # fmt: skip
     started = time.perf_counter()
-    if not (chosen.folder / "encoder.pth").exists():  # a finished run is not trained again
-        two_view.run(chosen)
+    if recipe.run(chosen):
+        raise KeyboardInterrupt
     seconds = time.perf_counter() - started
     encoder = build(chosen.arch, chosen.dim, size=chosen.size, channels=1)
     encoder.load_state_dict(encoder_state(chosen.folder / "encoder.pth"))
-    return _judge(encoder, name, seed, epochs, seconds, options)
+    return _judge(encoder, job, seconds, options)
 
 
-def _judge(
-    encoder: nn.Module, name: str, seed: int | None, epochs: int, seconds: float, options: argparse.Namespace
-) -> Outcome:
+def _judge(encoder: nn.Module, job: Job, seconds: float, options: argparse.Namespace) -> Outcome:
     train = data.load("fashion-mnist", options.root, "train").subset(range(options.images))
     test = data.load("fashion-mnist", options.root, "test")
     plain, random = augment.evaluation("fashion-mnist"), augment.views("fashion-mnist")
     train_rows, test_rows = (_rows(encoder, images, plain, "features") for images in (train, test))
     x, y = (_rows(encoder, test, random, "output", seed=view) for view in (1, 2))
     return Outcome(
-        name, seed, epochs,
+        job.part, job.name, job.seed, job.epochs,
         align=float(align_loss(x, y)),
         uniform=float(uniform_loss(_rows(encoder, test, plain, "output"))),
         linear=linear_scores(train_rows, train.labels, test_rows, test.labels, classes=train.classes).top1,
@@ -159,8 +235,8 @@ def _show(outcomes: list[Outcome]) -> None:
     table = Table(title="Fashion-MNIST, 10,000 test images", title_justify="left")
     for heading in ("encoder", "epochs", "align", "uniform", "linear %", "5-NN %", "minutes"):
         table.add_column(heading, justify="right")
-    for name in dict.fromkeys(each.name for each in outcomes):
-        mine = [each for each in outcomes if each.name == name]
+    for part, name in dict.fromkeys((each.part, each.name) for each in outcomes):
+        mine = [each for each in outcomes if (each.part, each.name) == (part, name)]
         cells = [
             _spread([getattr(each, field) * scale for each in mine], digits)
             for field, scale, digits in (
@@ -187,7 +263,7 @@ def _draw(outcomes: list[Outcome], folder: Path) -> None:
             figures.PlanePoint(kinds["contrastive" in each.name], each.align, each.uniform, 100 * each.linear)
             for each in outcomes
         ]
-        figures.save(figures.plane_figure(points, uniform_optimum(64), "linear accuracy, %"), folder / "plane")
+        figures.save(figures.plane_figure(points, uniform_optimum(DIM), "linear accuracy, %"), folder / "plane")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,16 @@ from PIL import Image
 from torchvision import datasets  # type: ignore[import-untyped]  # it is not typed
 
 from align_uniform.recipes import data
-from align_uniform.recipes.data import STATISTICS, ImageSet, load, measure_statistics
+from align_uniform.recipes.data import (
+    STATISTICS,
+    ImageSet,
+    Statistics,
+    given_statistics,
+    load,
+    measure_statistics,
+    save_statistics,
+    statistics_beside,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -349,3 +358,28 @@ def test_images_count_the_same_in_the_statistics_whatever_their_size() -> None:
 def test_statistics_of_the_digits_are_as_listed() -> None:
     measured = measure_statistics(load("digits", "", "train"))
     np.testing.assert_allclose(np.array(measured), np.array(STATISTICS["digits"]), rtol=1e-6)
+
+
+def test_what_an_encoder_was_trained_with_is_found_beside_it(tmp_path: Path) -> None:
+    assert statistics_beside(tmp_path / "encoder.pth") is None
+    saved = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    save_statistics(saved, tmp_path)
+    assert statistics_beside(tmp_path / "encoder.pth") == saved
+
+
+@pytest.mark.parametrize(
+    "text", ["no JSON", "[]", '{"mean": [0.5]}', '{"mean": [0.5], "std": ["a"]}', '{"mean": [0.5], "std": [0]}']
+)
+def test_statistics_that_are_none_are_told_with_their_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "statistics.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"statistics\.json must hold mean and std, .*remove or mend"):
+        statistics_beside(tmp_path / "encoder.pth")
+
+
+def test_statistics_are_given_for_every_channel_or_not_at_all() -> None:
+    assert given_statistics((), ()) is None
+    assert given_statistics([0.5], [0.25]) == Statistics((0.5,), (0.25,))
+    with pytest.raises(ValueError, match="one number for each channel, got 3 and 1"):
+        given_statistics([0.5] * 3, [0.5])
+    with pytest.raises(ValueError, match=r"std must be above 0, got \[0.0\]"):
+        given_statistics([0.5], [0.0])

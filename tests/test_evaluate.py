@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from align_uniform.cli import main
-from align_uniform.recipes import evaluate
+from align_uniform.recipes import evaluate, two_view
+from align_uniform.recipes.data import STATISTICS, Statistics, load, measure_statistics
 from align_uniform.recipes.encoders import build
 from align_uniform.recipes.evaluate import EvaluateOptions, LinearOptions, encoder_state, load_encoder
 from align_uniform.recipes.training import read_log
@@ -124,6 +126,35 @@ def test_saved_features_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixt
     for kind in (["knn"], ["linear", "--protocol", "exact"]):
         assert main(["evaluate", *kind, *saved]) == 0
         assert capsys.readouterr().out.startswith("top-1 of 20 images: 100.00%")
+
+
+@pytest.mark.parametrize("given", [None, ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))], ids=["measured", "given"])
+def test_an_encoder_is_judged_on_images_normalised_as_in_its_training(
+    given: tuple[tuple[float, ...], tuple[float, ...]] | None, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    for path in (tmp_path / "images" / split / f"class{label}" for split in ("train", "val") for label in range(2)):
+        path.mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(generator.integers(0, 99, (32, 32, 3), dtype=np.uint8)).save(path / f"{i}.png")
+    shared: dict[str, Any] = {
+        "data": "imagefolder",
+        "root": tmp_path / "images",
+        "arch": "small-conv",
+        "size": 16,
+        "workers": 0,
+    }
+    mean, std = given or ((), ())
+    brief: dict[str, Any] = {"batch_size": 6, "epochs": 1, "device": "cpu"}
+    chosen = two_view.options("imagefolder", **shared, **brief, out=tmp_path, mean=mean, std=std)
+    assert two_view.run(chosen) == 0
+    judged = EvaluateOptions(encoder=chosen.folder / "encoder.pth", **shared)
+    train = load("imagefolder", tmp_path / "images", "train")
+    found = evaluate._labelled(judged, train, train=False).transform.statistics
+    assert found == (Statistics(*given) if given else measure_statistics(train))
+    assert found.mean != STATISTICS["imagenet"].mean
+    told = replace(judged, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
+    assert evaluate._labelled(told, train, train=False).transform.statistics == Statistics((0.5,) * 3, (1.0,) * 3)
 
 
 def test_states_are_found_under_every_prefix(tmp_path: Path) -> None:

@@ -399,12 +399,14 @@ def test_presets_are_the_references_runs() -> None:
 
 def test_flags_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     printed = []
-    for given in ([], ["--no_intra_batch", "--mlp", "--start", "checkpoint_0000.pth.tar"]):
+    chosen = ["--no_intra_batch", "--mlp", "--start", "checkpoint_0000.pth.tar"]
+    for given in ([], chosen, ["--preset", "imagenet", "--no_mlp"]):
         with pytest.raises(SystemExit):
             main(["pretrain", "moco", *given, "--print_config"])
         printed.append(capsys.readouterr().out.splitlines())
     assert {"intra_batch: true", "mlp: false", "start: null"} <= set(printed[0])
     assert {"intra_batch: false", "mlp: true", "start: checkpoint_0000.pth.tar"} <= set(printed[1])
+    assert {"mlp: false", "aug_plus: true"} <= set(printed[2])  # a flag of the preset is switched off
 
 
 @pytest.mark.parametrize(("plus", "expected"), [(False, "moco-v1"), (True, "moco-v2")])

@@ -1,6 +1,6 @@
-"""Options of a dataclass on the command line, those that are off or on as flags: `--force`, not `--force true`.
+"""Options of a dataclass on the command line, those that are off or on as flags: `--mlp` and `--no_mlp`, not `--mlp true`.
 
-What is on unless switched off has a flag for either: `--intra_batch` and `--no_intra_batch`.
+Either may undo what a preset or a file of options says.
 """
 
 from __future__ import annotations
@@ -29,5 +29,4 @@ def add_options(parser: Any, options: type) -> None:
     flags = {field.name: field.default for field in fields(options) if isinstance(field.default, bool)}
     parser.add_class_arguments(options, None, as_group=False, skip=set(flags))
     for name, is_on in sorted(flags.items()):
-        kind = {"action": ActionYesNo, "default": True} if is_on else {"action": "store_true"}
-        parser.add_argument(f"--{name}", help=FLAGS[name], **kind)
+        parser.add_argument(f"--{name}", action=ActionYesNo, default=is_on, help=FLAGS[name])

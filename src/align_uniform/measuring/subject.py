@@ -50,7 +50,7 @@ def subject(
     name: str | None,
 ) -> Subject:
     """Understand the arguments of `measure`, which say what these are."""
-    place = _usable(device) if device is not None else _device_of(features)
+    place = usable_device(device) if device is not None else _device_of(features)
     rows = tuple(
         Population(source, label, normalize=normalize, device=place) for label, source in _named_sources(features, second)
     )
@@ -175,7 +175,7 @@ def codes_of(name: str, values: Any, count: int) -> Tensor:
     return codes
 
 
-def _usable(device: str | torch.device) -> torch.device:
+def usable_device(device: str | torch.device) -> torch.device:
     """The device, if this machine has it."""
     try:
         return torch.empty(0, device=device).device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import tarfile
 import tempfile
@@ -17,6 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from align_uniform._writing import written_whole
 
 
 class Statistics(NamedTuple):
@@ -131,6 +134,45 @@ def measure_statistics(images: ImageSet, at_most: int = 10_000) -> Statistics:
     return Statistics(tuple(mean.tolist()), tuple(std.tolist()))
 
 
+SAVED_STATISTICS = "statistics.json"
+"""Beside an encoder: what its images were normalised by."""
+
+
+def save_statistics(statistics: Statistics, folder: Path) -> None:
+    """Write what the images of a run are normalised by into its folder."""
+    with written_whole(folder / SAVED_STATISTICS) as partial:
+        partial.write_text(json.dumps(statistics._asdict()) + "\n", encoding="utf-8")
+
+
+def statistics_beside(encoder: Path) -> Statistics | None:
+    """Return what the images of an encoder's run were normalised by, or None if its folder does not say.
+
+    Raises:
+        ValueError: the file beside it does not hold a mean and a deviation of each channel.
+    """
+    path = encoder.parent / SAVED_STATISTICS
+    if not path.exists():
+        return None
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return given_statistics([float(value) for value in held["mean"]], [float(value) for value in held["std"]])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} must hold mean and std, a number for each channel ({error}); remove or mend it.") from error
+
+
+def given_statistics(mean: Sequence[float], std: Sequence[float]) -> Statistics | None:
+    """Return statistics that were given, or None for two empty sequences.
+
+    Raises:
+        ValueError: there are not as many of either, or a deviation is not above 0.
+    """
+    if len(mean) != len(std):
+        raise ValueError(f"mean and std must have one number for each channel, got {len(mean)} and {len(std)}.")
+    if not all(deviation > 0 for deviation in std):
+        raise ValueError(f"std must be above 0, got {list(std)}.")
+    return Statistics(tuple(mean), tuple(std)) if mean else None
+
+
 # --------------------------------------------------------------------------------------------------- where pictures come from
 
 
@@ -147,7 +189,9 @@ class _Arrays:
 
 
 @dataclass(frozen=True)
-class _Files:
+class ImageFiles:
+    """Pictures in files, in RGB."""
+
     paths: list[str]
 
     def __len__(self) -> int:
@@ -347,12 +391,12 @@ def _imagefolder(root: Path, split: str, download: bool) -> ImageSet:
         )
     paths, labels = [], []
     for label, name in enumerate(classes):
-        images = _image_paths(folder / name)
+        images = image_paths(folder / name)
         if not images and split == "train":
             raise ValueError(f"{folder / name} has no image ({', '.join(_SUFFIXES)}); add some or remove the folder.")
         paths += images
         labels += [label] * len(images)
-    return ImageSet("imagefolder", _Files(paths), torch.tensor(labels, dtype=torch.int64), tuple(classes))
+    return ImageSet("imagefolder", ImageFiles(paths), torch.tensor(labels, dtype=torch.int64), tuple(classes))
 
 
 def _class_folders(folder: Path) -> list[str]:
@@ -361,7 +405,8 @@ def _class_folders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _image_paths(folder: Path) -> list[str]:
+def image_paths(folder: Path) -> list[str]:
+    """Return the paths of all pictures in a folder and the folders in it, in their order."""
     walk = os.walk(folder, followlinks=True)
     return sorted(os.path.join(place, file) for place, _, files in walk for file in files if file.lower().endswith(_SUFFIXES))
 

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
-from align_uniform.measuring.subject import _usable
-from align_uniform.recipes import augment, published
-from align_uniform.recipes.data import ImageSet, Statistics, _Files, _image_paths
+from align_uniform.measuring.subject import usable_device
+from align_uniform.recipes import augment, data, published
+from align_uniform.recipes.data import ImageFiles, ImageSet, Statistics, image_paths
 from align_uniform.recipes.evaluate import EvaluateOptions, encoder_state, load_encoder
 from align_uniform.recipes.linear_eval import features
 from align_uniform.recipes.sampler import EvalSampler
@@ -116,7 +116,7 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
         OSError: a file is not there, or weights cannot be fetched.
         ValueError: the folder has no image, or an image, the encoder or an option is not as it should be.
     """
-    device = _usable(options.device)
+    device = usable_device(options.device)
     paths, labels = images_of(options.images)
     network, transform = _encoder(options)
     images = _image_set(paths, transform)
@@ -153,7 +153,7 @@ def images_of(folder: Path) -> tuple[list[Path], list[str] | None]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}; give one of images, or of a folder of images for each class.")
-    paths = [Path(path) for path in _image_paths(folder)]
+    paths = [Path(path) for path in image_paths(folder)]
     if not paths:
         raise ValueError(f"{folder} has no image in it.")
     parts = [path.relative_to(folder).parts for path in paths]
@@ -178,13 +178,13 @@ def _encoder(options: EncodeOptions) -> tuple[nn.Module | None, augment.Transfor
     if options.encoder.startswith(TORCHVISION):
         network, size, statistics = _torchvision(options.encoder.removeprefix(TORCHVISION), options.weights)
         return network, augment.views(preset, size=options.size or size, statistics=statistics)
-    transform = augment.views(preset, size=options.size)
     if options.is_file:
-        return None, transform
+        beside = data.statistics_beside(Path(options.encoder))
+        return None, augment.views(preset, size=options.size, statistics=beside)
     if ranks.rank() == 0:  # one fetches the file for all
         published.weights_file(options.weights or published.RELEASE + published.ENCODER)
     ranks.barrier()
-    return published.imagenet_resnet50_encoder(weights=options.weights), transform
+    return published.imagenet_resnet50_encoder(weights=options.weights), augment.views(preset, size=options.size)
 
 
 def _torchvision(name: str, weights: str | None) -> tuple[nn.Module, int, Statistics]:
@@ -231,7 +231,7 @@ def _load(network: nn.Module, path: Path, name: str, *, but: str) -> None:
 
 @dataclass(frozen=True)
 class _Grey:
-    pictures: _Files
+    pictures: ImageFiles
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -242,7 +242,7 @@ class _Grey:
 
 def _image_set(paths: list[Path], transform: augment.Transform) -> ImageSet:
     """RGB, or grey if the statistics are."""
-    colour = _Files([os.fspath(path) for path in paths])
+    colour = ImageFiles([os.fspath(path) for path in paths])
     pictures = _Grey(colour) if len(transform.statistics.mean) == 1 else colour
     return ImageSet("images", pictures, torch.full((len(paths),), -1), ())
 

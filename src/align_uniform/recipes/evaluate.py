@@ -64,6 +64,10 @@ class EvaluateOptions:
     """Folder of the data set."""
     download: bool = False
     """Fetch the data set if it is not there."""
+    mean: tuple[float, ...] = ()
+    """Of each channel, to normalise images by, with std; unless given, what its folder says the encoder was trained with."""
+    std: tuple[float, ...] = ()
+    """Standard deviation of each channel."""
     train_features: Path | None = None
     """A file of rows, in place of an encoder, with the three that follow."""
     train_labels: Path | None = None
@@ -87,6 +91,7 @@ class EvaluateOptions:
         saved = [path is not None for path in (self.train_features, self.train_labels, self.test_features, self.test_labels)]
         if any(saved) if self.encoder is not None else not all(saved):
             raise ValueError("give an encoder, or all four of train_features, train_labels, test_features and test_labels.")
+        data.given_statistics(self.mean, self.std)
         if self.batch_size < 1 or self.workers < 0:
             raise ValueError(f"batch_size must be at least 1 and workers at least 0, got {self.batch_size} and {self.workers}.")
 
@@ -296,7 +301,10 @@ def _split(options: EvaluateOptions, *, train: bool) -> data.ImageSet:
 def _labelled(options: EvaluateOptions, images: data.ImageSet, *, train: bool) -> augment.LabelledViews:
     preset = "imagenet" if options.data == "imagefolder" else options.data
     size = options.size if preset in ("stl10", "imagenet") else None
-    return augment.LabelledViews(images, augment.evaluation(preset, train=train, size=size))
+    statistics = data.given_statistics(options.mean, options.std)
+    if statistics is None and options.encoder is not None:
+        statistics = data.statistics_beside(options.encoder)
+    return augment.LabelledViews(images, augment.evaluation(preset, train=train, size=size, statistics=statistics))
 
 
 def _loader(options: EvaluateOptions, images: data.ImageSet, *, train: bool) -> DataLoader[Any]:

@@ -33,7 +33,7 @@ from align_uniform import _ranks as ranks
 from align_uniform import contrastive_loss
 from align_uniform._writing import written_whole
 from align_uniform.functional import align_loss, uniform_loss
-from align_uniform.recipes import augment, checkpoint
+from align_uniform.recipes import augment, checkpoint, data
 from align_uniform.recipes.encoders import build
 from align_uniform.recipes.pretraining import (
     SMALL,
@@ -41,6 +41,7 @@ from align_uniform.recipes.pretraining import (
     PretrainOptions,
     complete,
     load_images,
+    prepare_folder,
     unit_rows,
     weighted_sum,
 )
@@ -307,16 +308,20 @@ def run(options: MocoOptions) -> int:
     channels = len(images[0].getbands())
     model = MocoModel(build(options.arch, options.dim, size=options.size, channels=channels, head=head), options)
     evaluation = Evaluation(options, model.encoder_q, *transforms(options))
-    options.folder.mkdir(parents=True, exist_ok=True)
+    prepare_folder(options, evaluation.plain.statistics)
     return complete(trainer(options, model, augment.TwoViews(images, evaluation.views, options.seed), evaluation), evaluation)
 
 
 def transforms(options: MocoOptions) -> tuple[augment.Transform, augment.Transform]:
-    """The random views, and an image as it is."""
+    """The random views, and an image as it is; an imagefolder is normalised as ImageNet unless said otherwise."""
+    views, plain = options.data, options.data
     if options.data == "imagefolder":
-        views = augment.views("moco-v2" if options.aug_plus else "moco-v1", size=options.size)
-        return views, augment.evaluation("imagenet", size=options.size)
-    return augment.views(options.data, size=options.size), augment.evaluation(options.data, size=options.size)
+        views, plain = "moco-v2" if options.aug_plus else "moco-v1", "imagenet"
+    given = data.given_statistics(options.mean, options.std)
+    return (
+        augment.views(views, size=options.size, statistics=given),
+        augment.evaluation(plain, size=options.size, statistics=given),
+    )
 
 
 def trainer(options: MocoOptions, model: MocoModel, views: augment.TwoViews, evaluation: Evaluation | None = None) -> Trainer:

@@ -43,6 +43,10 @@ class PretrainOptions(TrainingOptions):
     """Features of the output."""
     size: int = 64
     """Height and width of the views."""
+    mean: tuple[float, ...] = ()
+    """Of each channel, to normalise images by, with std; unless given, the data set's own (imagefolder: see the recipe)."""
+    std: tuple[float, ...] = ()
+    """Standard deviation of each channel."""
     align_weight: float = 1.0
     """Of alignment."""
     align_alpha: float = 2.0
@@ -65,6 +69,7 @@ class PretrainOptions(TrainingOptions):
             raise ValueError(f"the weights must not be negative, and not all 0, got {weights}.")
         for name in ("align_alpha", "uniform_t", "contrastive_tau"):
             checks.check_positive(name, getattr(self, name))
+        data.given_statistics(self.mean, self.std)
 
     @property
     def objective(self) -> str:
@@ -87,6 +92,13 @@ def load_images(options: PretrainOptions, split: str) -> data.ImageSet:
     if options.limit is not None and split.startswith("train"):
         images = images.subset(range(min(options.limit, len(images))))
     return images
+
+
+def prepare_folder(options: PretrainOptions, statistics: data.Statistics) -> None:
+    """Make the folder of the run, and leave in it what its images are normalised by, for those who use the encoder."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if ranks.rank() == 0:
+        data.save_statistics(statistics, options.folder)
 
 
 def unit_rows(outputs: Tensor, options: TrainingOptions) -> Tensor:

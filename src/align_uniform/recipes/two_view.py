@@ -27,6 +27,7 @@ from align_uniform.recipes.pretraining import (
     PretrainOptions,
     complete,
     load_images,
+    prepare_folder,
     unit_rows,
     weighted_sum,
 )
@@ -101,13 +102,14 @@ def run(options: TwoViewOptions) -> int:
     torch.manual_seed(options.seed)
     images = load_images(options, "train+unlabeled" if options.data == "stl10" else "train")
     channels = len(images[0].getbands())
-    statistics = data.STATISTICS.get(options.data) or data.measure_statistics(images)
+    given = data.given_statistics(options.mean, options.std)
+    statistics = given or data.STATISTICS.get(options.data) or data.measure_statistics(images)
     preset = options.data if options.data != "imagefolder" else "stl10"
     size = None if options.data == "digits" else options.size
     model = TwoViewModel(build(options.arch, options.dim, size=options.size, channels=channels), options)
     if options.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    options.folder.mkdir(parents=True, exist_ok=True)
+    prepare_folder(options, statistics)
     views, plain = (make(preset, size=size, statistics=statistics) for make in (augment.views, augment.evaluation))
     evaluation = Evaluation(options, model.encoder, views, plain)
     trainer = Trainer(
