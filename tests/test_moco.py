@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -444,8 +445,12 @@ def test_an_imagefolder_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFi
     assert exported.keys() == kept.keys() == build("resnet18", 16, head="mlp").state_dict().keys()
     assert all(torch.equal(exported[name], kept[name]) for name in kept)
     judged = ["evaluate", "linear", *shared, "--head", "mlp", "--layer", "backbone", "--protocol", "imagenet", "--epochs", "1"]
-    assert main([*judged, "--encoder", str(folder / "checkpoint_0000.pth.tar")]) == 0
+    judged += ["--encoder", str(folder / "checkpoint_0000.pth.tar")]
+    assert main([*judged, "--checkpoints", str(tmp_path / "linear")]) == 0
     assert "best epoch 0, chosen on the test images" in capsys.readouterr().out
+    best, scores = tmp_path / "linear" / "model_best.pth.tar", tmp_path / "again.json"
+    assert main([*judged, "--evaluate", str(best), "--out", str(scores)]) == 0
+    assert 100 * json.loads(scores.read_text())["top1"] == torch.load(best, weights_only=True)["acc1"]
 
 
 def test_encoders_are_compiled_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

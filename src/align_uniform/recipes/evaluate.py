@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from align_uniform import _checks as checks
@@ -23,8 +23,9 @@ from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.recipes import augment, checkpoint, data
-from align_uniform.recipes.encoders import build
+from align_uniform.recipes.encoders import Encoder, build
 from align_uniform.recipes.knn_eval import knn_scores
+from align_uniform.recipes.linear_checkpoint import classifier_of, save_linear
 from align_uniform.recipes.linear_eval import (
     IMAGENET,
     STL10,
@@ -33,6 +34,7 @@ from align_uniform.recipes.linear_eval import (
     LinearResult,
     features,
     linear_scores,
+    score_linear,
     train_linear,
 )
 from align_uniform.recipes.sampler import EvalSampler, GlobalBatchSampler
@@ -120,6 +122,10 @@ class LinearOptions(EvaluateOptions):
     """Weight of the squared norm in the protocol exact."""
     state: Path | None = None
     """Keep the state of training here after each epoch, and go on from it."""
+    checkpoints: Path | None = None
+    """Folder for checkpoint.pth.tar and model_best.pth.tar, in the layout of the reference; of a ResNet's backbone."""
+    evaluate: Path | None = None
+    """Train nothing, and score the classifier of this file: model_best.pth.tar, or a file of `state`."""
     seed: int = 0
     """Of the classifier and of the crops."""
 
@@ -128,6 +134,13 @@ class LinearOptions(EvaluateOptions):
         checks.check_choice("protocol", self.protocol, ("stl10", "imagenet", "exact"))
         if self.encoder is None and self.protocol != "exact":
             raise ValueError(f"the protocol {self.protocol} crops images anew in each epoch; saved features take exact.")
+        if self.checkpoints is not None and (self.layer != "backbone" or self.protocol == "exact"):
+            raise ValueError(
+                f"checkpoints are of a ResNet's layer backbone, trained in epochs, got layer {self.layer} and protocol "
+                f"{self.protocol}; leave checkpoints out."
+            )
+        if self.evaluate is not None and self.encoder is None:
+            raise ValueError("evaluate scores a classifier on the images that an encoder sees; give that encoder.")
 
 
 class Features(NamedTuple):
@@ -155,6 +168,9 @@ def knn(options: KnnOptions) -> int:
 def linear(options: LinearOptions) -> int:
     """Print and write linear accuracy."""
     _check_out(options)
+    if options.evaluate is not None:
+        _show(_evaluated(options, options.evaluate), options, {"classifier": str(options.evaluate)})
+        return 0
     if options.protocol == "exact":
         rows = _features(options)
         found = linear_scores(*rows[:4], l2=options.l2, classes=rows.classes)
@@ -166,6 +182,29 @@ def linear(options: LinearOptions) -> int:
     if ranks.rank() == 0:
         sys.stdout.write(f"best epoch {result.best_epoch}, chosen on the test images: {100 * result.best.top1:.2f}%\n")
     return 0
+
+
+def _evaluated(options: LinearOptions, path: Path) -> Scores:
+    """Score a classifier that was trained before."""
+    test = _split(options, train=False)
+    encoder = load_encoder(options, _channels(test)).to(device(options.device))
+    linear = classifier_of(path, encoder).to(device(options.device))
+    takes, gives = encoder.feature_dim(options.layer), len(test.classes)
+    if (linear.in_features, linear.out_features) != (takes, gives):
+        raise ValueError(
+            f"{path} must classify {takes} features as {gives} classes, it takes {linear.in_features} and knows "
+            f"{linear.out_features}; choose the layer and the data that it was trained on."
+        )
+    with progress_bar("images", len(test), shown=ranks.rank() == 0) as advance:
+        return score_linear(
+            encoder,
+            linear,
+            _loader(options, test, train=False),
+            lambda images: encoder(images, options.layer),
+            classes=test.classes,
+            test_images=len(test),
+            on_batch=advance,
+        )
 
 
 def _protocol(options: LinearOptions) -> LinearProtocol:
@@ -193,6 +232,8 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
             if options.state is not None and ranks.rank() == 0:
                 with written_whole(options.state) as partial:
                     torch.save(epoch.state, partial)
+            if options.checkpoints is not None and ranks.rank() == 0:
+                save_linear(options.checkpoints, encoder, epoch, arch=options.arch)
 
         return train_linear(
             encoder,
@@ -219,7 +260,7 @@ class _Epochs:
         return iter(self.loader)
 
 
-def load_encoder(options: EvaluateOptions, channels: int) -> nn.Module:
+def load_encoder(options: EvaluateOptions, channels: int) -> Encoder:
     """The encoder of a file: a bare state dict, ours or the reference's, or a checkpoint of either recipe."""
     assert options.encoder is not None
     encoder = build(options.arch, options.dim, size=options.size, channels=channels, head=options.head)
