@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from align_uniform.recipes import checkpoint, two_view
+from align_uniform.recipes import checkpoint, training, two_view
 from align_uniform.recipes.encoders import SmallAlexNet
 from align_uniform.recipes.training import TrainingOptions, read_log
 from tests import rows, training_worker
@@ -229,3 +229,13 @@ def test_the_whole_recipe_runs_on_digits(precision: str, tmp_path: Path) -> None
     assert json.loads((chosen.folder / "log.jsonl").read_text().splitlines()[0])["equivalent_dim"] > 1
     weights = torch.load(chosen.folder / "encoder.pth", weights_only=True)
     assert F.normalize(weights["head.3.weight"]).isfinite().all()
+
+
+def test_the_progress_bar_tells_how_fast_views_come_and_how_long_they_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = training._Meter(began=0.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: 4.0)
+    meter.add({"loss": 1.0}, 4000)
+    meter.add({"loss": 2.0}, 4000)
+    meter.waited = 1.0
+    assert str(meter) == "2,000 views/s, 25% waiting"
+    assert meter.means() == {"loss": 1.5, "views_per_second": 2000, "waiting": 0.25}

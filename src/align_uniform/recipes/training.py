@@ -203,10 +203,10 @@ class Trainer:
             losses = self._step(model, x, y)
             self.batch += 1
             meter.add(losses, 2 * len(x) * ranks.world_size())
+            advance(f"epoch {self.epoch + 1} of {self.options.epochs}, loss {losses['loss']:.4f}, {meter}")
             if self.batch % self.options.log_every == 0 or self.batch == self.sampler.batches:
                 self._report(log, meter)
                 meter = _Meter()
-            advance(f"epoch {self.epoch + 1} of {self.options.epochs}, loss {losses['loss']:.4f}")
             if self.options.steps is not None and self.epoch * self.sampler.batches + self.batch >= self.options.steps:
                 self._stop(0)
             if self._all_stopped():
@@ -365,9 +365,15 @@ class _Meter:
         self.batches, self.images = self.batches + 1, self.images + images
 
     def means(self) -> dict[str, float]:
+        return {name: total / self.batches for name, total in self.sums.items()} | self.speed()
+
+    def speed(self) -> dict[str, float]:
         seconds = time.perf_counter() - self.began
-        speed = {"views_per_second": self.images / seconds, "waiting": self.waited / seconds}
-        return {name: total / self.batches for name, total in self.sums.items()} | speed
+        return {"views_per_second": self.images / seconds, "waiting": self.waited / seconds}
+
+    def __str__(self) -> str:
+        speed = self.speed()
+        return f"{speed['views_per_second']:,.0f} views/s, {speed['waiting']:.0%} waiting"
 
 
 def device(name: str) -> torch.device:
