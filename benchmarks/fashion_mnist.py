@@ -37,8 +37,9 @@ from align_uniform._writing import written_whole
 from align_uniform.recipes import augment, data, moco, two_view
 from align_uniform.recipes.encoders import build
 from align_uniform.recipes.evaluate import encoder_state
+from align_uniform.recipes.features import features
 from align_uniform.recipes.knn_eval import knn_scores
-from align_uniform.recipes.linear_eval import features, linear_scores
+from align_uniform.recipes.logistic import linear_scores
 from align_uniform.recipes.sampler import EvalSampler
 
 DIM = 64

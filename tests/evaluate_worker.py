@@ -22,7 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from align_uniform.recipes.linear_eval import LinearProtocol, features, score_linear, train_linear
+from align_uniform.recipes.features import features
+from align_uniform.recipes.linear_eval import LinearProtocol, score_linear, train_linear
 from align_uniform.recipes.scores import over_ranks, score
 
 CLASSES = 7

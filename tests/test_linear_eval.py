@@ -21,20 +21,17 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from align_uniform.recipes.features import features, layer_names
 from align_uniform.recipes.linear_eval import (
     IMAGENET,
     STL10,
     LinearEpoch,
     LinearProtocol,
     LinearResult,
-    features,
-    fit_linear,
-    layer_names,
-    linear_predict,
-    linear_scores,
     score_linear,
     train_linear,
 )
+from align_uniform.recipes.logistic import fit_linear, linear_predict, linear_scores
 from align_uniform.recipes.scores import Scores
 from tests import evaluate_worker, rows
 from tests.evaluate_worker import ADAM, CLASSES, PROTOCOLS, SGD, SHARDS, Encoder, images_and_labels

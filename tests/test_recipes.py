@@ -14,7 +14,7 @@ from align_uniform.recipes import data
 from align_uniform.recipes.augment import digits_views
 from align_uniform.recipes.encoders import SmallConvNet
 from align_uniform.recipes.knn_eval import knn_predict
-from align_uniform.recipes.linear_eval import linear_predict
+from align_uniform.recipes.logistic import linear_predict
 from align_uniform.recipes.small_two_view import Schedule, train
 
 

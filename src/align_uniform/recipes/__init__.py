@@ -2,7 +2,8 @@
 
 `data` loads images, `augment` makes views of them, `sampler` says which come when and where, `encoders` are the networks.
 `training` is the loop that all recipes share, `checkpoint` its state on disk, and `pretraining` what they do before and after:
-`two_view` and `moco` are the recipes. `evaluate` judges an encoder by `linear_eval` and `knn_eval`, whose result is a
-`scores.Scores`; `encode` turns images into features, `published` are encoders of the authors, and `imagenet_subset` links one.
-`demo` is small enough to watch.
+`two_view` and `moco` are the recipes. `evaluate` judges the `features` of an encoder by `linear_eval`, `logistic` or
+`knn_eval`, whose result is a `scores.Scores`; `linear_checkpoint` keeps classifiers in the layout of the reference. `encode`
+turns images into features, `published` are encoders of the authors, and `imagenet_subset` links one. `demo` is small enough to
+watch.
 """

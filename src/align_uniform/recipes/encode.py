@@ -25,7 +25,7 @@ from align_uniform.measuring.subject import usable_device
 from align_uniform.recipes import augment, data, published
 from align_uniform.recipes.data import ImageFiles, ImageSet, Statistics, image_paths
 from align_uniform.recipes.evaluate import EvaluateOptions, encoder_state, load_encoder
-from align_uniform.recipes.linear_eval import features
+from align_uniform.recipes.features import features
 from align_uniform.recipes.sampler import EvalSampler
 
 PRESETS = ("stl10", "moco-v1", "moco-v2", "fashion-mnist")

@@ -24,6 +24,7 @@ from align_uniform._progress import progress_bar
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.recipes import augment, checkpoint, data
 from align_uniform.recipes.encoders import Encoder, build
+from align_uniform.recipes.features import features
 from align_uniform.recipes.knn_eval import knn_scores
 from align_uniform.recipes.linear_checkpoint import classifier_of, save_linear
 from align_uniform.recipes.linear_eval import (
@@ -32,11 +33,10 @@ from align_uniform.recipes.linear_eval import (
     LinearEpoch,
     LinearProtocol,
     LinearResult,
-    features,
-    linear_scores,
     score_linear,
     train_linear,
 )
+from align_uniform.recipes.logistic import linear_scores
 from align_uniform.recipes.sampler import EvalSampler, GlobalBatchSampler
 from align_uniform.recipes.scores import Scores, over_ranks
 from align_uniform.recipes.training import device

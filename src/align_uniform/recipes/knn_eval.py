@@ -35,7 +35,7 @@ def knn_scores(
     The paper's 5-NN is `k=5`; the weighted vote that is customary for ImageNet is `k=200, weight="softmax", tau=0.07`.
 
     Args:
-        train_features: [N, m], all of them on every process: see `gather` of `linear_eval.features`.
+        train_features: [N, m], all of them on every process: see `gather` of `features.features`.
         train_labels: [N] integers from 0.
         test_features: [M, m], this process's own; add up with `scores.over_ranks`. M may be 0.
         test_labels: [M].

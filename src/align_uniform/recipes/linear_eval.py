@@ -1,17 +1,12 @@
-"""Linear accuracy: can a linear classifier read the class from the features?
+"""Linear accuracy as the papers measure it: a linear classifier trained in epochs on features of newly augmented images.
 
-`fit_linear` finds the best classifier of features that are kept in memory. `train_linear` follows the protocols of the papers:
-epochs of stochastic gradient descent on features of newly augmented images. Either way the encoder is frozen, and checked to
-come out as it went in.
+The encoder is frozen, and checked to come out as it went in. `logistic` has the quicker way, for features computed once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -20,329 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align_uniform._checks import check_choice, check_positive
-from align_uniform._ranks import add_over_ranks_, gather_objects, gather_rows, world_size
-from align_uniform.recipes.scores import Scores, class_names, over_ranks, score
+from align_uniform._ranks import add_over_ranks_, world_size
+from align_uniform.recipes.features import Layer, Loader, agreed, batches_of, extract, features, frozen, placed
+from align_uniform.recipes.logistic import check_labels, linear_layer, scored
+from align_uniform.recipes.scores import Scores, class_names, over_ranks
 
-Loader = Iterable[Any]
-"""Batches `(images, labels, ...)`; what comes after the labels is not looked at. Each process has its own."""
-Layer = str | Callable[[Tensor], Tensor]
-"""Where features are taken: a name among the encoder's `layers`, such as "fc7"; "output", which every encoder has; the name of
-a submodule, such as "layer4"; or a function from images to features."""
 T = TypeVar("T")
 
 STATE_VERSION = 1
-SCORED_ROWS = 4096
-"""Rows classified at a time."""
-
-
-# ----------------------------------------------------------------------------------------------------------- the features
-
-
-def features(
-    encoder: nn.Module,
-    loader: Loader,
-    layer: Layer = "output",
-    *,
-    device: str | torch.device | None = None,
-    gather: bool = False,
-    on_batch: Callable[[int], None] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return the features of all images of a loader, and their labels.
-
-    Args:
-        encoder: runs in eval mode and without gradients; every module's mode is restored.
-        loader: batches `(images, labels)`, in an order that is kept.
-        layer: a name, see `layer_names`, or a function; features are flattened.
-        device: where the encoder runs; it is moved there. By default where its parameters are.
-        gather: return the rows of all processes, in order of rank, on each of them. Every process must call this.
-        on_batch: called after every batch with its number of images.
-
-    Returns:
-        [N, m], float32 or float64, and [N], int64; both on the CPU. [0, 0] if the loader is empty.
-
-    Raises:
-        ValueError: there is no such layer, or the encoder's weights or buffers have changed.
-    """
-    device = _placed(encoder, device)
-    rows, labels = [], []
-    with _frozen(encoder):
-        for batch, batch_labels in _batches(loader):
-            rows.append(_extract(encoder, layer, batch.to(device)).cpu())
-            labels.append(batch_labels.cpu())
-            if on_batch is not None:
-                on_batch(len(batch))
-    kept = torch.cat(rows) if rows else torch.empty(0, 0)
-    kept_labels = torch.cat(labels) if labels else torch.empty(0, dtype=torch.long)
-    if not gather:
-        return kept, kept_labels
-    dim, dtype = _agreed(kept)
-    kept = kept if len(kept) else torch.empty(0, dim, dtype=dtype)
-    return gather_rows(kept.to(device)).cpu(), gather_rows(kept_labels.to(device)).cpu()
-
-
-def layer_names(encoder: nn.Module) -> list[str]:
-    """Return what `layer` may be: the encoder's own names for its layers, "output", and its submodules."""
-    return list(dict.fromkeys([*_own_layers(encoder), "output", *(name for name, _ in encoder.named_modules() if name)]))
-
-
-def _own_layers(encoder: nn.Module) -> tuple[str, ...]:
-    layers = getattr(encoder, "layers", ())
-    return layers if isinstance(layers, tuple) else ()
-
-
-class _ReachedError(Exception):
-    """The layer has its output; the rest of the encoder need not run."""
-
-    def __init__(self, output: Tensor) -> None:
-        super().__init__()
-        self.output = output
-
-
-@torch.no_grad()
-def _extract(encoder: nn.Module, layer: Layer, images: Tensor) -> Tensor:
-    """[B, ...] images -> [B, m] features."""
-    if callable(layer):
-        output = layer(images)
-    elif layer in _own_layers(encoder):
-        output = encoder(images, layer)
-    elif layer == "output":
-        output = encoder(images)
-    else:
-        output = _output_of(_module(encoder, layer), encoder, images, layer)
-    if not isinstance(output, Tensor) or output.dim() < 2:
-        got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"layer {layer!r} must give a tensor [N, ...], got {got}; choose another: {_listed(encoder)}.")
-    output = output.flatten(1)
-    return output if output.dtype == torch.float64 else output.float()
-
-
-def _output_of(module: nn.Module, encoder: nn.Module, images: Tensor, name: str) -> Tensor:
-    def stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        raise _ReachedError(output)
-
-    hook = module.register_forward_hook(stop)
-    try:
-        encoder(images)
-    except _ReachedError as reached:
-        return reached.output
-    finally:
-        hook.remove()
-    raise ValueError(f"layer {name!r} is never called by the encoder; choose another: {_listed(encoder)}.")
-
-
-def _module(encoder: nn.Module, layer: str) -> nn.Module:
-    found: nn.Module | None = dict(encoder.named_modules()).get(layer)
-    if found is None or found is encoder:
-        raise ValueError(f"layer must be one of the encoder's, got {layer!r}; it has {_listed(encoder)}.")
-    return found
-
-
-def _listed(encoder: nn.Module, most: int = 40) -> str:
-    names = layer_names(encoder)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-@contextmanager
-def _frozen(encoder: nn.Module) -> Iterator[str]:
-    """Eval mode inside, each module's own mode afterwards; yields the digest of the weights and buffers, which must remain."""
-    modes = {module: module.training for module in encoder.modules()}
-    before = _digests(encoder)
-    encoder.eval()
-    try:
-        yield hashlib.sha256("".join(before.values()).encode()).hexdigest()
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    after = _digests(encoder)
-    if changed := [name for name in before | after if before.get(name) != after.get(name)]:
-        raise ValueError(
-            f"the encoder must come out as it went in, but {', '.join(changed[:3])} changed, {len(changed)} in all; "
-            f"its forward pass writes to them in eval mode: the accuracy is not that of one encoder."
-        )
-
-
-def _digests(encoder: nn.Module) -> dict[str, str]:
-    tensors = [*encoder.named_parameters(), *encoder.named_buffers()]
-    return {name: hashlib.sha256(_bytes(tensor)).hexdigest() for name, tensor in tensors}
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return values.data
-
-
-def _batches(loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, labels, *_ in loader:
-        yield images, torch.as_tensor(labels).long()
-
-
-def _placed(encoder: nn.Module, device: str | torch.device | None) -> torch.device:
-    if device is not None:
-        encoder.to(device)
-        return torch.device(device)
-    return next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
-
-
-def _agreed(rows: Tensor) -> tuple[int, torch.dtype]:
-    """The number of features and their dtype, also for a process that has seen none."""
-    kinds = {other for other in gather_objects((rows.shape[1], rows.dtype) if len(rows) else None) if other is not None}
-    if len(kinds) != 1:
-        raise ValueError(
-            f"the loaders of all processes must bring images, and features of one kind, got {kinds or 'no image'}; "
-            f"check the data set and the layer."
-        )
-    return kinds.pop()
-
-
-# -------------------------------------------------------------------------------------------- exactly, on cached features
-
-
-def fit_linear(
-    features: Tensor,
-    labels: Tensor,
-    classes: int | None = None,
-    *,
-    l2: float = 1e-3,
-    standardize: bool = True,
-    iterations: int = 1000,
-    tolerance: float = 1e-6,
-) -> nn.Linear:
-    r"""Return the multinomial logistic regression on the features.
-
-    It minimises, with L-BFGS in float64,
-
-    .. math:: \frac{1}{N} \sum_i CE(W z_i + b, c_i) + \frac{\lambda}{2} \lVert W \rVert^2,
-
-    which is convex: there are no epochs and no learning rate to choose. It is scikit-learn's
-    `LogisticRegression(C=1 / (l2 N))`.
-
-    Args:
-        features: [N, m].
-        labels: [N] integers from 0.
-        classes: number of classes; by default one more than the largest label.
-        l2: lambda, above 0.
-        standardize: z are the features less their mean, divided by their deviation, so that lambda means the same whatever
-            their scale; the classifier that is returned takes the features as they are.
-        iterations: L-BFGS steps at most.
-        tolerance: the largest part of the gradient at which the minimum is reached.
-
-    Returns:
-        A linear layer from m features to classes, in the dtype of the features (float32 for half precision).
-
-    Raises:
-        ValueError: features that are not finite, or labels that do not fit.
-
-    Warns:
-        RuntimeWarning: the minimum was not reached.
-    """
-    classes = _check_fit(features, labels, classes)
-    check_positive("l2", l2)
-    dtype = features.dtype if features.dtype == torch.float64 else torch.float32
-    wide = torch.float32 if features.device.type == "mps" else torch.float64  # which has no float64
-    z = features.to(wide)
-    mean, deviation = z.mean(0), z.std(0, correction=0)
-    deviation = deviation.masked_fill(deviation <= torch.finfo(dtype).eps * z.abs().amax(0), 1)  # the same in every row
-    if standardize:
-        z = (z - mean) / deviation
-    weight, bias = _minimum(z, labels.to(z.device).long(), classes, l2, iterations, tolerance)
-    if standardize:
-        weight = weight / deviation
-        bias = bias - weight @ mean
-    return _linear(weight.to(dtype), bias.to(dtype))
-
-
-def linear_scores(
-    train_features: Tensor,
-    train_labels: Tensor,
-    test_features: Tensor,
-    test_labels: Tensor,
-    *,
-    classes: int | Sequence[str] | None = None,
-    l2: float = 1e-3,
-) -> Scores:
-    """Score `fit_linear` of the training rows on the test rows.
-
-    Args:
-        train_features: [N, m], all of them on every process.
-        train_labels: [N] integers from 0.
-        test_features: [M, m], this process's own; add up with `scores.over_ranks`. M may be 0.
-        test_labels: [M].
-        classes: names or number of classes; by default one more than the largest label. Processes must agree on it.
-        l2: see `fit_linear`.
-    """
-    if classes is None:
-        classes = 1 + max(int(labels.max()) for labels in (train_labels, test_labels) if len(labels))
-    names = class_names(classes)
-    return _scored(fit_linear(train_features, train_labels, len(names), l2=l2), test_features, test_labels, names)
-
-
-def linear_predict(train_features: Tensor, train_labels: Tensor, test_features: Tensor, *, l2: float = 1e-3) -> Tensor:
-    """Return the [M] classes that `fit_linear` of the training rows gives the test rows."""
-    classifier = fit_linear(train_features, train_labels, l2=l2)
-    return F.linear(test_features, classifier.weight, classifier.bias).argmax(1).detach()
-
-
-def _minimum(z: Tensor, labels: Tensor, classes: int, l2: float, iterations: int, tolerance: float) -> tuple[Tensor, Tensor]:
-    weight = z.new_zeros(classes, z.shape[1], requires_grad=True)
-    bias = z.new_zeros(classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=iterations,
-        max_eval=2 * iterations,
-        history_size=20,
-        tolerance_grad=tolerance,
-        tolerance_change=0,  # only a small gradient is a minimum
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss: Tensor = F.cross_entropy(F.linear(z, weight, bias), labels) + l2 / 2 * weight.square().sum()
-        loss.backward()
-        return loss.item()
-
-    with torch.enable_grad():
-        optimizer.step(closure)
-        closure()  # the gradient of where it ended
-    steepest = max(float(part.grad.abs().max()) for part in (weight, bias) if part.grad is not None)
-    if not steepest <= tolerance:
-        warnings.warn(
-            f"the logistic regression did not reach its minimum: its gradient is {steepest:.1e} after {iterations} iterations, "
-            f"to be {tolerance:.0e}; raise iterations or l2, or standardize the features.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    return weight.detach(), bias.detach()
-
-
-def _check_fit(features: Tensor, labels: Tensor, classes: int | None) -> int:
-    if features.dim() != 2 or not len(features) or labels.shape != features.shape[:1]:
-        raise ValueError(
-            f"features must be [N, m] and labels [N], N at least 1, got {list(features.shape)} and {list(labels.shape)}."
-        )
-    if not bool(features.isfinite().all()):
-        raise ValueError(
-            "features must be finite numbers, got a NaN or an infinity: nothing can be fitted; look at the encoder."
-        )
-    _check_labels(labels, classes)
-    return int(labels.max()) + 1 if classes is None else classes
-
-
-def _check_labels(labels: Tensor, classes: int | None) -> None:
-    if len(labels) and (int(labels.min()) < 0 or (classes is not None and int(labels.max()) >= classes)):
-        raise ValueError(
-            f"labels must be from 0, and below {classes or 'the number of classes'}, got {int(labels.min())} to "
-            f"{int(labels.max())}; use the part of the data that has labels, and the number of its classes."
-        )
-
-
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    classifier = nn.Linear(weight.shape[1], len(weight), device="meta", dtype=weight.dtype)
-    classifier.weight, classifier.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
-    return classifier
-
-
-# ------------------------------------------------------------------------------------------------- in epochs, as the papers
 
 
 @dataclass(frozen=True)
@@ -483,11 +163,11 @@ def train_linear(
             encoder; more images in a batch than the protocol says; a test image counted twice or not at all; or there is no
             such layer.
     """
-    device = _placed(encoder, device)
+    device = placed(encoder, device)
     names = class_names(classes)
-    with _frozen(encoder) as digest:
+    with frozen(encoder) as digest:
         test = features(encoder, test_loader, layer, on_batch=on_batch)
-        dim, dtype = _agreed(test[0])
+        dim, dtype = agreed(test[0])
         run = _Run(protocol, names, _first_weights(protocol, dim, len(names), dtype, seed).to(device))
         run.identity = {
             "protocol": asdict(protocol),
@@ -502,10 +182,10 @@ def train_linear(
         for epoch in range(len(run.history), protocol.epochs):
             _set_epoch(train_loader, epoch)
             batches = (
-                (_extract(encoder, layer, images.to(device)), labels) for images, labels in _counted(train_loader, on_batch)
+                (extract(encoder, layer, images.to(device)), labels) for images, labels in _counted(train_loader, on_batch)
             )
             loss, top1 = run.train(batches)
-            told = run.close(loss, top1, over_ranks(_scored(run.classifier, *test, names), test_images))
+            told = run.close(loss, top1, over_ranks(scored(run.classifier, *test, names), test_images))
             if on_epoch is not None:
                 on_epoch(told)
     return run.result()
@@ -528,7 +208,7 @@ def score_linear(
     """
     names = class_names(classes)
     rows, labels = features(encoder, test_loader, layer, device=device, on_batch=on_batch)
-    return over_ranks(_scored(classifier, rows, labels, names), test_images)
+    return over_ranks(scored(classifier, rows, labels, names), test_images)
 
 
 class _Run:
@@ -564,7 +244,7 @@ class _Run:
     def _gradient(self, rows: Tensor, labels: Tensor, *, are_there: bool) -> list[float]:
         """Set the gradient of the mean loss of all processes; return their sums of loss, hits, images and batches."""
         weight, bias = self.classifier.weight, self.classifier.bias
-        _check_labels(labels, len(self.names))
+        check_labels(labels, len(self.names))
         labels = labels.to(rows.device)
         with torch.enable_grad():
             logits = F.linear(rows, weight, bias)
@@ -644,7 +324,7 @@ class _Run:
         assert self.best is not None
         device = self.classifier.weight.device
         last, best = (
-            _linear(weights["weight"], weights["bias"]).to(device)
+            linear_layer(weights["weight"], weights["bias"]).to(device)
             for weights in (self.classifier.state_dict(), self.best_weights)
         )
         return LinearResult(last, self.last, best, self.best, self.best_epoch, self.state())
@@ -666,15 +346,7 @@ def _first_weights(protocol: LinearProtocol, dim: int, classes: int, dtype: torc
         bias.uniform_(-bound, bound, generator=generator)
     else:
         weight.normal_(0, protocol.init_std, generator=generator)
-    return _linear(weight, bias)
-
-
-def _scored(classifier: nn.Linear, rows: Tensor, labels: Tensor, names: tuple[str, ...]) -> Scores:
-    total = score(torch.empty(0, len(names)), labels[:0], names)
-    weight, bias = classifier.weight.detach(), classifier.bias.detach()
-    for some, their in zip(rows.split(SCORED_ROWS), labels.split(SCORED_ROWS), strict=True) if len(rows) else ():
-        total = total + score(F.linear(some.to(weight), weight, bias), their, names)
-    return total
+    return linear_layer(weight, bias)
 
 
 def _set_epoch(loader: Loader, epoch: int) -> None:
@@ -685,7 +357,7 @@ def _set_epoch(loader: Loader, epoch: int) -> None:
 
 
 def _counted(loader: Loader, on_batch: Callable[[int], None] | None) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, labels in _batches(loader):
+    for images, labels in batches_of(loader):
         yield images, labels
         if on_batch is not None:
             on_batch(len(images))

@@ -21,8 +21,8 @@ from align_uniform._writing import written_whole
 from align_uniform.functional import align_loss
 from align_uniform.measuring.api import measure
 from align_uniform.recipes import augment, data
+from align_uniform.recipes.features import features
 from align_uniform.recipes.knn_eval import knn_scores
-from align_uniform.recipes.linear_eval import features
 from align_uniform.recipes.sampler import EvalSampler
 from align_uniform.recipes.training import Trainer, TrainingOptions
 from align_uniform.report import write_report
