@@ -67,8 +67,8 @@ def cone(n: int, dim: int, share: float = 0.6) -> Tensor:
 
 @pytest.fixture
 def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(geometry, "BLOCK_NUMBERS", 10)
-    monkeypatch.setattr(geometry, "TILE_ROWS", 4)
+    monkeypatch.setattr(geometry._rows, "BLOCK_NUMBERS", 10)
+    monkeypatch.setattr(geometry.neighbours, "TILE_ROWS", 4)
 
 
 # ------------------------------------------------------------------------------------------------------------------ golden

@@ -26,6 +26,7 @@ from align_uniform import _ranks as ranks
 from align_uniform import geometry
 from align_uniform.functional import _normalize, align_loss
 from align_uniform.geometry import Moments
+from align_uniform.geometry._rows import widened
 from align_uniform.measuring import uniformity
 from align_uniform.measuring.populations import Population
 
@@ -205,7 +206,7 @@ class Alignment(_Streamed):
         checks.check_features("y", y)
         checks.check_same_shape(x, y)
         x, y = _measurable("x", x, self.normalize), _measurable("y", y, self.normalize)
-        terms = geometry._wide(align_loss(x, y, self.alpha, normalize=self.normalize, reduction="none"))
+        terms = widened(align_loss(x, y, self.alpha, normalize=self.normalize, reduction="none"))
         sums = torch.stack([terms.new_tensor(len(terms)), terms.sum(), terms.square().sum()])
         self.sums = self.sums + sums.to(self.sums.device)
 

@@ -1,0 +1,52 @@
+"""Rows, checked and widened to float64 a part at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import Tensor
+
+from align_uniform import _checks as checks
+
+BLOCK_NUMBERS = 2**20
+"""Rows are widened to float64 so many numbers at a time (8 MiB)."""
+
+
+class HasDim(Protocol):
+    """Sums over rows of so many features."""
+
+    @property
+    def dim(self) -> int: ...
+
+
+def wide_blocks(z: Tensor) -> Iterator[Tensor]:
+    return map(widened, z.detach().split(block_rows(z)))
+
+
+def block_rows(z: Tensor) -> int:
+    return max(1, BLOCK_NUMBERS // z.shape[1])
+
+
+def widened(z: Tensor) -> Tensor:
+    """Float64, on the CPU where the device has none."""
+    return (z.detach().cpu() if z.device.type == "mps" else z.detach()).double()
+
+
+def widest(z: Tensor) -> Tensor:
+    """Float64 where the device has it."""
+    return z.float() if z.device.type == "mps" else z.double()
+
+
+def check_rows(name: str, z: Tensor) -> None:
+    """Finite rows, [N, m]; N may be 0."""
+    checks.check_features(name, z)
+    if z.dim() != 2:
+        raise ValueError(f"{name} must be [N, m], got shape {list(z.shape)}; use {name}.flatten(0, -2).")
+    if len(z) and not all(bound.isfinite() for bound in z.detach().aminmax()):
+        raise ValueError(f"{name} must be finite, got NaN or infinity; leave those rows out: {name}[{name}.isfinite().all(1)].")
+
+
+def check_same_dim(x: HasDim, y: HasDim) -> None:
+    if x.dim != y.dim:
+        raise ValueError(f"both must have the same number of features, got {x.dim} and {y.dim}.")

@@ -1,0 +1,228 @@
+"""How many directions rows use: measures of the eigenvalues of their moments."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from align_uniform.geometry.moments import Moments, check_count
+
+
+def spectrum(moments: Moments) -> Tensor:
+    r"""The eigenvalues of the covariance: how much the features vary in each principal direction.
+
+    .. math:: \lambda_1 \ge \dots \ge \lambda_m \ge 0, \qquad \Sigma = \tfrac{1}{N} M - \bar z \bar z^T
+
+    O(m^3) time.
+
+    Args:
+        moments: of at least 1 row.
+
+    Returns:
+        [m], float64, descending. What is less than the rounding of the sums, a share max(N, m) eps of the largest eigenvalue
+        and of the squared mean, is 0, so that rounding does not count as rank.
+
+    Raises:
+        ValueError: there is no row.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.geometry import Moments, spectrum
+        >>> spectrum(Moments.of(torch.tensor([[0.6, 0.8], [0.6, -0.8]])))
+        tensor([0.6400, 0.0000], dtype=torch.float64)
+
+    Note:
+        The mean is taken off, so a cone does not show. Of N <= m rows at most N - 1 eigenvalues are not 0.
+    """
+    return _eigenvalues(moments.covariance, _rounding(moments), moments.mean.square().sum().item())
+
+
+def singular_values(moments: Moments) -> Tensor:
+    r"""The singular values of the matrix of rows, the mean left in: the square roots of the eigenvalues of M.
+
+    O(m^3) time, whatever the number of rows.
+
+    Args:
+        moments: of any number of rows.
+
+    Returns:
+        [min(N, m)], float64, descending. As they come from squares, those below sqrt(max(N, m) eps) of the largest (5e-6 for
+        N = 10^5) are rounding, and 0.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.geometry import Moments, singular_values
+        >>> singular_values(Moments.of(torch.tensor([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0]])))
+        tensor([3., 2.], dtype=torch.float64)
+    """
+    return _eigenvalues(moments.second, _rounding(moments))[: moments.count].sqrt()
+
+
+def rankme(moments: Moments) -> float:
+    r"""RankMe: the number of dimensions that the features fill, by the entropy of their singular values.
+
+    .. math:: \exp \left( -\sum_{k=1}^{\min(N, m)} p_k \log p_k \right), \qquad
+              p_k = \frac{\sigma_k}{\lVert \sigma \rVert_1} + 10^{-7}
+
+    O(m^3) time.
+
+    Args:
+        moments: of at least 1 row.
+
+    Returns:
+        A number from 1 to min(N, m), or 0 where all rows are 0.
+
+    Raises:
+        ValueError: there is no row.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.geometry import Moments, rankme
+        >>> round(rankme(Moments.of(torch.eye(8)[:3])), 3)
+        3.0
+
+    Note:
+        It is at most min(N, m), and for a sample of N rows it lies below its limit: 254 for N = 4096 uniform rows of m = 256.
+        Compare values of the same N and m only. The mean is left in, so a cone counts as one large singular value. It says
+        nothing about which directions matter.
+
+    Reference:
+        Garrido et al., ICML 2023, arXiv 2210.02885; the effective rank of Roy & Vetterli, EUSIPCO 2007.
+    """
+    check_count(moments, 1, "no rows have no rank")
+    values = singular_values(moments)
+    total = values.sum()
+    if total == 0:
+        return 0.0
+    entropy: Tensor = torch.special.entr(values / total + 1e-7).sum()
+    return entropy.exp().item()
+
+
+def participation_ratio(moments: Moments) -> float:
+    r"""The number of dimensions that the features fill, by the second moment of the eigenvalues of the covariance.
+
+    .. math:: \frac{(\sum_k \lambda_k)^2}{\sum_k \lambda_k^2} = \frac{(\mathrm{tr}\, \Sigma)^2}{\lVert \Sigma \rVert_F^2}
+
+    O(m^2) time: no eigenvalue is computed.
+
+    Args:
+        moments: of at least 1 row.
+
+    Returns:
+        A number from 1 to m, or 0 for a constant, which fills none.
+
+    Raises:
+        ValueError: there is no row.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.geometry import Moments, participation_ratio
+        >>> participation_ratio(Moments.of(torch.cat([torch.eye(4), -torch.eye(4)])))
+        4.0
+
+    Note:
+        The mean is taken off: a cone does not show. A few large eigenvalues decide, where RankMe listens to the small ones.
+        For a uniform law in m dimensions a sample of N rows gives about m / (1 + m/N) (241 for N = 4096, m = 256).
+
+    Reference:
+        Gao et al., 2017, bioRxiv 214262, "A theory of multineuronal dimensionality, dynamics and measurement".
+    """
+    covariance = moments.covariance
+    trace = covariance.trace().item()
+    if trace <= _rounding(moments) * moments.mean_square:
+        return 0.0
+    return trace**2 / covariance.square().sum().item()
+
+
+def w2_uniformity(moments: Moments) -> float:
+    r"""The Wasserstein distance to the uniform law, both taken as the normal laws of their moments.
+
+    .. math:: W_2 = \sqrt{\lVert \bar z \rVert^2 + 1 + \mathrm{tr}\, \Sigma - \tfrac{2}{\sqrt m}\, \mathrm{tr}\, \Sigma^{1/2}}
+
+    It is the distance of N(mean, Sigma) from N(0, I/m), the moments of the uniform law. O(m^3) time.
+
+    Args:
+        moments: of at least 1 row, of unit norm.
+
+    Returns:
+        A number from 0, for the moments of the uniform law, to sqrt(2), for a constant.
+
+    Raises:
+        ValueError: there is no row.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.geometry import Moments, w2_uniformity
+        >>> w2_uniformity(Moments.of(torch.cat([torch.eye(4), -torch.eye(4)])))
+        0.0
+
+    Note:
+        It sees the first two moments only: the corners above, or any law with the moments of the uniform one, have value 0.
+        A sample of the uniform law itself has `w2_floor(N, m)`, which falls slowly with N: subtract nothing, but show it
+        beside the value.
+
+    Reference:
+        Fang et al., ICLR 2024, arXiv 2403.00642.
+    """
+    spread = spectrum(moments).sqrt().sum().item()
+    squared = moments.mean_square + 1 - 2 * spread / math.sqrt(moments.dim)  # |mean|^2 + tr Sigma is the mean square
+    return math.sqrt(max(0.0, squared))
+
+
+def w2_floor(n: int, dim: int) -> float:
+    r"""The `w2_uniformity` of n independent rows of the uniform law, which is not 0.
+
+    .. math:: \sqrt{2 - 2 \sqrt{\tfrac{n - 1}{n}}\, E \sqrt{\lambda}} \approx \tfrac{1}{2} \sqrt{m / n}, \qquad
+              E \sqrt{\lambda} = {}_2F_1(-\tfrac{1}{2}, \tfrac{1}{2}; 2; \gamma), \quad \gamma = \tfrac{m - 1}{n - 1} \le 1,
+
+    lambda being an eigenvalue of a sample covariance of n - 1 degrees of freedom, by the law of Marchenko and Pastur. For
+    gamma > 1 the two sides of the matrix change roles: E sqrt(lambda) is the same of 1/gamma, over sqrt(gamma). The
+    approximation is for large m and larger n.
+
+    Args:
+        n: the number of rows, at least 1.
+        dim: m, the number of features, at least 1.
+
+    Returns:
+        A number above 0, up to sqrt(2) for a single row. From 16 rows on it is the root mean square over samples to 3%
+        (simulated, m = 2 to 256), and closer for large m.
+
+    Raises:
+        ValueError: a number is not as above.
+
+    Example:
+        >>> from align_uniform.geometry import w2_floor
+        >>> round(w2_floor(4096, 256), 3)
+        0.126
+
+    Reference:
+        Marchenko & Pastur, 1967; its moments are those of Narayana's polynomials, continued to the power 1/2.
+    """
+    for name, value in (("n", n), ("dim", dim)):
+        if not (math.isfinite(value) and value == int(value) and value >= 1):
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value}.")
+    ratio = (dim - 1) / max(1, n - 1)  # a row of unit norm has one coordinate less to choose
+    mean_root = _mean_root(ratio) if ratio <= 1 else _mean_root(1 / ratio) / math.sqrt(ratio)
+    return math.sqrt(2 - 2 * math.sqrt((n - 1) / n) * mean_root)
+
+
+def _mean_root(ratio: float) -> float:
+    """2F1(-1/2, 1/2; 2; ratio); the terms fall like k^-3 at worst, so 200 leave an error of 2e-6."""
+    term = total = 1.0
+    for k in range(200):
+        term *= (k - 0.5) * (k + 0.5) / ((k + 2) * (k + 1)) * ratio
+        total += term
+    return total
+
+
+def _eigenvalues(matrix: Tensor, rounding: float, scale: float = 0) -> Tensor:
+    """Eigenvalues, descending, and 0 where they are rounding: of entries the size of the largest, plus `scale`."""
+    values: Tensor = torch.linalg.eigvalsh(matrix).flip(0)
+    return values.masked_fill(values <= rounding * (values[0] + scale), 0)
+
+
+def _rounding(moments: Moments) -> float:
+    """The relative rounding of the sums; of equal rows, whose errors all have the same sign, it grows with their number."""
+    return max(moments.count, moments.dim) * torch.finfo(torch.float64).eps
