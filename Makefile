@@ -24,6 +24,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.anchors
 	$(BIN)/python -m benchmarks.recipe
+	$(BIN)/python -m benchmarks.moco_step
 
 docs: .venv/dev
 	$(BIN)/python -m sphinx -W -q -b html docs docs/_build

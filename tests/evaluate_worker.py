@@ -1,6 +1,6 @@
-"""Several processes that evaluate different images: run as a script, it starts them and saves what they find.
+"""Several processes that evaluate different images: run as a module, it starts them and saves what they find.
 
-    python evaluate_worker.py TOPIC FOLDER
+    python -m tests.evaluate_worker TOPIC FOLDER
 
 writes FOLDER/WORLD-RANK.pt for every world size and rank. The test process imports the same data and encoder, and compares
 with the evaluation of all images in one process.
@@ -9,11 +9,8 @@ with the evaluation of all images in one process.
 from __future__ import annotations
 
 import math
-import multiprocessing
 import sys
-import traceback
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from torch import Tensor, nn
 from align_uniform.recipes.features import features
 from align_uniform.recipes.linear_eval import LinearProtocol, score_linear, train_linear
 from align_uniform.recipes.scores import over_ranks, score
+from tests import processes
 
 CLASSES = 7
 SHARDS: dict[int, list[tuple[int, ...]]] = {2: [(40, 33), (0, 25), (1, 30)], 3: [(20, 0, 19), (11, 12, 13)]}
@@ -164,33 +162,5 @@ def checks(topic: str, world: int) -> dict[str, Callable[[int], Any]]:
     return todo
 
 
-def result_or_traceback(check: Callable[[int], Any], rank: int) -> Any:
-    try:
-        return check(rank)
-    except Exception:
-        return f"failed: {traceback.format_exc()}"
-
-
-def process(topic: str, rank: int, world: int, folder: Path) -> None:
-    """Run every check; a failure is kept as its traceback, so that the others still run."""
-    store = f"file://{folder / f'store-{world}'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
-    results = {name: result_or_traceback(check, rank) for name, check in checks(topic, world).items()}
-    torch.save(results, folder / f"{world}-{rank}.pt")
-    dist.destroy_process_group()
-
-
-def main(topic: str, folder: Path) -> None:
-    """Run the processes of one world size after the other, forks of one that has imported torch."""
-    torch.optim.SGD([torch.ones(1)])  # loads what optimisers need, once and not in every process
-    fork = multiprocessing.get_context("fork")
-    for world in SHARDS:
-        processes = [fork.Process(target=process, args=(topic, rank, world, folder)) for rank in range(world)]
-        for started in processes:
-            started.start()
-        for started in processes:
-            started.join()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    processes.run(partial(checks, sys.argv[1]), SHARDS, Path(sys.argv[2]))

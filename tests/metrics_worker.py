@@ -1,6 +1,6 @@
-"""Several processes that stream different rows into metrics: run as a script, it starts them and saves what they compute.
+"""Several processes that stream different rows into metrics: run as a module, it starts them and saves what they compute.
 
-    python metrics_worker.py FOLDER
+    python -m tests.metrics_worker FOLDER
 
 writes FOLDER/WORLD-RANK.pt for every world size and rank. The test process imports the same metrics and data, and compares
 with the values of all rows in one process. The processes are forks of one that has imported torchmetrics, which is slow.
@@ -8,22 +8,19 @@ with the values of all rows in one process. The processes are forks of one that 
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
-import traceback
 import warnings
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from align_uniform.metrics import Alignment, RankMe, Uniformity
+from tests import processes
 
 COUNTS: dict[int, list[tuple[int, ...]]] = {2: [(40, 9), (0, 30), (31, 0), (1, 1)], 3: [(20, 0, 17), (5, 33, 8), (0, 0, 12)]}
 """World size: how many rows each process holds, in several splits."""
@@ -139,35 +136,6 @@ def checks(world: int) -> dict[str, Callable[[int], Any]]:
     return todo
 
 
-def result_or_traceback(check: Callable[[int], Any], rank: int) -> Any:
-    try:
-        return check(rank)
-    except Exception:
-        return f"failed: {traceback.format_exc()}"
-
-
-def process(rank: int, world: int, folder: Path) -> None:
-    """Run every check; a failure is kept as its traceback, so that the others still run."""
-    store = f"file://{folder / f'store-{world}'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
-    results: dict[str, Any] = {}
-    for name, check in checks(world).items():
-        results[name] = result_or_traceback(check, rank)
-    torch.save(results, folder / f"{world}-{rank}.pt")
-    dist.destroy_process_group()
-
-
-def main(folder: Path) -> None:
-    """Run the processes of one world size after the other."""
-    warnings.simplefilter("ignore")  # of a value before the first update
-    fork = multiprocessing.get_context("fork")
-    for world in COUNTS:
-        processes = [fork.Process(target=process, args=(rank, world, folder)) for rank in range(world)]
-        for started in processes:
-            started.start()
-        for started in processes:
-            started.join()
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    warnings.simplefilter("ignore")  # of a value before the first update
+    processes.run(checks, COUNTS, Path(sys.argv[1]))

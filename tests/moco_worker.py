@@ -8,23 +8,20 @@ same runs and compares with one process of its own.
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from align_uniform import _ranks as ranks
 from align_uniform.recipes import augment, data, moco
 from align_uniform.recipes.encoders import SmallConvNet
 from align_uniform.recipes.training import Trainer
-from tests.evaluate_worker import result_or_traceback
+from tests import processes
 from tests.training_worker import Doubles, Plain
 
 WORLDS = (2, 3)
@@ -140,7 +137,7 @@ def interrupted(rank: int, folder: Path) -> dict[str, Any]:
     return {"whole": whole, "pieces": train(normalised_trainer(options(folder / "pieces", epochs=1)))}
 
 
-def checks(world: int, folder: Path) -> dict[str, Callable[[int], Any]]:
+def checks(folder: Path, world: int) -> dict[str, Callable[[int], Any]]:
     """Every check by name, in an order that all processes share."""
     todo: dict[str, Callable[[int], Any]] = {
         "trained": lambda _: train(trainer(options(folder / f"trained-{world}"))),
@@ -151,26 +148,5 @@ def checks(world: int, folder: Path) -> dict[str, Callable[[int], Any]]:
     return todo | ({"interrupted": partial(interrupted, folder=folder / "interrupted")} if world == 2 else {})
 
 
-def process(rank: int, world: int, folder: Path) -> None:
-    """Run every check; a failure is kept as its traceback, so that the others still run."""
-    store = f"file://{folder / f'store-{world}'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
-    results = {name: result_or_traceback(check, rank) for name, check in checks(world, folder).items()}
-    torch.save(results, folder / f"{world}-{rank}.pt")
-    dist.destroy_process_group()
-
-
-def main(folder: Path) -> None:
-    """Run the processes of one world size after the other, forks of one that has imported torch."""
-    torch.optim.SGD([torch.ones(1)])  # loads what optimisers need, once and not in every process
-    fork = multiprocessing.get_context("fork")
-    for world in WORLDS:
-        processes = [fork.Process(target=process, args=(rank, world, folder)) for rank in range(world)]
-        for started in processes:
-            started.start()
-        for started in processes:
-            started.join()
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    processes.run(partial(checks, Path(sys.argv[1])), WORLDS, Path(sys.argv[1]))

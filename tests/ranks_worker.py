@@ -1,6 +1,6 @@
-"""One of several processes that hold different rows: run as a script, it does every check and saves what it found.
+"""Several processes that hold different rows: run as a module, it keeps what each of them found, see `processes`.
 
-    python ranks_worker.py RANK WORLD STORE RESULT
+    python -m tests.ranks_worker FOLDER
 
 The test process imports the same objectives and data, and compares with the losses of all rows in one process.
 """
@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import sys
-import traceback
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from align_uniform import AlignUniformLoss, Measurement, align_loss, contrastive_loss, gather_rows, measure, uniform_loss
+from tests import processes
 
 COUNTS: dict[int, list[tuple[int, ...]]] = {2: [(5, 3), (1, 6), (0, 7), (1, 1)], 3: [(4, 2, 5), (1, 0, 6), (3, 3, 3)]}
 """World size: how many rows each process holds, in several splits."""
@@ -209,22 +209,5 @@ def checks(world: int) -> dict[str, Callable[[int], Any]]:
     return todo
 
 
-def result_or_traceback(check: Callable[[int], Any], rank: int) -> Any:
-    try:
-        return check(rank)
-    except Exception:
-        return f"failed: {traceback.format_exc()}"
-
-
-def main(rank: int, world: int, store: str, result: str) -> None:
-    """Run every check; a failure is kept as its traceback, so that the others still run."""
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=60))
-    found: dict[str, Any] = {}
-    for name, check in checks(world).items():
-        found[name] = result_or_traceback(check, rank)
-    torch.save(found, result)
-    dist.destroy_process_group()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])
+    processes.run(checks, COUNTS, Path(sys.argv[1]))

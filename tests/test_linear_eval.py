@@ -5,12 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +31,7 @@ from align_uniform.recipes.logistic import fit_linear, linear_predict, linear_sc
 from align_uniform.recipes.scores import Scores
 from tests import evaluate_worker, rows
 from tests.evaluate_worker import ADAM, CLASSES, PROTOCOLS, SGD, SHARDS, Encoder, images_and_labels
+from tests.processes import found_by
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -535,12 +532,7 @@ def test_an_empty_batch_is_no_end() -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
     """World size: what each process found, check by check."""
-    folder: Path = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, evaluate_worker.__file__, "linear", str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=240)
-    assert process.returncode == 0, process.stderr
-    return {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in SHARDS}
+    return found_by("evaluate_worker", tmp_path_factory.mktemp("processes"), SHARDS, "linear")
 
 
 SPLITS = [(world, counts) for world, shards in SHARDS.items() for counts in shards]

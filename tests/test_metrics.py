@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import pickle
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from align_uniform.geometry import Moments, rankme
 from align_uniform.metrics import Alignment, RankMe, Uniformity
 from tests import metrics_worker, oracle, rows
 from tests.metrics_worker import COUNTS, FEW, WIDTHS
+from tests.processes import found_by
 
 mpl.use("Agg")
 
@@ -521,12 +521,7 @@ def test_without_torchmetrics_the_import_says_how_to_install_it() -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
     """World size: what each process found, check by check."""
-    folder = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, metrics_worker.__file__, str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=240)
-    assert process.returncode == 0, process.stderr
-    return {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in COUNTS}
+    return found_by("metrics_worker", tmp_path_factory.mktemp("processes"), COUNTS)
 
 
 SPLITS = [(world, counts) for world, splits in COUNTS.items() for counts in splits]

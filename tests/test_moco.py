@@ -23,6 +23,7 @@ from align_uniform.recipes.evaluate import encoder_state
 from align_uniform.recipes.training import read_log
 from tests import moco_worker, rows
 from tests.moco_worker import images_of, normalised_trainer, options, train, trainer, views_of
+from tests.processes import found_by
 from tests.training_worker import Plain
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -180,11 +181,7 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
     """What each of 2 and of 3 processes found."""
-    folder = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, "-m", "tests.moco_worker", str(folder)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    found = {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in moco_worker.WORLDS}
+    found = found_by("moco_worker", tmp_path_factory.mktemp("processes"), moco_worker.WORLDS)
     failed = [result for each in found.values() for results in each for result in results.values() if isinstance(result, str)]
     assert not failed, failed[0]
     return found

@@ -6,10 +6,6 @@ The processes are started once for every world size and do all checks, see `rank
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +15,7 @@ from torch import Tensor
 from align_uniform import align_loss, contrastive_loss, gather_rows, uniform_loss
 from align_uniform._ranks import rank, world_size
 from tests import ranks_worker, rows
+from tests.processes import found_by
 from tests.ranks_worker import COUNTS, MEASURED, OBJECTIVES, Model, step, views
 
 SPLITS = [(world, counts) for world, splits in COUNTS.items() for counts in splits]
@@ -27,28 +24,7 @@ SPLITS = [(world, counts) for world, splits in COUNTS.items() for counts in spli
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
     """World size: what each process found, check by check."""
-    return {world: run_processes(world, tmp_path_factory.mktemp(f"world{world}")) for world in COUNTS}
-
-
-def run_processes(world: int, folder: Path) -> list[dict[str, Any]]:
-    results = [folder / f"{number}.pt" for number in range(world)]
-    commands = [
-        [sys.executable, ranks_worker.__file__, str(number), str(world), str(folder / "store"), str(result)]
-        for number, result in enumerate(results)
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for command in commands
-    ]
-    try:
-        for process in processes:
-            output, _ = process.communicate(timeout=240)
-            assert process.returncode == 0, output
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(result) for result in results]
+    return found_by("ranks_worker", tmp_path_factory.mktemp("processes"), COUNTS)
 
 
 def close(value: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +14,7 @@ from torch import Tensor
 from align_uniform.recipes.scores import Scores, over_ranks, score, wilson
 from tests import evaluate_worker, rows
 from tests.evaluate_worker import CLASSES, SHARDS
+from tests.processes import found_by
 
 
 def logits_and_labels(n: int = 200, classes: int = CLASSES) -> tuple[Tensor, Tensor]:
@@ -184,15 +181,7 @@ def test_counts_that_cannot_be_are_refused() -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
     """World size: what each process found, check by check."""
-    return run_worker("scores", tmp_path_factory.mktemp("processes"))
-
-
-def run_worker(topic: str, folder: Path) -> dict[int, list[dict[str, Any]]]:
-    command = [sys.executable, evaluate_worker.__file__, topic, str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=240)
-    assert process.returncode == 0, process.stderr
-    return {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in SHARDS}
+    return found_by("evaluate_worker", tmp_path_factory.mktemp("processes"), SHARDS, "scores")
 
 
 @pytest.mark.parametrize(("world", "counts"), [(world, counts) for world, shards in SHARDS.items() for counts in shards])
