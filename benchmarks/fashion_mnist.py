@@ -43,7 +43,6 @@ from align_uniform.recipes.logistic import linear_scores
 from align_uniform.recipes.sampler import EvalSampler
 
 DIM = 64
-LR = 0.06
 Weights = dict[str, float]
 TWO_VIEW: dict[str, Weights] = {
     "align + uniform": {},
@@ -189,7 +188,7 @@ def _outcome(job: Job, options: argparse.Namespace) -> Outcome:
     recipe = moco if job.part == "moco" else two_view
     chosen = recipe.options(
         "fashion-mnist", root=options.root, out=options.out / f"seed{job.seed}_epochs{job.epochs}_images{options.images}",
-        epochs=job.epochs, seed=job.seed, lr=LR, limit=options.images, workers=0, evaluate_every=0, channels_last=True, dim=DIM,
+        epochs=job.epochs, seed=job.seed, limit=options.images, workers=0, evaluate_every=0, channels_last=True, dim=DIM,
         **job.weights,
     )  # fmt: skip
     started = time.perf_counter()

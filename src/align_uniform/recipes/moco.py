@@ -127,7 +127,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "imagenet-moco-v2": _V2
     | {"align_weight": 0.0, "uniform_weight": 0.0, "contrastive_weight": 1.0, "contrastive_tau": 0.2},
     "fashion-mnist": SMALL
-    | {"data": "fashion-mnist", "dim": 64, "queue": 4096, "key_momentum": 0.99, "epochs": 20, "lr": 0.12, "evaluate_every": 5},
+    | {"data": "fashion-mnist", "dim": 64, "queue": 4096, "key_momentum": 0.99, "epochs": 20, "lr": 0.06, "evaluate_every": 5},
 }  # fmt: skip
 """What each preset changes of the defaults.
 

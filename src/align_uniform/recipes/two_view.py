@@ -58,7 +58,7 @@ class TwoViewOptions(PretrainOptions):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "stl10": {},
-    "fashion-mnist": SMALL | {"data": "fashion-mnist", "dim": 64, "epochs": 20, "lr": 0.12, "evaluate_every": 5},
+    "fashion-mnist": SMALL | {"data": "fashion-mnist", "dim": 64, "epochs": 20, "lr": 0.06, "evaluate_every": 5},
     "digits": SMALL | {"data": "digits", "size": 16, "dim": 64, "epochs": 40, "lr": 0.12, "workers": 0, "evaluate_every": 10},
     "imagefolder": {"data": "imagefolder", "arch": "resnet18", "size": 224, "batch_size": 256, "lr": 0.12},
 }
