@@ -177,6 +177,8 @@ def test_the_plane_writes_few_names_beside_the_points_and_many_in_a_legend() -> 
     assert few.get_legend() is None
     many = figures.plane_figure([figures.PlanePoint(f"encoder {k}", k / 20, -k / 5) for k in range(12)], -3.9).axes[0]
     assert keys(many) == [f"encoder {k}" for k in range(12)]
+    scattered = [figures.PlanePoint("one objective", k / 20, -k / 5) for k in range(6)]
+    assert keys(figures.plane_figure(scattered, -3.9).axes[0]) == ["one objective"]
 
 
 def test_names_do_not_cover_each_other() -> None:

@@ -18,6 +18,8 @@ from align_uniform.measurement import NORMAL_95
 
 FEW = 10
 """Names that are written beside their points; more have a legend."""
+SEEDS = 5
+"""Points of one name that a name beside them stands for; more are scattered, and have a legend."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def plane_figure(points: Sequence[PlanePoint], optimum: float, accuracy_name: st
         mark_optimum(axes, optimum)
         if accuracies:
             figure.colorbar(dots, label=accuracy_name, fraction=0.05).outline.set_visible(False)
-        if len(markers) <= FEW:
+        most = max(sum(point.name == name for point in points) for name in markers)
+        if len(markers) <= FEW and most <= SEEDS:
             middles = {name: _middle([point for point in points if point.name == name]) for name in markers}
             place_names(figure, axes, middles, [line for point in points for line in _intervals(point)])
         else:
