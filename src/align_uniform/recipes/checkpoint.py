@@ -15,6 +15,9 @@ from align_uniform._writing import written_whole
 
 LAST, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
 
+PREFIX = "module."
+"""Before each name of the reference's state dict."""
+
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
     """Write the state; the last one stays until this one is whole, and then as the one before."""

@@ -18,8 +18,6 @@ from align_uniform._writing import written_whole
 from align_uniform.recipes import checkpoint
 from align_uniform.recipes.linear_eval import LinearEpoch
 
-PREFIX = "module."
-"""Before each name of the reference's state dict."""
 HEAD = "fc."
 """Before the names of what stands in the classifier's place."""
 
@@ -39,7 +37,7 @@ def save_linear(folder: Path, encoder: nn.Module, epoch: LinearEpoch, *, arch: s
     held = {
         "epoch": epoch.epoch + 1,
         "arch": arch,
-        "state_dict": {PREFIX + name: value for name, value in network.items()},
+        "state_dict": {checkpoint.PREFIX + name: value for name, value in network.items()},
         "best_acc1": 100 * epoch.state["best"]["scores"]["top1"],
         "acc1": 100 * epoch.scores.top1,
         "acc5": 100 * (1.0 if top5 is None else top5),  # of five classes or fewer, all
@@ -65,7 +63,7 @@ def classifier_of(path: Path, encoder: nn.Module) -> nn.Linear:
     held = held if isinstance(held, Mapping) else {}
     if isinstance(held.get("classifier"), Mapping):
         return _linear(held["classifier"], path)
-    state = {name.removeprefix(PREFIX): value for name, value in held.get("state_dict", held).items()}
+    state = {name.removeprefix(checkpoint.PREFIX): value for name, value in held.get("state_dict", held).items()}
     theirs, own = _backbone(state), _backbone({name: value.cpu() for name, value in encoder.state_dict().items()})
     differing = sorted(name for name in theirs | own if not _same(theirs.get(name), own.get(name)))
     if theirs and differing:

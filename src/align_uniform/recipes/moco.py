@@ -48,9 +48,6 @@ from align_uniform.recipes.pretraining import (
 from align_uniform.recipes.sampler import shard
 from align_uniform.recipes.training import Trainer
 
-PREFIX = "module."
-"""Before each name of the reference's state dict."""
-
 
 @dataclass(frozen=True)
 class MocoOptions(PretrainOptions):
@@ -256,7 +253,7 @@ def save_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimize
     state = {
         "epoch": epoch,
         "arch": arch,
-        "state_dict": {PREFIX + name: value for name, value in model.state_dict().items()},
+        "state_dict": {checkpoint.PREFIX + name: value for name, value in model.state_dict().items()},
         "optimizer": optimizer.state_dict(),
     }
     with written_whole(path) as partial:
@@ -277,7 +274,7 @@ def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimize
         raise ValueError(f"{path} must hold epoch, arch, state_dict and optimizer, as MoCo's checkpoints do; it holds {found}.")
     if held["arch"] != arch:
         raise ValueError(f"{path} is of a {held['arch']}, the options say {arch}; pass --arch {held['arch']}.")
-    state = {name.removeprefix(PREFIX): value for name, value in held["state_dict"].items()}
+    state = {name.removeprefix(checkpoint.PREFIX): value for name, value in held["state_dict"].items()}
     own = model.state_dict()
     state.pop("scalar_label", None)  # a constant, there only if the contrastive loss has a weight
     state |= {name: value for name, value in own.items() if name == "scalar_label"}
