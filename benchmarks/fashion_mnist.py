@@ -65,29 +65,37 @@ PLANE: list[Weights] = [
 
 
 @dataclass(frozen=True)
-class Job:
-    """An encoder to train, unless its part is "baseline", and to judge."""
-
-    part: str
-    name: str
-    seed: int = 0
-    epochs: int = 0
-    weights: Weights = field(default_factory=dict)
-
-    @property
-    def key(self) -> tuple[str, str, int, int]:
-        """All but the weights, which follow from the name."""
-        return self.part, self.name, self.seed, self.epochs
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was found of one encoder."""
+class Run:
+    """What is trained, unless its part is "baseline", and judged."""
 
     part: str
     name: str
     seed: int
     epochs: int
+
+    @property
+    def kind(self) -> tuple[str, str, int]:
+        """What it has in common with the runs of other seeds."""
+        return self.part, self.name, self.epochs
+
+    @property
+    def key(self) -> tuple[tuple[str, str, int], int]:
+        """Which run it is."""
+        return self.kind, self.seed
+
+
+@dataclass(frozen=True)
+class Job(Run):
+    """A run to be done."""
+
+    weights: Weights = field(default_factory=dict)
+    """which follow from the name"""
+
+
+@dataclass(frozen=True)
+class Outcome(Run):
+    """What was found of the encoder of one run."""
+
     align: float
     """of two views of each test image, alpha = 2"""
     uniform: float
@@ -96,11 +104,6 @@ class Outcome:
     knn: float
     seconds: float
     """of training, by the run that ended it"""
-
-    @property
-    def job(self) -> tuple[str, str, int, int]:
-        """Whose outcome it is."""
-        return self.part, self.name, self.seed, self.epochs
 
 
 def main() -> int:
@@ -118,7 +121,8 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     results = options.out / "results.json"
     outcomes = _read(results, options.images)
-    done = {each.job for each in outcomes}
+    done = {each.key for each in outcomes}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
         for outcome in _outcomes([job for job in jobs(options) if job.key not in done], options):
             sys.stderr.write(f"{outcome}\n")
@@ -135,7 +139,7 @@ def main() -> int:
 
 def jobs(options: argparse.Namespace) -> list[Job]:
     """The parts that were asked for, with pixels and untrained encoders before them."""
-    found = [Job("baseline", "raw pixels"), *(Job("baseline", "random init", seed) for seed in options.seeds)]
+    found = [Job("baseline", "raw pixels", 0, 0), *(Job("baseline", "random init", seed, 0) for seed in options.seeds)]
     for part, objectives in (("two-view", TWO_VIEW), ("moco", MOCO)):
         if part in options.parts:
             found += [Job(part, name, seed, options.epochs, objectives[name]) for seed in options.seeds for name in objectives]
@@ -166,6 +170,8 @@ def _outcomes(listed: list[Job], options: argparse.Namespace) -> Iterator[Outcom
             yield from pool.map(_outcome, listed, [options] * len(listed))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # a recipe keeps what it has, and ends
             raise
 
 
@@ -230,8 +236,8 @@ def _show(outcomes: list[Outcome]) -> None:
     table = Table(title="Fashion-MNIST, 10,000 test images", title_justify="left")
     for heading in ("encoder", "epochs", "align", "uniform", "linear %", "5-NN %", "minutes"):
         table.add_column(heading, justify="right")
-    for part, name in dict.fromkeys((each.part, each.name) for each in outcomes):
-        mine = [each for each in outcomes if (each.part, each.name) == (part, name)]
+    for kind in dict.fromkeys(each.kind for each in outcomes):
+        mine = [each for each in outcomes if each.kind == kind]
         cells = [
             _spread([getattr(each, field) * scale for each in mine], digits)
             for field, scale, digits in (
@@ -242,7 +248,7 @@ def _show(outcomes: list[Outcome]) -> None:
                 ("seconds", 1 / 60, 1),
             )
         ]
-        table.add_row(name, str(mine[0].epochs), *cells)
+        table.add_row(mine[0].name, str(mine[0].epochs), *cells)
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 

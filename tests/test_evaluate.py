@@ -129,7 +129,7 @@ def test_saved_features_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("given", [None, ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))], ids=["measured", "given"])
-def test_an_encoder_is_judged_on_images_normalised_as_in_its_training(
+def test_an_encoder_is_judged_on_images_cut_and_normalised_as_in_its_training(
     given: tuple[tuple[float, ...], tuple[float, ...]] | None, tmp_path: Path
 ) -> None:
     generator = np.random.default_rng(0)
@@ -150,9 +150,9 @@ def test_an_encoder_is_judged_on_images_normalised_as_in_its_training(
     assert two_view.run(chosen) == 0
     judged = EvaluateOptions(encoder=chosen.folder / "encoder.pth", **shared)
     train = load("imagefolder", tmp_path / "images", "train")
-    found = evaluate._labelled(judged, train, train=False).transform.statistics
-    assert found == (Statistics(*given) if given else measure_statistics(train))
-    assert found.mean != STATISTICS["imagenet"].mean
+    statistics = Statistics(*given) if given else measure_statistics(train)
+    assert evaluate._labelled(judged, train, train=False).transform == two_view.transforms(chosen, statistics)[1]
+    assert statistics.mean != STATISTICS["imagenet"].mean
     told = replace(judged, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
     assert evaluate._labelled(told, train, train=False).transform.statistics == Statistics((0.5,) * 3, (1.0,) * 3)
 

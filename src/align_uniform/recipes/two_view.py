@@ -104,13 +104,11 @@ def run(options: TwoViewOptions) -> int:
     channels = len(images[0].getbands())
     given = data.given_statistics(options.mean, options.std)
     statistics = given or data.STATISTICS.get(options.data) or data.measure_statistics(images)
-    preset = options.data if options.data != "imagefolder" else "stl10"
-    size = None if options.data == "digits" else options.size
     model = TwoViewModel(build(options.arch, options.dim, size=options.size, channels=channels), options)
     if options.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     prepare_folder(options, statistics)
-    views, plain = (make(preset, size=size, statistics=statistics) for make in (augment.views, augment.evaluation))
+    views, plain = transforms(options, statistics)
     evaluation = Evaluation(options, model.encoder, views, plain)
     trainer = Trainer(
         options=options,
@@ -122,3 +120,10 @@ def run(options: TwoViewOptions) -> int:
         evaluate=evaluation.run,
     )
     return complete(trainer, evaluation)
+
+
+def transforms(options: TwoViewOptions, statistics: data.Statistics) -> tuple[augment.Transform, augment.Transform]:
+    """The random views, and an image as it is; an imagefolder has STL-10's views, and is judged as `evaluate` judges it."""
+    views, plain = ("stl10", "imagenet") if options.data == "imagefolder" else (options.data, options.data)
+    size = None if options.data == "digits" else options.size
+    return augment.views(views, size=size, statistics=statistics), augment.evaluation(plain, size=size, statistics=statistics)
