@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from align_uniform import __version__, measure
 from align_uniform.cli import main
-from align_uniform.recipes import demo
+from align_uniform.recipes import demo, evaluate, moco, two_view
 from tests import rows
 
 TINY = ["--seeds", "1", "--steps", "2"]
@@ -90,6 +91,53 @@ def test_options_come_from_a_file_and_can_be_printed(tmp_path: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert "seeds: 7" in printed
     assert "steps: 11" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "epochs", "dim"),
+    [
+        (["--config", "{}"], 7, 64),
+        (["--config={}", "--epochs", "9"], 9, 64),
+        (["--preset", "stl10", "--config", "{}"], 7, 64),
+        (["--config", "{}", "--preset=stl10"], 7, 128),
+        (["--preset", "fashion-mnist"], 20, 64),
+    ],
+)
+def test_a_preset_sets_defaults_from_a_file_of_options_too(
+    arguments: list[str], epochs: int, dim: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "digits.yaml"
+    config.write_text("preset: digits\nepochs: 7\n")
+    with pytest.raises(SystemExit) as stopped:
+        main(["pretrain", "two-view", *(argument.format(config) for argument in arguments), "--print_config"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert f"epochs: {epochs}" in printed
+    assert f"dim: {dim}" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["demo"], demo.DemoOptions),
+        (["pretrain", "two-view"], two_view.TwoViewOptions),
+        (["pretrain", "moco"], moco.MocoOptions),
+        (["evaluate", "linear"], evaluate.LinearOptions),
+        (["evaluate", "knn"], evaluate.KnnOptions),
+    ],
+)
+def test_the_help_says_what_each_option_is(
+    words: list[str], options: type, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "--help"])
+    assert stopped.value.code == 0
+    entries = capsys.readouterr().out.partition("options:")[2].split("\n  --")
+    told = {entry.split()[0].rstrip(","): " ".join(entry.split()) for entry in entries}
+    for field in fields(options):
+        described = told[field.name].partition(" (type")[0].replace(f", --no_{field.name}", "")
+        assert len(described.split()) > 3, told[field.name]
 
 
 def test_python_dash_m_is_the_same_command() -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import jsonargparse
+import yaml  # type: ignore[import-untyped]
 
 from align_uniform import __version__
 from align_uniform.commands import compare, demo, evaluate, measure, pretrain, subset
@@ -107,10 +109,29 @@ def _parser(words: tuple[str, ...], given: Sequence[str]) -> Parser:
 
 
 def _preset(command: Command, given: Sequence[str]) -> dict[str, Any]:
-    """The defaults that --preset sets, which the help and --print_config then show."""
+    """The defaults that a preset sets, which the help and --print_config then show."""
     presets: dict[str, dict[str, Any]] = getattr(command, "PRESETS", {})
+    name = _preset_name(given)
+    return {"preset": name, **presets[name]} if name in presets else {}
+
+
+def _preset_name(given: Sequence[str]) -> str:
+    """The last that is said, by --preset or in a file of --config."""
+    name = ""
     for word, following in zip(given, [*given[1:], ""], strict=True):
-        name = following if word == "--preset" else word.removeprefix("--preset=") if word.startswith("--preset=") else None
-        if name in presets:
-            return {"preset": name, **presets[name]}
-    return {}
+        option, equals, value = word.partition("=")
+        value = value if equals else following
+        if option == "--preset":
+            name = value
+        elif option == "--config":
+            name = _preset_in(Path(value)) or name
+    return name
+
+
+def _preset_in(config: Path) -> str:
+    """The preset that a file of options names; what is wrong with a file is left to the parser to tell."""
+    try:
+        held = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return ""
+    return str(held.get("preset", "")) if isinstance(held, dict) else ""

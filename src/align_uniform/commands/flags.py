@@ -1,6 +1,7 @@
-"""Options of a dataclass on the command line, those that are off or on as flags: `--mlp` and `--no_mlp`, not `--mlp true`.
+"""Options of a dataclass on the command line, each with the docstring of its field as help.
 
-Either may undo what a preset or a file of options says.
+Those that are off or on are flags, `--mlp` and `--no_mlp`, not `--mlp true`; either may undo what a preset or a file of options
+says.
 """
 
 from __future__ import annotations
@@ -8,25 +9,23 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from jsonargparse import ActionYesNo
+import docstring_parser
+from jsonargparse import ActionYesNo, set_parsing_settings
 
-FLAGS = {
-    "aug_plus": "the augmentation of MoCo v2, with blur, and not of v1; of an imagefolder",
-    "channels_last": "lay images out by pixel, which is quicker on some devices",
-    "compile": "compile the encoder",
-    "download": "fetch the data set if it is not there",
-    "force": "replace files",
-    "intra_batch": "count the pairs of queries with each other in uniformity, beside those of queries and the queue",
-    "local_losses": "each process's losses over its own images, as the reference computes them, not over the whole batch",
-    "mlp": "a ResNet's head of two layers, as in MoCo v2, and not of one",
-    "tensorboard": "write what the log holds for TensorBoard too",
-    "sync_batchnorm": "BatchNorm over all processes (CUDA only)",
-}
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 def add_options(parser: Any, options: type) -> None:
     """Declare the fields of a dataclass of options."""
     flags = {field.name: field.default for field in fields(options) if isinstance(field.default, bool)}
     parser.add_class_arguments(options, None, as_group=False, skip=set(flags))
+    told = _docstrings(options)
     for name, is_on in sorted(flags.items()):
-        parser.add_argument(f"--{name}", action=ActionYesNo, default=is_on, help=FLAGS[name])
+        parser.add_argument(f"--{name}", action=ActionYesNo, default=is_on, help=told[name])
+
+
+def _docstrings(options: type) -> dict[str, str]:
+    """What is said under each field of a dataclass and of those that it inherits from."""
+    classes = [each for each in reversed(options.__mro__) if each is not object]
+    said = [parameter for each in classes for parameter in docstring_parser.parse_from_object(each).params]
+    return {parameter.arg_name: " ".join((parameter.description or "").split()) for parameter in said}

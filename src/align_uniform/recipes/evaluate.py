@@ -67,7 +67,7 @@ class EvaluateOptions:
     download: bool = False
     """Fetch the data set if it is not there."""
     mean: tuple[float, ...] = ()
-    """Of each channel, to normalise images by, with std; unless given, what its folder says the encoder was trained with."""
+    """Of each channel, to normalise images by, with std, written [0.49,0.48,0.45]; unless given, what the encoder's folder says."""
     std: tuple[float, ...] = ()
     """Standard deviation of each channel."""
     train_features: Path | None = None
@@ -105,9 +105,9 @@ class KnnOptions(EvaluateOptions):
     k: int = 5
     """Neighbours; the paper's number. 200 with the weight softmax is the field's."""
     weight: str = "votes"
-    """votes: each neighbour counts 1; softmax: exp(cosine / tau)."""
+    """votes: each neighbour counts 1 (the paper's); softmax: exp(cosine / tau)."""
     tau: float = 0.07
-    """Temperature of softmax."""
+    """Temperature of softmax, the field's."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class LinearOptions(EvaluateOptions):
     epochs: int | None = None
     """Of the protocol; its own unless given."""
     l2: float = 1e-3
-    """Weight of the squared norm in the protocol exact."""
+    """Weight of the squared norm in the protocol exact (ours)."""
     state: Path | None = None
     """Keep the state of training here after each epoch, and go on from it."""
     checkpoints: Path | None = None

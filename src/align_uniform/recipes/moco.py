@@ -84,7 +84,7 @@ class MocoOptions(PretrainOptions):
     log_every: int = 50
     """Batches between two lines of the log."""
     keep_every: int = 1
-    """Epochs between two files checkpoint_0000.pth.tar; 0 keeps that of the last epoch alone."""
+    """Epochs between two files checkpoint_0000.pth.tar; 0 keeps that of the last epoch alone (ours)."""
     start: Path | None = None
     """A checkpoint_0000.pth.tar to go on from, ours or the reference's, where the folder has no checkpoint yet."""
 

@@ -36,7 +36,7 @@ class PretrainOptions(TrainingOptions):
     """What all pretraining recipes let one choose."""
 
     data: str = "stl10"
-    """stl10, fashion-mnist, digits, or imagefolder."""
+    """stl10, fashion-mnist, digits, or imagefolder (a folder for each class, in train and in val)."""
     arch: str = "small-alexnet"
     """small-alexnet, small-conv, or a ResNet of torchvision."""
     dim: int = 128
@@ -44,7 +44,7 @@ class PretrainOptions(TrainingOptions):
     size: int = 64
     """Height and width of the views."""
     mean: tuple[float, ...] = ()
-    """Of each channel, to normalise images by, with std; unless given, the data set's own (imagefolder: see the recipe)."""
+    """Of each channel, to normalise images by, with std; unless given, the data set's own; written [0.49,0.48,0.45]."""
     std: tuple[float, ...] = ()
     """Standard deviation of each channel."""
     align_weight: float = 1.0
@@ -58,9 +58,9 @@ class PretrainOptions(TrainingOptions):
     contrastive_weight: float = 0.0
     """Of the contrastive loss."""
     contrastive_tau: float = 0.5
-    """Temperature of the contrastive loss."""
+    """Temperature of the contrastive loss (ours)."""
     local_losses: bool = False
-    """Each process's losses over its own images, as the reference computes them, and not over the whole batch."""
+    """Each process's losses over its own images, as the reference's MoCo computes them, and not over the whole batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

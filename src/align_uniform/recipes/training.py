@@ -61,7 +61,7 @@ class TrainingOptions:
     root: Path = Path("data")
     """Folder of the data set."""
     download: bool = False
-    """Fetch the data set if it is not there."""
+    """Fetch the data set if it is not there (ours)."""
     out: Path = Path("results")
     """Folder for what a run leaves."""
     epochs: int = 200
@@ -75,33 +75,33 @@ class TrainingOptions:
     weight_decay: float = 1e-4
     """Of SGD."""
     schedule: str = "step"
-    """step: times 0.1 at the milestones; cosine: down to 0 along a cosine, stepped per epoch."""
+    """step: times 0.1 at the milestones; cosine (MoCo v2): down to 0 along a cosine, stepped per epoch."""
     milestones: tuple[int, ...] = (120, 160)
     """Epochs after which the learning rate falls."""
     workers: int = 4
     """Processes that make the views; 0 makes them in the process itself."""
     seed: int = 0
-    """Of the weights, the order and the views."""
+    """Of the weights, the order and the views (ours)."""
     device: str = "auto"
-    """cpu, cuda, mps; auto takes the best there is."""
+    """cpu, cuda, mps; auto takes the best there is (ours)."""
     precision: str = "fp32"
-    """fp32, bf16 or fp16 (with a gradient scaler); losses are in fp32 always."""
+    """fp32, bf16 or fp16 with a gradient scaler (ours); losses are in fp32 always."""
     channels_last: bool = False
-    """Lay images out by pixel, which is quicker on some devices."""
+    """Lay images out by pixel, which is quicker on some devices (ours)."""
     compile: bool = False
-    """Compile the encoder."""
+    """Compile the encoder (ours)."""
     resume: str = "auto"
-    """auto: go on where the folder's last checkpoint is; never: refuse a folder that has one."""
+    """auto: go on where the folder's last checkpoint is; never: refuse a folder that has one (ours)."""
     log_every: int = 40
     """Batches between two lines of the log."""
     evaluate_every: int = 20
-    """Epochs between two evaluations; 0 for none but the last."""
+    """Epochs between two evaluations; 0 for none but the last (ours)."""
     limit: int | None = None
-    """Use so many training images, the first; all of them unless given."""
+    """Use so many training images, the first; all of them unless given (ours)."""
     tensorboard: bool = False
-    """Write what the log holds for TensorBoard too."""
+    """Write what the log holds for TensorBoard too (ours)."""
     steps: int | None = None
-    """Stop after so many batches, as if interrupted."""
+    """Stop after so many batches, as if interrupted (ours)."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "log_every"):

@@ -39,9 +39,9 @@ class TwoViewOptions(PretrainOptions):
     """Options of two-view pretraining; the defaults are those of the reference's STL-10 example."""
 
     preset: str = "stl10"
-    """Sets the defaults: stl10, fashion-mnist, digits, imagefolder."""
+    """Sets the defaults: stl10 (the reference's), fashion-mnist, digits, imagefolder (all ours)."""
     sync_batchnorm: bool = False
-    """BatchNorm over all processes (CUDA only)."""
+    """BatchNorm over all processes (ours; CUDA only)."""
     batch_size: int = 768
     """Images of a batch, those of all processes together; each is seen twice."""
     lr: float = 0.36
