@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from PIL import Image
 
 from align_uniform.cli import main
 from align_uniform.recipes import evaluate, two_view
+from align_uniform.recipes.augment import generator
 from align_uniform.recipes.data import STATISTICS, Statistics, load, measure_statistics
 from align_uniform.recipes.encoders import build
 from align_uniform.recipes.evaluate import EvaluateOptions, LinearOptions, encoder_state, load_encoder
@@ -96,20 +98,69 @@ def test_every_test_image_counts_once(file: str, processes: int, trained: Path, 
         assert json.loads(alone.read_text()) == document
 
 
-def test_two_processes_train_on_it_too(stl10: Path, tmp_path: Path) -> None:
-    run(pretrain(stl10, tmp_path), 2)
-    assert (tmp_path / "align1alpha2_unif1t2" / "report.html").exists()
+def test_two_processes_train_on_it_too_and_go_on_where_they_stopped(stl10: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(pretrain(stl10, whole), 2)
+    run([*pretrain(stl10, parts), "--steps", "4"], 2)
+    assert not list(parts.glob("*/encoder.pth"))
+    run(pretrain(stl10, parts), 2)
+    found, wanted = (encoder_state(out / "align1alpha2_unif1t2" / "encoder.pth") for out in (parts, whole))
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+    assert (parts / "align1alpha2_unif1t2" / "report.html").exists()
 
 
-def test_linear_evaluation_goes_on_where_it_stopped(trained: Path, stl10: Path, tmp_path: Path) -> None:
-    common = ["evaluate", "linear", "--encoder", str(trained / "encoder.pth"), *SMALL, "--root", str(stl10), "--workers", "0"]
-    common += ["--layer", "features", "--device", "cpu"]
+def linear(trained: Path, stl10: Path, *more: str) -> list[str]:
+    return [
+        "evaluate", "linear", "--encoder", str(trained / "encoder.pth"), *SMALL, "--root", str(stl10), "--workers", "0",
+        "--device", "cpu", "--epochs", "3", *more,
+    ]  # fmt: skip
+
+
+def test_linear_evaluation_goes_on_where_it_stopped(
+    trained: Path, stl10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = linear(trained, stl10, "--layer", "features")
     whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
-    assert main([*common, "--epochs", "3", "--out", str(whole)]) == 0
+    assert main([*common, "--out", str(whole)]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
+    assert [line.partition(":")[0] for line in told] == [f"epoch {i} of 3" for i in (1, 2, 3)]
+    assert f"top-1 {100 * json.loads(whole.read_text())['top1']:.2f}%, of training crops " in told[-1]
     state = tmp_path / "state.pt"
-    assert main([*common, "--epochs", "3", "--state", str(state)]) == 0
-    assert main([*common, "--epochs", "3", "--state", str(state), "--out", str(parts)]) == 0
+    assert main([*common, "--state", str(state)]) == 0
+    assert main([*common, "--state", str(state), "--out", str(parts)]) == 0
     assert json.loads(parts.read_text()) == json.loads(whole.read_text())
+
+
+def test_a_state_of_another_layer_or_of_other_images_is_refused(
+    trained: Path, stl10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = ["--state", str(tmp_path / "state.pt")]
+    # of the same number of features: only the name tells them apart
+    for layer, code, message in (("trunk.4", 0, ""), ("trunk.5", 1, "its layer differs: it was 'trunk.4' and is 'trunk.5'")):
+        assert main(linear(trained, stl10, *state, "--layer", layer, "--epochs", "1")) == code
+        assert message in capsys.readouterr().err
+    other = linear(trained, stl10, *state, "--layer", "trunk.4", "--epochs", "1", "--mean", "[0,0,0]", "--std", "[1,1,1]")
+    assert main(other) == 1
+    assert "its about differs: statistics was" in capsys.readouterr().err
+
+
+def test_crops_are_of_the_seed(trained: Path, stl10: Path) -> None:
+    options = LinearOptions(encoder=trained / "encoder.pth", arch="small-conv", dim=16, size=32, root=stl10)
+    images = load("stl10", stl10, "train")
+    first, again, other = (evaluate._labelled(options, images, train=True, seed=seed)[3, 5][0] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(("data", "size"), [("stl10", 64), ("imagefolder", 224), ("fashion-mnist", 28), ("digits", 16)])
+def test_the_size_of_images_is_their_data_sets_unless_given(data: str, size: int, tmp_path: Path) -> None:
+    assert evaluate._size(EvaluateOptions(encoder=tmp_path, data=data)) == size
+    given = EvaluateOptions(encoder=tmp_path, data=data, size=20)
+    transform = evaluate._labelled(given, load("digits", tmp_path, "test"), train=False).transform
+    with_one_channel = replace(transform, statistics=STATISTICS["digits"])
+    assert with_one_channel(load("digits", tmp_path, "test")[0], generator(0, 0, 0)).shape == (1, 20, 20)
+    with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
+        EvaluateOptions(encoder=tmp_path, size=0)
 
 
 def test_saved_features_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,33 +179,64 @@ def test_saved_features_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixt
         assert capsys.readouterr().out.startswith("top-1 of 20 images: 100.00%")
 
 
-@pytest.mark.parametrize("given", [None, ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))], ids=["measured", "given"])
-def test_an_encoder_is_judged_on_images_cut_and_normalised_as_in_its_training(
-    given: tuple[tuple[float, ...], tuple[float, ...]] | None, tmp_path: Path
-) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small ImageFolder."""
     generator = np.random.default_rng(0)
     for path in (tmp_path / "images" / split / f"class{label}" for split in ("train", "val") for label in range(2)):
         path.mkdir(parents=True)
         for i in range(6):
             Image.fromarray(generator.integers(0, 99, (32, 32, 3), dtype=np.uint8)).save(path / f"{i}.png")
-    shared: dict[str, Any] = {
-        "data": "imagefolder",
-        "root": tmp_path / "images",
-        "arch": "small-conv",
-        "size": 16,
-        "workers": 0,
-    }
+    return tmp_path / "images"
+
+
+def brief(folder: Path, **changed: Any) -> two_view.TwoViewOptions:
+    """A run on it of one epoch."""
+    shared: dict[str, Any] = {"data": "imagefolder", "root": folder, "arch": "small-conv", "size": 16, "workers": 0}
+    rest: dict[str, Any] = {"batch_size": 6, "epochs": 1, "device": "cpu", "out": folder.parent}
+    return two_view.options("imagefolder", **shared | rest | changed)
+
+
+@pytest.mark.parametrize("given", [None, ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))], ids=["measured", "given"])
+def test_an_encoder_is_judged_on_images_cut_and_normalised_as_in_its_training(
+    given: tuple[tuple[float, ...], tuple[float, ...]] | None, folder: Path
+) -> None:
     mean, std = given or ((), ())
-    brief: dict[str, Any] = {"batch_size": 6, "epochs": 1, "device": "cpu"}
-    chosen = two_view.options("imagefolder", **shared, **brief, out=tmp_path, mean=mean, std=std)
+    chosen = brief(folder, mean=mean, std=std)
     assert two_view.run(chosen) == 0
-    judged = EvaluateOptions(encoder=chosen.folder / "encoder.pth", **shared)
-    train = load("imagefolder", tmp_path / "images", "train")
+    judged = EvaluateOptions(
+        encoder=chosen.folder / "encoder.pth", data="imagefolder", root=folder, arch="small-conv", size=16, workers=0
+    )
+    train = load("imagefolder", folder, "train")
     statistics = Statistics(*given) if given else measure_statistics(train)
     assert evaluate._labelled(judged, train, train=False).transform == two_view.transforms(chosen, statistics)[1]
     assert statistics.mean != STATISTICS["imagenet"].mean
     told = replace(judged, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
     assert evaluate._labelled(told, train, train=False).transform.statistics == Statistics((0.5,) * 3, (1.0,) * 3)
+
+
+def test_a_run_goes_on_with_the_statistics_it_began_with_and_a_refused_one_leaves_them(folder: Path) -> None:
+    chosen = brief(folder, epochs=2, steps=1)
+    assert two_view.run(chosen) == 0
+    kept = (chosen.folder / "statistics.json").read_bytes()
+    with pytest.raises(
+        ValueError, match=r"holds a run with other options: epochs was 2 and is 1, lr was 0\.12 and is 0\.5, mean was"
+    ):
+        two_view.run(brief(folder, lr=0.5, mean=(0.5,) * 3, std=(1.0,) * 3))
+    Image.new("RGB", (32, 32), "white").save(folder / "train" / "class0" / "white.png")
+    with pytest.raises(ValueError, match=r"holds a run with other options: .*mean was"):
+        two_view.run(brief(folder, epochs=2))
+    assert (chosen.folder / "statistics.json").read_bytes() == kept
+
+
+def test_a_folder_without_test_images_is_measured_on_those_it_has(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(folder / "val")
+    chosen = brief(folder)
+    assert two_view.run(chosen) == 0
+    assert "Alignment and uniformity will be those of the training images, and no accuracy." in capsys.readouterr().err
+    (evaluation,) = [line for line in read_log(chosen.folder) if "evaluation" in line]
+    assert evaluation.keys() == {"evaluation", "epoch", "align", "uniform", "rankme"}
+    assert (chosen.folder / "report.html").exists()
 
 
 def test_states_are_found_under_every_prefix(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import align_loss, contrastive_loss, gather_rows, uniform_loss
-from align_uniform._ranks import rank, world_size
+from align_uniform._ranks import PATIENCE, process_group, rank, world_size
 from tests import ranks_worker, rows
 from tests.processes import found_by
 from tests.ranks_worker import COUNTS, MEASURED, OBJECTIVES, Model, step, views
@@ -160,3 +160,19 @@ def test_without_a_process_group_gathering_keeps_higher_derivatives() -> None:
     ):
         plain, gathering = (torch.func.hessian(lambda x, g=g, loss=loss: loss(x, g))(x) for g in (False, True))
         close(gathering, plain, 1e-11)
+
+
+@pytest.mark.parametrize(("gpus", "backend"), [(True, "cpu:gloo,cuda:nccl"), (False, "gloo")])
+def test_processes_of_torchrun_meet_with_a_gpu_each_and_gloo_for_what_is_on_the_cpu(
+    gpus: bool, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: calls.append(index))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, timeout: calls.append((backend, timeout)))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: calls.append("left"))
+    with process_group():
+        assert calls == [*([2] if gpus else []), (backend, PATIENCE)]
+    assert calls[-1] == "left"

@@ -126,13 +126,39 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) ->
 
 
 def test_a_loss_that_is_no_number_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"the loss is nan in batch \d+ of epoch 0: most often the learning rate, 1e\+300"):
+    with pytest.raises(ValueError, match=r"the loss is nan in batch \d+ of epoch 0: .* 1e\+300, .* fp32, too low\.$"):
         train(options(tmp_path, lr=1e300))
+    train(options(tmp_path / "kept", steps=2))
+    running = trainer(options(tmp_path / "kept"))
+    before = {name: value.clone() for name, value in running.model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"too low; .* has the checkpoint of before\.$"):
+        running._step(running.model, torch.full((3, 1, 16, 16), torch.nan).double(), torch.ones(3, 1, 16, 16).double())
+    assert all(torch.equal(value, before[name]) for name, value in running.model.state_dict().items())
 
 
 def test_a_collapse_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(options(tmp_path, uniform_weight=0, contrastive_weight=0, epochs=4, lr=2.0))
     assert "The features have collapsed: uniformity is -0.0" in capsys.readouterr().err
+    train(options(tmp_path / "long", uniform_weight=0, contrastive_weight=0, epochs=1, batch_size=10))
+    assert capsys.readouterr().err.count("The features have collapsed") == 1
+
+
+def test_batchnorm_may_be_over_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[nn.Module] = []
+    monkeypatch.setattr(two_view, "complete", lambda trainer, _: built.append(trainer.model))
+    for sync in (False, True):
+        two_view.run(two_view.options("digits", out=tmp_path, sync_batchnorm=sync, device="cpu"))
+    has = [{type(module) for module in model.modules()} & {nn.SyncBatchNorm, nn.BatchNorm2d} for model in built]
+    assert has == [{nn.BatchNorm2d}, {nn.SyncBatchNorm}]
+
+
+def test_the_index_of_a_gpu_is_the_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert training.device("cuda") == torch.device("cuda", 3)
+    assert training.device("cuda:1") == torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert training.device("auto") == torch.device("cuda", 3)
+    assert training.device("cpu") == torch.device("cpu")
 
 
 def test_two_processes_train_as_one(tmp_path: Path, whole: dict[str, Any]) -> None:
@@ -149,24 +175,54 @@ def test_two_processes_train_as_one(tmp_path: Path, whole: dict[str, Any]) -> No
             assert line == pytest.approx(expected, abs=1e-8)
 
 
-def test_a_signal_ends_after_the_batch_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "align_uniform", "pretrain", "two-view", "--preset", "digits", "--epochs", "30"]
-    command += ["--out", str(tmp_path), "--log_every", "1", "--evaluate_every", "0", "--device", "cpu"]
+def digits(out: Path, *more: str) -> list[str]:
+    """A command: an encoder with BatchNorm, in float32, and its views from processes of their own."""
+    return [
+        sys.executable, "-m", "align_uniform", "pretrain", "two-view", "--preset", "digits", "--epochs", "3", "--workers", "2",
+        "--out", str(out), "--log_every", "1", "--evaluate_every", "2", "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 3 epochs of 6 batches."""
+    out = tmp_path_factory.mktemp("undisturbed")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(digits(out), env=environment, check=True, capture_output=True, text=True, timeout=240)
+    told = done.stderr.splitlines()
+    assert [line.split(", ")[0] for line in told] == [f"epoch {i} of 3" for i in range(1, 4)] + [told[-1]]
+    assert told[2].endswith(" waiting, 0:00:00 left")
+    return two_view.options("digits", out=out).folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_after_the_batch_and_the_same_command_goes_on(
+    number: signal.Signals, undisturbed: Path, tmp_path: Path
+) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(digits(tmp_path), env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     folder = two_view.options("digits", out=tmp_path).folder
     deadline = time.monotonic() + 120
     while len(read_log(folder)) < 3 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, number)  # to the processes that make the views too, as torchrun, `timeout` and a terminal do
     _, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors.count("\n")) == (128 + signal.SIGTERM, 1), errors
-    done = read_log(folder)
+    assert process.returncode == 128 + number, errors
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith(f"{folder}: ")
+    done = [line for line in read_log(folder) if "loss" in line]
     state = checkpoint.read(folder / checkpoint.LAST)
-    assert state["epoch"] * 6 + state["batch"] == len(done) >= 3
-    subprocess.run([*command, "--steps", str(len(done) + 2)], env=environment, check=True, capture_output=True, timeout=120)
-    assert [line["loss"] for line in read_log(folder)[: len(done)]] == [line["loss"] for line in done]
-    assert len(read_log(folder)) == len(done) + 2
+    assert 18 > state["epoch"] * 6 + state["batch"] == len(done) >= 3
+
+    subprocess.run(digits(tmp_path), env=environment, check=True, capture_output=True, timeout=120)
+    timed = {"views_per_second", "waiting"}
+    found, expected = (
+        [{name: value for name, value in line.items() if name not in timed} for line in read_log(run)]
+        for run in (folder, undisturbed)
+    )
+    assert found == expected
+    weights, wanted = (torch.load(run / "encoder.pth", weights_only=True) for run in (folder, undisturbed))
+    assert all(torch.equal(weights[name], value) for name, value in wanted.items())
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,11 @@ def evaluation(preset: str, *, train: bool = False, size: int | None = None, sta
     return Transform(steps, statistics or STATISTICS[preset])
 
 
+def evaluation_size(preset: str) -> int:
+    """Return the height and width of images of a preset of `evaluation`."""
+    return _EVALUATIONS[preset][0]
+
+
 def _checked(size: int) -> int:
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel, got {size}.")

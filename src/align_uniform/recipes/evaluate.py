@@ -54,8 +54,8 @@ class EvaluateOptions:
     """small-alexnet, small-conv, or a ResNet of torchvision."""
     dim: int = 128
     """Features of the encoder's output."""
-    size: int = 64
-    """Height and width of its images."""
+    size: int | None = None
+    """Height and width of its images; unless given, 64 (stl10), 224 (imagefolder), 28 (fashion-mnist), 16 (digits)."""
     head: str = "linear"
     """Of a ResNet: linear or mlp."""
     layer: str = "output"
@@ -67,7 +67,7 @@ class EvaluateOptions:
     download: bool = False
     """Fetch the data set if it is not there."""
     mean: tuple[float, ...] = ()
-    """Of each channel, to normalise images by, with std, written [0.49,0.48,0.45]; unless given, what the encoder's folder says."""
+    """Of each channel, to normalise by, with std, written [0.49,0.48,0.45]; unless given, what the encoder's folder says."""
     std: tuple[float, ...] = ()
     """Standard deviation of each channel."""
     train_features: Path | None = None
@@ -94,6 +94,8 @@ class EvaluateOptions:
         if any(saved) if self.encoder is not None else not all(saved):
             raise ValueError("give an encoder, or all four of train_features, train_labels, test_features and test_labels.")
         data.given_statistics(self.mean, self.std)
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {self.size}.")
         if self.batch_size < 1 or self.workers < 0:
             raise ValueError(f"batch_size must be at least 1 and workers at least 0, got {self.batch_size} and {self.workers}.")
 
@@ -189,7 +191,8 @@ def _evaluated(options: LinearOptions, path: Path) -> Scores:
     test = _split(options, train=False)
     encoder = load_encoder(options, _channels(test)).to(device(options.device))
     linear = classifier_of(path, encoder).to(device(options.device))
-    takes, gives = encoder.feature_dim(options.layer), len(test.classes)
+    image, label, _ = _labelled(options, test, train=False)[0, 0]
+    takes, gives = features(encoder, [(image.unsqueeze(0), [label])], options.layer)[0].shape[1], len(test.classes)
     if (linear.in_features, linear.out_features) != (takes, gives):
         raise ValueError(
             f"{path} must classify {takes} features as {gives} classes, it takes {linear.in_features} and knows "
@@ -200,7 +203,7 @@ def _evaluated(options: LinearOptions, path: Path) -> Scores:
             encoder,
             linear,
             _loader(options, test, train=False),
-            lambda images: encoder(images, options.layer),
+            options.layer,
             classes=test.classes,
             test_images=len(test),
             on_batch=advance,
@@ -223,12 +226,19 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
     batches = GlobalBatchSampler(
         len(train), protocol.batch_size, rank=ranks.rank(), world=ranks.world_size(), seed=options.seed
     )
-    loader = DataLoader(_labelled(options, train, train=True), batch_sampler=batches, num_workers=options.workers)
+    views = _labelled(options, train, train=True, seed=options.seed)
+    loader = DataLoader(views, batch_sampler=batches, num_workers=options.workers)
     kept = checkpoint.read(options.state) if options.state is not None and options.state.exists() else None
     with progress_bar("epochs", protocol.epochs, shown=ranks.rank() == 0) as advance:
 
         def on_epoch(epoch: LinearEpoch) -> None:
             advance(1)
+            if ranks.rank() == 0:
+                top1, train_top1 = 100 * epoch.scores.top1, 100 * epoch.train_top1
+                sys.stderr.write(
+                    f"epoch {epoch.epoch + 1} of {protocol.epochs}: top-1 {top1:.2f}%, of training crops {train_top1:.2f}%, "
+                    f"loss {epoch.loss:.4f}\n"
+                )
             if options.state is not None and ranks.rank() == 0:
                 with written_whole(options.state) as partial:
                     torch.save(epoch.state, partial)
@@ -239,7 +249,7 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
             encoder,
             _Epochs(loader, batches),
             _loader(options, test, train=False),
-            lambda images: encoder(images, options.layer),
+            options.layer,
             protocol,
             device(options.device),
             classes=train.classes,
@@ -247,6 +257,7 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
             seed=options.seed,
             on_epoch=on_epoch,
             resume=kept,
+            about={"data": options.data, "size": _size(options), "statistics": [*map(list, views.transform.statistics)]},
         )
 
 
@@ -263,14 +274,14 @@ class _Epochs:
 def load_encoder(options: EvaluateOptions, channels: int) -> Encoder:
     """The encoder of a file: a bare state dict, ours or the reference's, or a checkpoint of either recipe."""
     assert options.encoder is not None
-    encoder = build(options.arch, options.dim, size=options.size, channels=channels, head=options.head)
+    encoder = build(options.arch, options.dim, size=_size(options), channels=channels, head=options.head)
     state = encoder_state(options.encoder)
     missing, unexpected = (set(a) - set(b) for a, b in ((encoder.state_dict(), state), (state, encoder.state_dict())))
     shapes = [name for name, value in encoder.state_dict().items() if name in state and state[name].shape != value.shape]
     if missing or unexpected or shapes:
         wrong = ", ".join(sorted([*missing, *unexpected, *shapes])[:4])
         raise ValueError(
-            f"{options.encoder} is not of a {options.arch} with {options.dim} features and {options.size} pixels: {wrong}."
+            f"{options.encoder} is not of a {options.arch} with {options.dim} features and {_size(options)} pixels: {wrong}."
         )
     encoder.load_state_dict(state)
     return encoder
@@ -300,14 +311,9 @@ def _features(options: EvaluateOptions) -> Features:
         return _saved(options)
     train, test = _split(options, train=True), _split(options, train=False)
     encoder = load_encoder(options, _channels(train)).to(device(options.device))
-
-    def layer(images: Tensor) -> Tensor:
-        found: Tensor = encoder(images, options.layer)
-        return found
-
     with progress_bar("images", len(train) + len(test), shown=ranks.rank() == 0) as advance:
         encode: Callable[..., tuple[Tensor, Tensor]] = lambda images, gather: features(  # noqa: E731
-            encoder, _loader(options, images, train=False), layer, gather=gather, on_batch=advance
+            encoder, _loader(options, images, train=False), options.layer, gather=gather, on_batch=advance
         )
         return Features(*encode(train, ranks.world_size() > 1), *encode(test, False), train.classes)
 
@@ -339,13 +345,20 @@ def _split(options: EvaluateOptions, *, train: bool) -> data.ImageSet:
     return data.load(options.data, options.root, split)
 
 
-def _labelled(options: EvaluateOptions, images: data.ImageSet, *, train: bool) -> augment.LabelledViews:
-    preset = "imagenet" if options.data == "imagefolder" else options.data
-    size = options.size if preset in ("stl10", "imagenet") else None
+def _labelled(options: EvaluateOptions, images: data.ImageSet, *, train: bool, seed: int = 0) -> augment.LabelledViews:
     statistics = data.given_statistics(options.mean, options.std)
     if statistics is None and options.encoder is not None:
         statistics = data.statistics_beside(options.encoder)
-    return augment.LabelledViews(images, augment.evaluation(preset, train=train, size=size, statistics=statistics))
+    transform = augment.evaluation(_preset(options), train=train, size=options.size, statistics=statistics)
+    return augment.LabelledViews(images, transform, seed)
+
+
+def _preset(options: EvaluateOptions) -> str:
+    return "imagenet" if options.data == "imagefolder" else options.data
+
+
+def _size(options: EvaluateOptions) -> int:
+    return augment.evaluation_size(_preset(options)) if options.size is None else options.size
 
 
 def _loader(options: EvaluateOptions, images: data.ImageSet, *, train: bool) -> DataLoader[Any]:

@@ -6,7 +6,7 @@ The encoder is frozen, and checked to come out as it went in. `logistic` has the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -129,6 +129,7 @@ def train_linear(
     on_epoch: Callable[[LinearEpoch], None] | None = None,
     on_batch: Callable[[int], None] | None = None,
     resume: dict[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> LinearResult:
     """Train a linear classifier on the features of a frozen encoder, as the papers do, and score it after every epoch.
 
@@ -157,6 +158,7 @@ def train_linear(
         on_batch: called after every batch of training or test images with its number.
         resume: the `state` of a `LinearEpoch`. On the CPU what follows is then, bit for bit, what would have followed,
             provided that the loader's images depend on nothing but the epoch and, in one process, torch's random numbers.
+        about: what else a run and the one it resumes must have in common, in plain values: the data set, say.
 
     Raises:
         ValueError: the loss is not a number; the encoder has changed; `resume` is the state of other options or of another
@@ -176,6 +178,7 @@ def train_linear(
             "features": dim,
             "seed": seed,
             "encoder": digest,
+            "about": dict(about or {}),
         }
         if resume is not None:
             run.load(resume)
@@ -308,8 +311,9 @@ class _Run:
         if state.get("version") != STATE_VERSION:
             raise ValueError(f"resume must be a state of version {STATE_VERSION}, got {state.get('version')}; start anew.")
         for name, value in self.identity.items():
-            if state[name] != value:
-                raise ValueError(f"resume must be of the same run, but its {name} differs: {_difference(state[name], value)}.")
+            if state.get(name) != value:
+                told = _difference(state.get(name), value)
+                raise ValueError(f"resume must be of the same run, but its {name} differs: {told}.")
         self.classifier.load_state_dict(state["classifier"])
         self.optimizer.load_state_dict(_on_cpu(state["optimizer"]))  # which keeps the tensors that it is given
         self.last, self.best = Scores.from_dict(state["scores"]), Scores.from_dict(state["best"]["scores"])

@@ -41,7 +41,6 @@ from align_uniform.recipes.pretraining import (
     PretrainOptions,
     complete,
     load_images,
-    prepare_folder,
     unit_rows,
     weighted_sum,
 )
@@ -128,8 +127,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What each preset changes of the defaults.
 
-imagenet is 3 align + uniform(t=3) on MoCo v2, imagenet-moco-v2 its contrastive loss. They are evaluated at the end alone: one
-process encodes the 1.3 million images, and the others would wait longer than NCCL lets them. fashion-mnist is what a CPU can
+imagenet is 3 align + uniform(t=3) on MoCo v2, imagenet-moco-v2 its contrastive loss. They are evaluated at the end alone,
+since one process encodes the 1.3 million images while the others wait. fashion-mnist is what a CPU can
 do; its key encoder follows quicker because there are fewer steps.
 """
 
@@ -305,7 +304,6 @@ def run(options: MocoOptions) -> int:
     channels = len(images[0].getbands())
     model = MocoModel(build(options.arch, options.dim, size=options.size, channels=channels, head=head), options)
     evaluation = Evaluation(options, model.encoder_q, *transforms(options))
-    prepare_folder(options, evaluation.plain.statistics)
     return complete(trainer(options, model, augment.TwoViews(images, evaluation.views, options.seed), evaluation), evaluation)
 
 

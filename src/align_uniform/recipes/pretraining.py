@@ -25,6 +25,7 @@ from align_uniform.recipes.features import features
 from align_uniform.recipes.knn_eval import knn_scores
 from align_uniform.recipes.sampler import EvalSampler
 from align_uniform.recipes.training import Trainer, TrainingOptions
+from align_uniform.recipes.workers import outlive_signals
 from align_uniform.report import write_report
 
 SMALL: dict[str, Any] = {"arch": "small-conv", "size": 28, "batch_size": 256, "schedule": "cosine", "workers": 2}
@@ -94,13 +95,6 @@ def load_images(options: PretrainOptions, split: str) -> data.ImageSet:
     return images
 
 
-def prepare_folder(options: PretrainOptions, statistics: data.Statistics) -> None:
-    """Make the folder of the run, and leave in it what its images are normalised by, for those who use the encoder."""
-    options.folder.mkdir(parents=True, exist_ok=True)
-    if ranks.rank() == 0:
-        data.save_statistics(statistics, options.folder)
-
-
 def unit_rows(outputs: Tensor, options: TrainingOptions) -> Tensor:
     """An encoder's outputs, in float32 at least; rows that half precision normalised are off by a thousandth."""
     wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
@@ -137,6 +131,21 @@ class Evaluation:
     plain: augment.Transform
     """of an image as it is"""
 
+    def __post_init__(self) -> None:
+        self.train = load_images(self.options, "train")
+        self.test = self._test()
+
+    def _test(self) -> data.ImageSet | None:
+        """None for a folder without val or test, before anything is trained."""
+        if self.options.data != "imagefolder":
+            return load_images(self.options, "test")
+        try:
+            return load_images(self.options, "val")
+        except FileNotFoundError as error:
+            if ranks.rank() == 0:
+                sys.stderr.write(f"{error} Alignment and uniformity will be those of the training images, and no accuracy.\n")
+            return None
+
     def run(self) -> dict[str, float]:
         """Alignment of two views of each test image, uniformity of the images as they are, and 5-NN accuracy."""
         if ranks.rank() != 0:
@@ -145,24 +154,28 @@ class Evaluation:
             return self._found()
 
     def _found(self) -> dict[str, float]:
-        train, test = (load_images(self.options, split) for split in self._splits())
-        plain_train, labels = self._outputs(train, None)
-        plain_test, test_labels = self._outputs(test, None)
-        result = measure(plain_test, t=self.options.uniform_t, top=0)
-        x, y = (self._outputs(test, view)[0] for view in (0, 1))
-        scores = knn_scores(plain_train, labels, plain_test, test_labels, 5, classes=train.classes)
-        return {
+        plain, labels = self._outputs(self.seen, None)
+        result = measure(plain, t=self.options.uniform_t, top=0)
+        x, y = (self._outputs(self.seen, view)[0] for view in (0, 1))
+        found = {
             "align": float(align_loss(x, y, self.options.align_alpha)),
             "uniform": result.uniform.value,
             "rankme": result.rankme,
-            "knn": scores.top1,
         }
+        if self.test is not None:
+            train = self._outputs(self.train, None)
+            found["knn"] = knn_scores(*train, plain, labels, 5, classes=self.train.classes).top1
+        return found
+
+    @property
+    def seen(self) -> data.ImageSet:
+        """The images that alignment and uniformity are measured on."""
+        return self.train if self.test is None else self.test
 
     def report(self, trainer: Trainer) -> None:
         """The page of the test images, and the way there in the align-uniform plane."""
-        test = load_images(self.options, self._splits()[1])
-        x, y = (self._outputs(test, view)[0] for view in (0, 1))
-        labels = test.labels if bool((test.labels >= 0).all()) else None
+        x, y = (self._outputs(self.seen, view)[0] for view in (0, 1))
+        labels = self.seen.labels if bool((self.seen.labels >= 0).all()) else None
         result = measure(
             x, y, t=self.options.uniform_t, alpha=self.options.align_alpha, labels=labels, name=self.options.folder.name
         )
@@ -177,19 +190,25 @@ class Evaluation:
         write_report(self.options.folder / "report.html", result, runs=[path], force=True)
         figures.save(figures.trajectory_figure([path], optimum, "batch"), self.options.folder / "trajectory")
 
-    def _splits(self) -> tuple[str, str]:
-        return ("train", "val") if self.options.data == "imagefolder" else ("train", "test")
-
     def _outputs(self, images: data.ImageSet, view: int | None) -> tuple[Tensor, Tensor]:
         """Outputs of the images as they are, or of one random view of each."""
         views = augment.LabelledViews(images, self.plain if view is None else self.views, seed=(view or 0) + 1)
-        loader = DataLoader(views, batch_size=256, sampler=EvalSampler(len(images)), num_workers=self.options.workers)
+        loader = DataLoader(
+            views,
+            batch_size=256,
+            sampler=EvalSampler(len(images)),
+            num_workers=self.options.workers,
+            worker_init_fn=outlive_signals,
+        )
         return features(self.encoder, loader, lambda batch: self.encoder(batch))
 
 
 def complete(trainer: Trainer, evaluation: Evaluation) -> int:
     """Train, export, report; return 0, or 128 and the number of the signal that ended it."""
     options = trainer.options
+    trainer.folder.mkdir(parents=True, exist_ok=True)
+    if ranks.rank() == 0:  # whoever uses the encoder will normalise by it
+        data.save_statistics(evaluation.plain.statistics, trainer.folder)
     code = trainer.run()
     if ranks.rank() == 0:
         if code == 0 and trainer.stopped is None:

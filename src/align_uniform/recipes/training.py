@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -34,6 +35,7 @@ from align_uniform import sphere
 from align_uniform.recipes import checkpoint
 from align_uniform.recipes.augment import TwoViews
 from align_uniform.recipes.sampler import GlobalBatchSampler
+from align_uniform.recipes.workers import outlive_signals
 
 COLLAPSED = -0.05
 """Uniformity above this is that of features that are nearly all the same."""
@@ -152,6 +154,8 @@ class Trainer:
     """the signal that ended the run early"""
     history: list[dict[str, Any]] = field(default_factory=list)
     """the lines of the log"""
+    collapse_told: int = -1
+    """the last epoch in which it was"""
 
     def __post_init__(self) -> None:
         options = self.options
@@ -167,6 +171,11 @@ class Trainer:
             rank=ranks.rank(), world=ranks.world_size(), seed=options.seed, drop_last=self.drop_last,
         )  # fmt: skip
         self._resume()
+        if len(places := set(ranks.gather_objects((self.epoch, self.batch)))) > 1:
+            raise ValueError(
+                f"all processes must go on from one checkpoint, but theirs are of epoch and batch {sorted(places)}; "
+                f"--out must be a folder that all machines share, got {self.folder}."
+            )
 
     # ------------------------------------------------------------------------------------------------------------- the loop
 
@@ -175,22 +184,25 @@ class Trainer:
         distributed = self._distributed()
         loader = self._loader()
         with _signals(self._stop), self._progress() as advance, self._log() as log:
+            self._evaluate_if_due(log)  # an interruption may have come between an epoch and its evaluation
             while self.epoch < self.options.epochs and not self._all_stopped():
                 self.sampler.set_epoch(self.epoch, self.batch)
                 self._epoch(distributed, loader, advance, log)
                 if self._all_stopped():
                     break
                 self.epoch, self.batch = self.epoch + 1, 0
-                last = self.epoch == self.options.epochs
-                if last or (self.options.evaluate_every and self.epoch % self.options.evaluate_every == 0):
-                    self._write(log, {"evaluation": True, "epoch": self.epoch, **self.evaluate()})
                 if self.on_epoch is not None:
                     self.on_epoch(self)
                 self.save()
-        if self.stopped is None:
-            return 0
+                self._evaluate_if_due(log)
         self.save()
-        return 0 if self.stopped == 0 else 128 + self.stopped
+        return 128 + self.stopped if self.stopped else 0
+
+    def _evaluate_if_due(self, log: TextIO | None) -> None:
+        every, last = self.options.evaluate_every, self.epoch == self.options.epochs
+        is_due = self.epoch > 0 and self.batch == 0 and (last or (every > 0 and self.epoch % every == 0))
+        if is_due and not (self.history and "evaluation" in self.history[-1]):
+            self._write(log, {"evaluation": True, "epoch": self.epoch, **self.evaluate()})
 
     def _epoch(self, model: nn.Module, loader: DataLoader[Any], advance: Callable[[str], None], log: TextIO | None) -> None:
         self.model.train()
@@ -207,7 +219,7 @@ class Trainer:
             if self.batch % self.options.log_every == 0 or self.batch == self.sampler.batches:
                 self._report(log, meter)
                 meter = _Meter()
-            if self.options.steps is not None and self.epoch * self.sampler.batches + self.batch >= self.options.steps:
+            if self.options.steps is not None and self._batches_done() >= self.options.steps:
                 self._stop(0)
             if self._all_stopped():
                 return
@@ -221,15 +233,15 @@ class Trainer:
             losses: dict[str, Tensor] = model(x, y)
         self.optimizer.zero_grad()
         self.scaler.scale(losses["loss"]).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
         numbers = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(numbers["loss"]):
+            kept = f"; {self.folder} has the checkpoint of before" if (self.folder / checkpoint.LAST).exists() else ""
             raise ValueError(
                 f"the loss is {numbers['loss']} in batch {self.batch} of epoch {self.epoch}: most often the learning rate, "
-                f"{self.options.lr:g}, is too high, or the precision, {self.options.precision}, too low; "
-                f"{self.folder} has the last good checkpoint."
+                f"{self.options.lr:g}, is too high, or the precision, {self.options.precision}, too low{kept}."
             )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         return numbers
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -252,6 +264,7 @@ class Trainer:
             batch_sampler=self.sampler,
             num_workers=self.options.workers,
             persistent_workers=self.options.workers > 0,
+            worker_init_fn=outlive_signals,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(self.options.seed),  # or a resumed run would draw one number too many
         )
@@ -263,7 +276,7 @@ class Trainer:
         if ranks.rank() != 0:
             return
         state = {
-            "options": self.options.course(),
+            "options": self._course(),
             "epoch": self.epoch,
             "batch": self.batch,
             "model": self.model.state_dict(),
@@ -280,13 +293,18 @@ class Trainer:
             return
         if self.options.resume == "never":
             raise ValueError(f"{self.folder} holds a run already; use --resume auto to go on with it, or another folder.")
-        checkpoint.check_same(state["options"], self.options.course(), self.folder)
+        checkpoint.check_same(state["options"], self._course(), self.folder)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"].cpu())
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.history = read_log(self.folder)[: state["history"]]
+
+    def _course(self) -> dict[str, Any]:
+        """All that changes what is learned; measured statistics are as much an option as given ones."""
+        mean, std = self.views.transform.statistics
+        return self.options.course() | {"mean": list(mean), "std": list(std)}
 
     # ------------------------------------------------------------------------------------------------------------ being seen
 
@@ -297,7 +315,9 @@ class Trainer:
         dimension = sphere.equivalent_dim(means["uniform"], self.t)
         line["equivalent_dim"] = dimension if math.isfinite(dimension) else None
         self._write(log, line)
-        if means["uniform"] > COLLAPSED and self.epoch > 0 and ranks.rank() == 0:
+        had_time = self.epoch > 0 or self.batch >= 100  # features of an untrained encoder are nearly the same, too
+        if means["uniform"] > COLLAPSED and had_time and self.collapse_told < self.epoch and ranks.rank() == 0:
+            self.collapse_told = self.epoch
             sys.stderr.write(
                 f"The features have collapsed: uniformity is {means['uniform']:.3f}, where 0 is one point. "
                 f"Most often the weight of uniformity is too low, or the learning rate too high.\n"
@@ -310,7 +330,7 @@ class Trainer:
         log.write(json.dumps(line) + "\n")
         log.flush()
         if self.options.tensorboard:
-            kind, step = "test" if "evaluation" in line else "train", self.epoch * self.sampler.batches + self.batch
+            kind, step = "test" if "evaluation" in line else "train", self._batches_done()
             with _tensorboard(self.folder) as board:
                 for name, value in line.items():
                     if name not in ("epoch", "batch", "evaluation") and value is not None:
@@ -328,14 +348,31 @@ class Trainer:
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[str], None]]:
-        if ranks.rank() != 0 or not sys.stderr.isatty():
+        if ranks.rank() != 0:
             yield lambda _: None
+            return
+        if not sys.stderr.isatty():
+            yield self._tell_each_epoch(time.perf_counter(), self._batches_done())
             return
         columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
         with Progress(*columns, console=Console(stderr=True)) as progress:
             total = self.options.epochs * self.sampler.batches
-            task = progress.add_task("", total=total, completed=self.epoch * self.sampler.batches + self.batch)
+            task = progress.add_task("", total=total, completed=self._batches_done())
             yield lambda text: progress.update(task, advance=1, description=text)
+
+    def _tell_each_epoch(self, began: float, before: int) -> Callable[[str], None]:
+        """For logs of a batch system, where a bar would be of no use."""
+
+        def tell(text: str) -> None:
+            if self.batch == self.sampler.batches:
+                a_batch = (time.perf_counter() - began) / (self._batches_done() - before)
+                left = timedelta(seconds=round(a_batch * (self.options.epochs - self.epoch - 1) * self.sampler.batches))
+                sys.stderr.write(f"{text}, {left} left\n")
+
+        return tell
+
+    def _batches_done(self) -> int:
+        return self.epoch * self.sampler.batches + self.batch
 
     def _stop(self, number: int) -> None:
         self.stopped = number
@@ -378,10 +415,10 @@ class _Meter:
 
 def device(name: str) -> torch.device:
     """The device to train on; under torchrun, each process its own GPU."""
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        return torch.device("cuda", ranks.local_rank())
     if name != "auto":
         return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda", ranks.local_rank())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 

@@ -27,7 +27,6 @@ from align_uniform.recipes.pretraining import (
     PretrainOptions,
     complete,
     load_images,
-    prepare_folder,
     unit_rows,
     weighted_sum,
 )
@@ -107,7 +106,6 @@ def run(options: TwoViewOptions) -> int:
     model = TwoViewModel(build(options.arch, options.dim, size=options.size, channels=channels), options)
     if options.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    prepare_folder(options, statistics)
     views, plain = transforms(options, statistics)
     evaluation = Evaluation(options, model.encoder, views, plain)
     trainer = Trainer(
@@ -125,5 +123,7 @@ def run(options: TwoViewOptions) -> int:
 def transforms(options: TwoViewOptions, statistics: data.Statistics) -> tuple[augment.Transform, augment.Transform]:
     """The random views, and an image as it is; an imagefolder has STL-10's views, and is judged as `evaluate` judges it."""
     views, plain = ("stl10", "imagenet") if options.data == "imagefolder" else (options.data, options.data)
-    size = None if options.data == "digits" else options.size
-    return augment.views(views, size=size, statistics=statistics), augment.evaluation(plain, size=size, statistics=statistics)
+    return (
+        augment.views(views, size=options.size, statistics=statistics),
+        augment.evaluation(plain, size=options.size, statistics=statistics),
+    )
