@@ -101,11 +101,19 @@ def test_options_come_from_a_file_and_can_be_printed(tmp_path: Path, capsys: pyt
         (["--preset", "stl10", "--config", "{}"], 7, 64),
         (["--config", "{}", "--preset=stl10"], 7, 128),
         (["--preset", "fashion-mnist"], 20, 64),
+        (["--config=~/digits.yaml"], 7, 64),
+        (["--config", "{{preset: digits}}"], 40, 64),
     ],
 )
 def test_a_preset_sets_defaults_from_a_file_of_options_too(
-    arguments: list[str], epochs: int, dim: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    epochs: int,
+    dim: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     config = tmp_path / "digits.yaml"
     config.write_text("preset: digits\nepochs: 7\n")
     with pytest.raises(SystemExit) as stopped:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from align_uniform.recipes.augment import generator
 from align_uniform.recipes.data import STATISTICS, Statistics, load, measure_statistics
 from align_uniform.recipes.encoders import build
 from align_uniform.recipes.evaluate import EvaluateOptions, LinearOptions, encoder_state, load_encoder
+from align_uniform.recipes.linear_eval import LinearEpoch, train_linear
 from align_uniform.recipes.training import read_log
 from tests import rows
 
@@ -103,7 +105,10 @@ def test_two_processes_train_on_it_too_and_go_on_where_they_stopped(stl10: Path,
     run(pretrain(stl10, whole), 2)
     run([*pretrain(stl10, parts), "--steps", "4"], 2)
     assert not list(parts.glob("*/encoder.pth"))
+    done = read_log(parts / "align1alpha2_unif1t2")
     run(pretrain(stl10, parts), 2)
+    assert read_log(parts / "align1alpha2_unif1t2")[: len(done)] == done  # to the speed of each batch: nothing was done anew
+    assert len(done) == 4
     found, wanted = (encoder_state(out / "align1alpha2_unif1t2" / "encoder.pth") for out in (parts, whole))
     assert all(torch.equal(found[name], value) for name, value in wanted.items())
     assert (parts / "align1alpha2_unif1t2" / "report.html").exists()
@@ -117,17 +122,29 @@ def linear(trained: Path, stl10: Path, *more: str) -> list[str]:
 
 
 def test_linear_evaluation_goes_on_where_it_stopped(
-    trained: Path, stl10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, stl10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def interrupted(*arguments: Any, on_epoch: Callable[[LinearEpoch], None], **more: Any) -> None:
+        def after(epoch: LinearEpoch) -> None:
+            on_epoch(epoch)
+            raise KeyboardInterrupt
+
+        train_linear(*arguments, on_epoch=after, **more)
+
+    def epochs_told() -> list[str]:
+        return [line.partition(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
+
     common = linear(trained, stl10, "--layer", "features")
     whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
     assert main([*common, "--out", str(whole)]) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
-    assert [line.partition(":")[0] for line in told] == [f"epoch {i} of 3" for i in (1, 2, 3)]
-    assert f"top-1 {100 * json.loads(whole.read_text())['top1']:.2f}%, of training crops " in told[-1]
-    state = tmp_path / "state.pt"
-    assert main([*common, "--state", str(state)]) == 0
-    assert main([*common, "--state", str(state), "--out", str(parts)]) == 0
+    assert epochs_told() == ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3"]
+    state = ["--state", str(tmp_path / "state.pt")]
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluate, "train_linear", interrupted)
+        assert main([*common, *state]) == 130
+    assert epochs_told() == ["epoch 1 of 3"]
+    assert main([*common, *state, "--out", str(parts)]) == 0
+    assert epochs_told() == ["epoch 2 of 3", "epoch 3 of 3"]
     assert json.loads(parts.read_text()) == json.loads(whole.read_text())
 
 
@@ -141,7 +158,7 @@ def test_a_state_of_another_layer_or_of_other_images_is_refused(
         assert message in capsys.readouterr().err
     other = linear(trained, stl10, *state, "--layer", "trunk.4", "--epochs", "1", "--mean", "[0,0,0]", "--std", "[1,1,1]")
     assert main(other) == 1
-    assert "its about differs: statistics was" in capsys.readouterr().err
+    assert "its images differs: statistics was" in capsys.readouterr().err
 
 
 def test_crops_are_of_the_seed(trained: Path, stl10: Path) -> None:
@@ -155,10 +172,17 @@ def test_crops_are_of_the_seed(trained: Path, stl10: Path) -> None:
 @pytest.mark.parametrize(("data", "size"), [("stl10", 64), ("imagefolder", 224), ("fashion-mnist", 28), ("digits", 16)])
 def test_the_size_of_images_is_their_data_sets_unless_given(data: str, size: int, tmp_path: Path) -> None:
     assert evaluate._size(EvaluateOptions(encoder=tmp_path, data=data)) == size
+
+
+@pytest.mark.parametrize("data", ["stl10", "imagefolder", "fashion-mnist", "digits"])
+def test_images_are_made_of_the_size_that_is_given(data: str, tmp_path: Path) -> None:
     given = EvaluateOptions(encoder=tmp_path, data=data, size=20)
     transform = evaluate._labelled(given, load("digits", tmp_path, "test"), train=False).transform
     with_one_channel = replace(transform, statistics=STATISTICS["digits"])
     assert with_one_channel(load("digits", tmp_path, "test")[0], generator(0, 0, 0)).shape == (1, 20, 20)
+
+
+def test_images_without_size_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
         EvaluateOptions(encoder=tmp_path, size=0)
 
@@ -226,6 +250,9 @@ def test_a_run_goes_on_with_the_statistics_it_began_with_and_a_refused_one_leave
     Image.new("RGB", (32, 32), "white").save(folder / "train" / "class0" / "white.png")
     with pytest.raises(ValueError, match=r"holds a run with other options: .*mean was"):
         two_view.run(brief(folder, epochs=2))
+    assert (chosen.folder / "statistics.json").read_bytes() == kept
+    (folder / "train" / "class0" / "white.png").unlink()
+    assert two_view.run(brief(folder, epochs=2)) == 0
     assert (chosen.folder / "statistics.json").read_bytes() == kept
 
 

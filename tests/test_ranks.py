@@ -162,17 +162,18 @@ def test_without_a_process_group_gathering_keeps_higher_derivatives() -> None:
         close(gathering, plain, 1e-11)
 
 
-@pytest.mark.parametrize(("gpus", "backend"), [(True, "cpu:gloo,cuda:nccl"), (False, "gloo")])
+@pytest.mark.parametrize(("gpus", "backend"), [(4, "cpu:gloo,cuda:nccl"), (1, "cpu:gloo,cuda:nccl"), (0, "gloo")])
 def test_processes_of_torchrun_meet_with_a_gpu_each_and_gloo_for_what_is_on_the_cpu(
-    gpus: bool, backend: str, monkeypatch: pytest.MonkeyPatch
+    gpus: int, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "set_device", lambda index: calls.append(index))
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, timeout: calls.append((backend, timeout)))
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: calls.append("left"))
     with process_group():
-        assert calls == [*([2] if gpus else []), (backend, PATIENCE)]
+        assert calls == [*([2] if gpus > 2 else []), (backend, PATIENCE)]
     assert calls[-1] == "left"

@@ -56,7 +56,7 @@ def process_group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    if torch.cuda.is_available():
+    if local_rank() < torch.cuda.device_count():  # not so if there are more processes than GPUs, under --device cpu
         torch.cuda.set_device(local_rank())
     # Gloo carries what is on the CPU: objects, and everything under --device cpu.
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)

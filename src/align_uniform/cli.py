@@ -124,14 +124,15 @@ def _preset_name(given: Sequence[str]) -> str:
         if option == "--preset":
             name = value
         elif option == "--config":
-            name = _preset_in(Path(value)) or name
+            name = _preset_in(value) or name
     return name
 
 
-def _preset_in(config: Path) -> str:
-    """The preset that a file of options names; what is wrong with a file is left to the parser to tell."""
+def _preset_in(config: str) -> str:
+    """The preset that a file of options names, or options in place of one; what is wrong is left to the parser to tell."""
+    path = Path(config).expanduser()
     try:
-        held = yaml.safe_load(config.read_text(encoding="utf-8"))
+        held = yaml.safe_load(path.read_text(encoding="utf-8") if path.is_file() else config)
     except (OSError, ValueError, yaml.YAMLError):
         return ""
     return str(held.get("preset", "")) if isinstance(held, dict) else ""

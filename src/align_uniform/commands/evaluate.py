@@ -9,8 +9,8 @@ from align_uniform.commands.flags import add_options
 
 DESCRIPTION = """
 Evaluate the features of an encoder on labelled images, or of saved features. Under torchrun the images are shared among the
-processes, each counted once. A protocol's epochs, rates and batches are those of its source, and so is --k 5; other defaults
-are ours.
+processes, each counted once. A protocol's epochs, rates and batches are those of its source, --k 5 and --weight votes are the
+paper's; other defaults are ours.
 """
 
 

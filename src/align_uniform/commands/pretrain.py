@@ -14,9 +14,8 @@ class TwoView:
     HELP = "on two views of each image: alignment, uniformity, contrastive loss"
     DESCRIPTION = """
     Train an encoder on two views of each image. A preset sets the defaults; those of stl10 are the reference's example, but for
-    options that say (ours). Alone it runs on one device; under torchrun on all
-    of them: torchrun --nproc-per-node 4 -m align_uniform pretrain two-view. Ctrl-C ends after the batch, and the same command
-    goes on from there.
+    options that say (ours). Alone it runs on one device; under torchrun on all of them: torchrun --nproc-per-node 4 -m
+    align_uniform pretrain two-view. Ctrl-C ends after the batch, and the same command goes on from there.
     """
 
     @property
@@ -46,9 +45,8 @@ class Moco:
     HELP = "on queries and a queue of keys from a momentum encoder (MoCo): alignment, uniformity, contrastive loss"
     DESCRIPTION = """
     Train an encoder with a momentum encoder and a queue. A preset sets the defaults; those of imagenet-100 are the reference's,
-    but for options that say (ours). Alone it runs on one device; under
-    torchrun on all of them: torchrun --nproc-per-node 8 -m align_uniform pretrain moco. Ctrl-C ends after the batch, and the
-    same command goes on from there.
+    but for options that say (ours). Alone it runs on one device; under torchrun on all of them: torchrun --nproc-per-node 8 -m
+    align_uniform pretrain moco. Ctrl-C ends after the batch, and the same command goes on from there.
     """
 
     @property

@@ -110,6 +110,12 @@ def load(name: str, root: str | Path, split: str, *, download: bool = False) -> 
     return loader(Path(root), split, download)
 
 
+def evenly_spaced(images: ImageSet, at_most: int) -> ImageSet:
+    """Return all images, or so many from all over the set."""
+    count = min(at_most, len(images))
+    return images.subset(np.linspace(0, len(images) - 1, count).round().astype(int).tolist())
+
+
 def measure_statistics(images: ImageSet, at_most: int = 10_000) -> Statistics:
     """Return mean and standard deviation of each channel, every image counting the same whatever its size.
 
@@ -119,17 +125,17 @@ def measure_statistics(images: ImageSet, at_most: int = 10_000) -> Statistics:
     """
     if not len(images):
         raise ValueError(f"{images.name} has no image to measure the statistics of.")
-    count = min(at_most, len(images))
+    chosen = evenly_spaced(images, at_most)
     moments = []
-    for row in np.linspace(0, len(images) - 1, count).round().astype(int).tolist():
-        values = np.asarray(images[row], dtype=np.float64)
+    for row in range(len(chosen)):
+        values = np.asarray(chosen[row], dtype=np.float64)
         pixels = values.reshape(values.shape[0] * values.shape[1], -1) / 255
         moments.append((pixels.mean(0), np.square(pixels).mean(0)))
     mean, square = (np.mean(moment, axis=0) for moment in zip(*moments, strict=True))
     std = np.sqrt(np.maximum(square - mean**2, 0))
     if not (std > 0).all():
         raise ValueError(
-            f"A channel of {images.name} has one value in all {count} images read; there is nothing to normalise by."
+            f"A channel of {images.name} has one value in all {len(chosen)} images read; there is nothing to normalise by."
         )
     return Statistics(tuple(mean.tolist()), tuple(std.tolist()))
 

@@ -257,7 +257,7 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
             seed=options.seed,
             on_epoch=on_epoch,
             resume=kept,
-            about={"data": options.data, "size": _size(options), "statistics": [*map(list, views.transform.statistics)]},
+            images={"data": options.data, "size": _size(options), "statistics": [*map(list, views.transform.statistics)]},
         )
 
 

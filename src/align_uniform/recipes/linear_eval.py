@@ -129,7 +129,7 @@ def train_linear(
     on_epoch: Callable[[LinearEpoch], None] | None = None,
     on_batch: Callable[[int], None] | None = None,
     resume: dict[str, Any] | None = None,
-    about: Mapping[str, Any] | None = None,
+    images: Mapping[str, Any] | None = None,
 ) -> LinearResult:
     """Train a linear classifier on the features of a frozen encoder, as the papers do, and score it after every epoch.
 
@@ -158,7 +158,7 @@ def train_linear(
         on_batch: called after every batch of training or test images with its number.
         resume: the `state` of a `LinearEpoch`. On the CPU what follows is then, bit for bit, what would have followed,
             provided that the loader's images depend on nothing but the epoch and, in one process, torch's random numbers.
-        about: what else a run and the one it resumes must have in common, in plain values: the data set, say.
+        images: what a run and the one it resumes must have in common of them, in plain values: the name of the data set, say.
 
     Raises:
         ValueError: the loss is not a number; the encoder has changed; `resume` is the state of other options or of another
@@ -178,7 +178,7 @@ def train_linear(
             "features": dim,
             "seed": seed,
             "encoder": digest,
-            "about": dict(about or {}),
+            "images": dict(images or {}),
         }
         if resume is not None:
             run.load(resume)

@@ -60,6 +60,10 @@ class MocoOptions(PretrainOptions):
     """A ResNet of torchvision, small-conv or small-alexnet."""
     size: int = 224
     """Height and width of the views."""
+    mean: tuple[float, ...] = ()
+    """Of each channel, to normalise by, with std, written [0.49,0.48,0.45]; unless given, ImageNet's, or the data set's own."""
+    local_losses: bool = False
+    """Each process's losses over its own images, as the reference computes them; off (ours): over the whole batch."""
     mlp: bool = False
     """A ResNet's head of two layers, as in MoCo v2, and not of one."""
     aug_plus: bool = False
@@ -127,9 +131,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What each preset changes of the defaults.
 
-imagenet is 3 align + uniform(t=3) on MoCo v2, imagenet-moco-v2 its contrastive loss. They are evaluated at the end alone,
-since one process encodes the 1.3 million images while the others wait. fashion-mnist is what a CPU can
-do; its key encoder follows quicker because there are fewer steps.
+imagenet is 3 align + uniform(t=3) on MoCo v2, imagenet-moco-v2 its contrastive loss. They are evaluated at the end alone, since
+one process encodes the 1.3 million images while the others wait. fashion-mnist is what a CPU can do; its key encoder follows
+quicker because there are fewer steps.
 """
 
 
@@ -303,7 +307,7 @@ def run(options: MocoOptions) -> int:
     head = "mlp" if options.mlp else "linear"
     channels = len(images[0].getbands())
     model = MocoModel(build(options.arch, options.dim, size=options.size, channels=channels, head=head), options)
-    evaluation = Evaluation(options, model.encoder_q, *transforms(options))
+    evaluation = Evaluation(options, model.encoder_q, *transforms(options), images)
     return complete(trainer(options, model, augment.TwoViews(images, evaluation.views, options.seed), evaluation), evaluation)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class PretrainOptions(TrainingOptions):
     size: int = 64
     """Height and width of the views."""
     mean: tuple[float, ...] = ()
-    """Of each channel, to normalise images by, with std; unless given, the data set's own; written [0.49,0.48,0.45]."""
+    """Of each channel, to normalise by, with std, written [0.49,0.48,0.45]; unless given, the data set's, or measured."""
     std: tuple[float, ...] = ()
     """Standard deviation of each channel."""
     align_weight: float = 1.0
@@ -122,7 +122,10 @@ def weighted_sum(
 
 @dataclass
 class Evaluation:
-    """kNN accuracy and the place in the align-uniform plane, on test images; by the first process alone."""
+    """kNN accuracy and the place in the align-uniform plane, on test images; by the first process alone.
+
+    Of a folder without test images, alignment and uniformity are those of some training images, and there is no accuracy.
+    """
 
     options: PretrainOptions
     encoder: nn.Module
@@ -130,13 +133,14 @@ class Evaluation:
     """random, as in training"""
     plain: augment.Transform
     """of an image as it is"""
+    train: data.ImageSet
+    """labelled, the neighbours of the test images"""
+    test: data.ImageSet | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.train = load_images(self.options, "train")
-        self.test = self._test()
+        self.test = self._test_images()  # now, since hours of training later would be late to tell that there are none
 
-    def _test(self) -> data.ImageSet | None:
-        """None for a folder without val or test, before anything is trained."""
+    def _test_images(self) -> data.ImageSet | None:
         if self.options.data != "imagefolder":
             return load_images(self.options, "test")
         try:
@@ -147,7 +151,7 @@ class Evaluation:
             return None
 
     def run(self) -> dict[str, float]:
-        """Alignment of two views of each test image, uniformity of the images as they are, and 5-NN accuracy."""
+        """Alignment of two views of each image, uniformity of the images as they are, and 5-NN accuracy."""
         if ranks.rank() != 0:
             return {}
         with ranks.alone():
@@ -170,10 +174,10 @@ class Evaluation:
     @property
     def seen(self) -> data.ImageSet:
         """The images that alignment and uniformity are measured on."""
-        return self.train if self.test is None else self.test
+        return data.evenly_spaced(self.train, 10_000) if self.test is None else self.test
 
     def report(self, trainer: Trainer) -> None:
-        """The page of the test images, and the way there in the align-uniform plane."""
+        """The page of these images, and the way there in the align-uniform plane."""
         x, y = (self._outputs(self.seen, view)[0] for view in (0, 1))
         labels = self.seen.labels if bool((self.seen.labels >= 0).all()) else None
         result = measure(
@@ -199,15 +203,20 @@ class Evaluation:
             sampler=EvalSampler(len(images)),
             num_workers=self.options.workers,
             worker_init_fn=outlive_signals,
+            generator=torch.Generator().manual_seed(0),  # or evaluations would draw numbers that training goes on with
         )
         return features(self.encoder, loader, lambda batch: self.encoder(batch))
 
 
 def complete(trainer: Trainer, evaluation: Evaluation) -> int:
-    """Train, export, report; return 0, or 128 and the number of the signal that ended it."""
+    """Train in the trainer's folder, export, report; return 0, or 128 and the number of the signal that ended it.
+
+    What the images are normalised by is written first, for whoever uses the encoder: the trainer has found the folder to be
+    empty or of the same run.
+    """
     options = trainer.options
     trainer.folder.mkdir(parents=True, exist_ok=True)
-    if ranks.rank() == 0:  # whoever uses the encoder will normalise by it
+    if ranks.rank() == 0:
         data.save_statistics(evaluation.plain.statistics, trainer.folder)
     code = trainer.run()
     if ranks.rank() == 0:

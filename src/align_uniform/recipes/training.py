@@ -155,7 +155,7 @@ class Trainer:
     history: list[dict[str, Any]] = field(default_factory=list)
     """the lines of the log"""
     collapse_told: int = -1
-    """the last epoch in which it was"""
+    """the last epoch whose collapse was told, -1 for none"""
 
     def __post_init__(self) -> None:
         options = self.options
@@ -195,7 +195,7 @@ class Trainer:
                     self.on_epoch(self)
                 self.save()
                 self._evaluate_if_due(log)
-        self.save()
+            self.save()
         return 128 + self.stopped if self.stopped else 0
 
     def _evaluate_if_due(self, log: TextIO | None) -> None:
@@ -361,7 +361,7 @@ class Trainer:
             yield lambda text: progress.update(task, advance=1, description=text)
 
     def _tell_each_epoch(self, began: float, before: int) -> Callable[[str], None]:
-        """For logs of a batch system, where a bar would be of no use."""
+        """What to call after each batch where a bar would be of no use: in the log of a batch system."""
 
         def tell(text: str) -> None:
             if self.batch == self.sampler.batches:

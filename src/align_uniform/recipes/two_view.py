@@ -107,7 +107,8 @@ def run(options: TwoViewOptions) -> int:
     if options.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     views, plain = transforms(options, statistics)
-    evaluation = Evaluation(options, model.encoder, views, plain)
+    labelled = load_images(options, "train") if options.data == "stl10" else images
+    evaluation = Evaluation(options, model.encoder, views, plain, labelled)
     trainer = Trainer(
         options=options,
         folder=options.folder,

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import signal
-
-FAREWELL = 60
-"""Seconds that a process which was told to end still serves the one that trains."""
+import threading
 
 
 def outlive_signals(_: int) -> None:
     """Let the process that trains finish its batch: for `DataLoader(worker_init_fn=outlive_signals)`.
 
     Ctrl-C, torchrun, `timeout` and batch systems signal all processes of a run, and a loader raises an error in the middle of
-    a step when one of its processes is gone.
+    a step when one of its processes is gone. Only the process that trains may end those that read for it. (On macOS, where
+    the sender of a signal cannot be told, SIGTERM still ends them.)
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(FAREWELL))
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_for_the_parent, daemon=True).start()
+
+
+def _end_for_the_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
