@@ -1,6 +1,6 @@
 """Training on Fashion-MNIST without labels: what comes of align + uniform, and of the contrastive loss, on 10,000 test images.
 
-    python -m benchmarks.fashion_mnist --root FOLDER [--out FOLDER] [--parts two-view moco plane] [--images 20000] [--epochs 16]
+    python -m benchmarks.fashion_mnist --root FOLDER [--out FOLDER] [--parts two-view moco plane] [--images 20000] [--epochs 48]
 
 Three parts. `two-view` and `moco` train an encoder for each objective and seed, and set beside them the same encoder untrained
 and the pixels themselves. `plane` is the paper's figure 5: shorter runs over weights and t, in the align-uniform plane,
@@ -113,7 +113,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("fashion-mnist"), help="folder for runs, results.json and plane.png")
     parser.add_argument("--parts", nargs="+", default=["two-view", "moco", "plane"], choices=["two-view", "moco", "plane"])
     parser.add_argument("--images", type=int, default=20_000, help="training images, the first of the set")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=48)
     parser.add_argument("--plane-epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one core each")
