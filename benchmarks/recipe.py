@@ -32,7 +32,7 @@ from align_uniform.recipes import augment, data, two_view
 from align_uniform.recipes.encoders import SmallAlexNet
 from align_uniform.recipes.training import Trainer
 
-ROUNDS = 5
+ROUNDS = 20
 
 
 def main() -> int:
