@@ -107,7 +107,7 @@ class Outcome(Run):
 
 
 def main() -> int:
-    """Train, judge, print, draw and write."""
+    """Train, judge, print, draw and write; 130 after Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser("python -m benchmarks.fashion_mnist", description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="where Fashion-MNIST is")
     parser.add_argument("--out", type=Path, default=Path("fashion-mnist"), help="folder for runs, results.json and plane.png")
@@ -123,6 +123,7 @@ def main() -> int:
     outcomes = _read(results, options.images)
     done = {each.key for each in outcomes}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    code = 0
     try:
         for outcome in _outcomes([job for job in jobs(options) if job.key not in done], options):
             sys.stderr.write(f"{outcome}\n")
@@ -131,10 +132,11 @@ def main() -> int:
                 document = {"schema_version": 2, "images": options.images, "outcomes": [asdict(each) for each in outcomes]}
                 partial.write_text(json.dumps(document, indent=1) + "\n")
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; the runs that were finished are shown.\n")
+        code = 130
+        sys.stderr.write("Interrupted; the runs that were finished are shown, and the same command goes on.\n")
     _show(outcomes)
     _draw([each for each in outcomes if each.part == "plane"], options.out)
-    return 0
+    return code
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:
@@ -166,12 +168,13 @@ def _outcomes(listed: list[Job], options: argparse.Namespace) -> Iterator[Outcom
     """The outcome of each job, in their order."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, context, initializer=_one_thread) as pool:
+        futures = [pool.submit(_outcome, job, options) for job in listed]
         try:
-            yield from pool.map(_outcome, listed, [options] * len(listed))
+            for future in futures:
+                yield future.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
             for worker in multiprocessing.active_children():
-                worker.terminate()  # a recipe keeps what it has, and ends
+                worker.terminate()
             raise
 
 
@@ -193,8 +196,8 @@ def _outcome(job: Job, options: argparse.Namespace) -> Outcome:
         **job.weights,
     )  # fmt: skip
     started = time.perf_counter()
-    if recipe.run(chosen):
-        raise KeyboardInterrupt
+    if code := recipe.run(chosen):
+        signal.raise_signal(code - 128)  # the recipe kept what it had; the signal ends this process too
     seconds = time.perf_counter() - started
     encoder = build(chosen.arch, chosen.dim, size=chosen.size, channels=1)
     encoder.load_state_dict(encoder_state(chosen.folder / "encoder.pth"))
