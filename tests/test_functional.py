@@ -85,7 +85,9 @@ def test_uniformity_is_at_least_as_accurate_as_the_reference_in_the_same_dtype(
 def test_uniformity_of_unit_rows_equals_the_reference(n: int, m: int, dtype: torch.dtype) -> None:
     x = rows.unit(n, m).to(dtype)
     for t in (2, 4):
-        close(uniform_loss(x, t), oracle.uniform(oracle.numbers(x), t), UNIT_TOLERANCE[dtype])
+        truth = oracle.uniform(oracle.numbers(x), t)
+        rounding = max(1, abs(truth) / 4)  # a float32 has units of 5e-7 from 4 on, of 1e-6 from 8 on
+        close(uniform_loss(x, t), truth, UNIT_TOLERANCE[dtype] * rounding)
         torch.testing.assert_close(uniform_loss(x, t), reference_uniform(x, t))
 
 
@@ -237,7 +239,7 @@ def test_the_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(_pairs, "PLAIN_PAIRS", size * 17)
         for loss, (value, grad) in zip(losses, whole, strict=True):
             close(loss(x), value, 1e-12)
-            close(gradient(loss, x)[0], grad, 1e-11)
+            close(gradient(loss, x)[0], grad, 1e-12 * grad.abs().max().item())
 
 
 @pytest.mark.parametrize("layout", ["transposed", "every other row", "expanded"])
