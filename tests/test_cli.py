@@ -318,7 +318,7 @@ def test_torchrun_prints_one_result(folder: Path) -> None:
     shared = subprocess.run([*command, "measure", "x.npy", "--json"], capture_output=True, check=True, timeout=240)
     documents = [json.loads(done.stdout) for done in (alone, shared)]
     assert [document["provenance"]["processes"] for document in documents] == [1, 2]
-    assert documents[1]["uniform"]["value"] == pytest.approx(documents[0]["uniform"]["value"], rel=1e-9)
+    assert documents[1]["uniform"]["value"] == pytest.approx(documents[0]["uniform"]["value"], rel=1e-6)  # float32
 
 
 # ---------------------------------------------------------------------------------------------------------------- compare

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import combinations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import hypothesis.extra.numpy as npst
@@ -855,8 +856,9 @@ OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 @pytest.fixture
-def compiler() -> Iterator[None]:
-    """A compiler that remembers nothing of other tests."""
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A compiler that remembers nothing of other tests, nor of other runs."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # kernels in it may be of another processor
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()

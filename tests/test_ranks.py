@@ -6,6 +6,10 @@ The processes are started once for every world size and do all checks, see `rank
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,3 +181,37 @@ def test_processes_of_torchrun_meet_with_a_gpu_each_and_gloo_for_what_is_on_the_
     with process_group():
         assert calls == [*([2] if gpus > 2 else []), (backend, PATIENCE)]
     assert calls[-1] == "left"
+
+
+LEAVES = """
+from pathlib import Path
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from align_uniform._ranks import process_group
+
+with process_group():
+    model = DistributedDataParallel(torch.nn.Linear(3, 3))
+    optimizer = torch.optim.SGD(model.parameters())
+    model(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    del model, optimizer
+print([task.read_text() for task in Path("/proc/self/task").glob("*/comm") if "gloo" in task.read_text()])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux lists them")
+def test_no_thread_of_the_process_group_outlives_it(tmp_path: Path) -> None:
+    # One that does, and lets go of a tensor while the interpreter ends, aborts the process: a race that a test rarely sees.
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(tmp_path / "leaves.py"),
+    ]
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n") == ["[]", "[]", ""]

@@ -7,6 +7,8 @@ the sums below therefore multiply the gradient by W, and the average is the grad
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,11 +60,15 @@ def process_group() -> Iterator[None]:
         return
     if local_rank() < torch.cuda.device_count():  # not so if there are more processes than GPUs, under --device cpu
         torch.cuda.set_device(local_rank())
+    # Torch loads this within its first DistributedDataParallel or optimiser, and if that is later than the group, holds the
+    # group until the interpreter ends. A thread of gloo that then lets go of a tensor aborts the process, at random.
+    importlib.import_module("torch._dynamo")
     # Gloo carries what is on the CPU: objects, and everything under --device cpu.
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:
+        gc.collect()  # modules that are in cycles hold the group too
         dist.destroy_process_group()
 
 
