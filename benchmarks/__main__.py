@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from align_uniform._writing import check_replaceable
 from benchmarks.case import Case
 from benchmarks.contrastive import contrastive
 from benchmarks.measuring import measuring
@@ -37,8 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write; 130 after an interruption, with what was measured until then."""
     options = _parse(arguments)
     out: Path | None = options.out
-    if out is not None and out.exists() and not options.force:
-        sys.stderr.write(f"{out} exists; --force overwrites it.\n")
+    try:
+        if out is not None:
+            check_replaceable(out, force=options.force)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
         return 2
     cases = [case for name in options.only for case in BENCHMARKS[name](options.quick)]
     rows: list[Row] = []

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
+from align_uniform._writing import written_whole
 from benchmarks.memory import error_on_known_allocations
 from benchmarks.row import Row
 from benchmarks.timing import Spread
@@ -100,6 +101,5 @@ def write_json(path: Path, facts: dict[str, object], rows: Sequence[Row], *, com
         "complete": complete,
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -162,6 +162,23 @@ def test_without_the_extra_one_line_names_the_pip_command() -> None:
     assert result.stderr == "align-uniform: jsonargparse is missing; run: pip install 'align-uniform[cli]'\n"
 
 
+@pytest.mark.parametrize(
+    ("module", "extra", "arguments"),
+    [
+        ("matplotlib", "report", ["measure", "x.npy", "--report", "page.html"]),
+        ("jinja2", "report", ["measure", "x.npy", "--report", "page.html"]),
+        ("matplotlib", "report", ["compare", "x.npy", "y.npy", "--figure", "plane"]),
+        ("sklearn", "recipes", ["demo"]),
+    ],
+)
+def test_a_missing_library_is_told_of_before_any_work(module: str, extra: str, arguments: list[str], folder: Path) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None\nfrom align_uniform.__main__ import main\nsys.exit(main())"
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == f"align-uniform: {module} is missing; run: pip install 'align-uniform[{extra}]'\n"
+
+
 # ---------------------------------------------------------------------------------------------------------------- measure
 
 
@@ -261,7 +278,6 @@ def test_a_report_and_the_rows_are_written_beside_the_result(folder: Path, capsy
         (["measure"], 2, "features"),
         (["compare", "x.npy", "y.npy", "--accuracy", "1"], 1, "--accuracy must be one for each of the 2 embeddings, got 1"),
         (["compare", "pairs.json"], 1, "pairs.json"),
-        (["compare", "x.npy", "y.npy", "--figure", "plane"], 1, "the plane needs an alignment, x has none; give --positives"),
         (["frobnicate"], 2, "frobnicate"),
     ],
 )
@@ -277,6 +293,22 @@ def test_what_is_wrong_is_one_line_and_an_exit_code(
     assert printed.out == ""
     assert len(printed.err.splitlines()) == 1
     assert message in printed.err
+
+
+def test_what_cannot_be_drawn_is_printed_still(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "x.npy", "y.npy", "--figure", "plane"]) == 1
+    printed = capsys.readouterr()
+    assert "y − x" in printed.out
+    assert printed.err == "align-uniform: the plane needs an alignment, x has none; give --positives.\n"
+
+
+def test_a_figure_is_replaced_only_by_force(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "x.npy", "y.npy", "--positives", "y.npy", "x.npy", "--figure", "plane_t0.5"]
+    assert main(arguments) == 0
+    assert sorted(path.name for path in folder.glob("plane*")) == ["plane_t0.5.png", "plane_t0.5.svg"]
+    assert main(arguments) == 1
+    assert "plane_t0.5.png exists already; use --force" in capsys.readouterr().err
+    assert main([*arguments, "--force"]) == 0
 
 
 def test_options_come_from_a_file_and_go_to_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

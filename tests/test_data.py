@@ -232,6 +232,14 @@ def test_damaged_fashion_mnist_files_are_told(tmp_path: Path) -> None:
         ValueError, match="not 3-dimensional IDX of bytes, or not all of it is there; remove it and fetch it again"
     ):
         load("fashion-mnist", tmp_path, "train")
+    images.write_bytes(gzip.compress(idx(random_images(12, 28, 28))[:9]))
+    with pytest.raises(ValueError, match="damaged: it has 9 bytes, less than its header"):
+        load("fashion-mnist", tmp_path, "train")
+    packed = bytearray(gzip.compress(idx(random_images(12, 28, 28))))
+    packed[20:40] = bytes(20)
+    images.write_bytes(packed)
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz is damaged: "):
+        load("fashion-mnist", tmp_path, "train")
 
 
 # ----------------------------------------------------------------------------------------------------------------- ImageFolder

@@ -22,7 +22,7 @@ from align_uniform.recipes import evaluate, two_view
 from align_uniform.recipes.augment import generator
 from align_uniform.recipes.data import STATISTICS, Statistics, load, measure_statistics
 from align_uniform.recipes.encoders import build
-from align_uniform.recipes.evaluate import EvaluateOptions, LinearOptions, encoder_state, load_encoder
+from align_uniform.recipes.evaluate import EvaluateOptions, KnnOptions, LinearOptions, encoder_state, load_encoder
 from align_uniform.recipes.linear_eval import LinearEpoch, train_linear
 from align_uniform.recipes.training import read_log
 from tests import rows
@@ -201,6 +201,55 @@ def test_saved_features_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixt
     for kind in (["knn"], ["linear", "--protocol", "exact"]):
         assert main(["evaluate", *kind, *saved]) == 0
         assert capsys.readouterr().out.startswith("top-1 of 20 images: 100.00%")
+    for features, message in (
+        (torch.zeros(2, 20, 8), "must be [N, m], it has 2 views of each row"),
+        (torch.zeros(20, 7), "must have the 8 features of"),
+    ):
+        np.save(tmp_path / "test.npy", features.numpy())
+        assert main(["evaluate", "linear", "--protocol", "exact", *saved]) == 1
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (lambda path: KnnOptions(encoder=path, k=0), "k must be at least 1 neighbour, got 0"),
+        (lambda path: KnnOptions(encoder=path, weight="softmx"), "weight must be one of 'votes', 'softmax'"),
+        (lambda path: KnnOptions(encoder=path, tau=0), "tau must be a finite number above 0"),
+        (lambda path: LinearOptions(encoder=path, l2=-1), "l2 must be at least 0 and finite, got -1"),
+        (lambda path: LinearOptions(encoder=path, epochs=0), "epochs must be at least 1, got 0"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_work(options: Callable[[Path], EvaluateOptions], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        options(Path("encoder.pth"))
+
+
+def test_a_state_that_cannot_be_kept_is_refused_before_any_work(
+    trained: Path, stl10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(linear(trained, stl10, "--layer", "features", "--state", str(tmp_path / "nowhere/state.pt"))) == 1
+    printed = capsys.readouterr()
+    assert "there is no folder" in printed.err
+    assert "epoch" not in printed.err
+
+
+def test_a_damaged_safetensors_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "encoder.safetensors").write_bytes(b"nothing of that kind")
+    with pytest.raises(ValueError, match=r"encoder\.safetensors must be a safetensors file; it cannot be read"):
+        encoder_state(tmp_path / "encoder.safetensors")
+
+
+def test_an_image_that_cannot_be_read_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(build("small-conv", 8).state_dict(), tmp_path / "encoder.pth")
+    (folder / "train/class0/3.png").write_bytes(b"no picture")
+    arguments = ["evaluate", "knn", "--encoder", str(tmp_path / "encoder.pth"), "--arch", "small-conv", "--dim", "8"]
+    arguments += ["--size", "32", "--data", "imagefolder", "--root", str(folder), "--device", "cpu", "--workers"]
+    for workers in ("0", "1"):
+        assert main([*arguments, workers]) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith(f"align-uniform: {folder / 'train/class0/3.png'}"), last
+        assert "Traceback" not in last
 
 
 @pytest.fixture

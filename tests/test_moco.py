@@ -352,6 +352,12 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         resnet_trainer(resnet_options(tmp_path, start=tmp_path / "other.pt"))
 
 
+def test_a_start_at_the_end_is_refused(tmp_path: Path) -> None:
+    reference_file(tmp_path / "theirs.pth.tar")
+    with pytest.raises(ValueError, match=r"theirs.pth.tar is of epoch 3, where a run of 3 ends; raise --epochs"):
+        resnet_trainer(resnet_options(tmp_path, start=tmp_path / "theirs.pth.tar", epochs=3))
+
+
 # ------------------------------------------------------------------------------------------------------------ the options
 
 
@@ -444,7 +450,7 @@ def test_an_imagefolder_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFi
     judged = ["evaluate", "linear", *shared, "--head", "mlp", "--layer", "backbone", "--protocol", "imagenet", "--epochs", "1"]
     judged += ["--encoder", str(folder / "checkpoint_0000.pth.tar")]
     assert main([*judged, "--checkpoints", str(tmp_path / "linear")]) == 0
-    assert "best epoch 0, chosen on the test images" in capsys.readouterr().out
+    assert "best epoch 1, chosen on the test images" in capsys.readouterr().out
     best, scores = tmp_path / "linear" / "model_best.pth.tar", tmp_path / "again.json"
     assert main([*judged, "--evaluate", str(best), "--out", str(scores)]) == 0
     assert 100 * json.loads(scores.read_text())["top1"] == torch.load(best, weights_only=True)["acc1"]

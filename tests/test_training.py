@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +155,41 @@ def test_batchnorm_may_be_over_all_processes(tmp_path: Path, monkeypatch: pytest
 
 def test_the_index_of_a_gpu_is_the_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr("align_uniform._checks.usable_device", torch.device)
     assert training.device("cuda") == torch.device("cuda", 3)
     assert training.device("cuda:1") == torch.device("cuda", 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert training.device("auto") == torch.device("cuda", 3)
     assert training.device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["meow", "cuda:97"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"device must be one of this machine, such as cpu, got {name}"):
+        training.device(name)
+
+
+def test_a_run_of_so_many_batches_is_not_longer_the_second_time(tmp_path: Path) -> None:
+    for _ in range(3):
+        found = train(options(tmp_path, steps=4))
+        assert len(found["losses"]) == 4
+
+
+def test_the_log_is_whole_at_every_moment(tmp_path: Path) -> None:
+    chosen = options(tmp_path, steps=4)
+    train(chosen)
+    before = read_log(chosen.folder)
+    resumed = trainer(replace(chosen, steps=None))
+    with resumed._log():  # killed before its first line
+        assert read_log(chosen.folder) == before
+
+
+def test_a_log_that_lost_lines_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = options(tmp_path, steps=4)
+    train(chosen)
+    (chosen.folder / "log.jsonl").unlink()
+    train(replace(chosen, steps=5))
+    assert "log.jsonl lacks the last 4 lines that the checkpoint knows of" in capsys.readouterr().err
 
 
 def test_two_processes_train_as_one(tmp_path: Path, whole: dict[str, Any]) -> None:
@@ -231,6 +262,8 @@ def test_a_signal_ends_after_the_batch_and_the_same_command_goes_on(
     ("changed", "message"),
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"limit": 0}, "limit must be at least 1, got 0"),
+        ({"steps": -2}, "steps must be at least 1, got -2"),
         ({"workers": -1}, "workers must not be negative, got -1"),
         ({"lr": 0.0}, "lr must be a finite number above 0"),
         ({"schedule": "linear"}, "schedule must be one of 'step', 'cosine'"),
@@ -273,6 +306,23 @@ def test_tensorboard_holds_what_the_log_holds(tmp_path: Path) -> None:
     board.Reload()
     found = [event.value for event in board.Scalars("train/loss")]
     assert found == pytest.approx([line["loss"] for line in read_log(chosen.folder) if "loss" in line], rel=1e-6)
+
+
+def test_a_resumed_run_takes_back_what_tensorboard_showed_of_batches_after_the_checkpoint(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    chosen = options(tmp_path, tensorboard=True, epochs=2)
+    train(replace(chosen, steps=3))
+    kept = {path.name: path.read_bytes() for path in chosen.folder.iterdir() if path.name.startswith("checkpoint")}
+    train(replace(chosen, steps=5))
+    for name, content in kept.items():  # as if the run had been killed before it wrote the later one
+        (chosen.folder / name).write_bytes(content)
+    train(chosen)
+    board = EventAccumulator(str(chosen.folder))
+    board.Reload()
+    steps = [event.step for event in board.Scalars("train/loss")]
+    assert steps == sorted(set(steps))
+    assert len(steps) == len([line for line in read_log(chosen.folder) if "loss" in line])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

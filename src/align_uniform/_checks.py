@@ -87,3 +87,13 @@ def check_gatherable(x: Tensor) -> None:
             "gather_distributed=True cannot be compiled: processes exchange a number of rows that a graph does not know. "
             "Compile the encoder, and call the loss outside of it."
         )
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device, if this machine has it."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        raise ValueError(
+            f"device must be one of this machine, such as cpu, got {device}: {str(error).splitlines()[0]}"
+        ) from error

@@ -17,6 +17,7 @@ import yaml  # type: ignore[import-untyped]
 
 from align_uniform import __version__
 from align_uniform.commands import compare, demo, evaluate, measure, pretrain, subset
+from align_uniform.recipes.workers import reason
 
 
 class Command(Protocol):
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("align-uniform: interrupted.", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        print(f"align-uniform: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"align-uniform: {' '.join(reason(error).split())}", file=sys.stderr)
         return 1
     return code
 

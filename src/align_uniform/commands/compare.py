@@ -18,7 +18,7 @@ from align_uniform.measurement import Details, Difference, Measurement, with_err
 HELP = "compare embeddings"
 DESCRIPTION = """
 Compare embeddings: files of rows, which are measured exactly, or the JSON of `measure --json`. Differences are from the first.
-They are paired, row by row, if all are of the same items and their rows are at hand (files, or JSON with --rows_out beside it).
+They are paired, row by row, if all are of the same items and their rows are at hand (files, or JSON with --rows-out beside it).
 """
 
 
@@ -45,18 +45,25 @@ def run(options: dict[str, Any]) -> int:
         if options[name] is not None and len(options[name]) != count:
             raise ValueError(f"--{name} must be one for each of the {count} embeddings, got {len(options[name])}.")
     stem = None if options["figure"] is None else Path(options["figure"])
-    for path in () if stem is None else (stem.with_suffix(".png"), stem.with_suffix(".svg")):
-        check_replaceable(path, force=options["force"])
+    if stem is not None:
+        _check_figure(stem, force=options["force"])
     results = [_result(number, options) for number in range(count)]
     differences = [result - results[0] for result in results[1:]]
-    if stem is not None:
-        _draw(results, options["accuracy"], stem)
     if options["json"]:
         document = [json.loads(result.to_json()) for result in results]
         print(json.dumps({"schema_version": 1, "embeddings": document, "differences": [vars(each) for each in differences]}))
     else:
         _print(results, differences, options["accuracy"])
+    if stem is not None:
+        _draw(results, options["accuracy"], stem)
     return 0
+
+
+def _check_figure(stem: Path, *, force: bool) -> None:
+    from align_uniform import figures
+
+    for path in figures.paths(stem):
+        check_replaceable(path, force=force)
 
 
 def _result(number: int, options: dict[str, Any]) -> Measurement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
@@ -125,6 +126,8 @@ def run(options: dict[str, Any]) -> int:
             check_replaceable(Path(path), force=options["force"])
     if options["features_out"] is not None and Path(options["features_out"]).suffix != ".npy":
         raise ValueError(f"--features-out must end in .npy, got {options['features_out']}.")
+    if options["report"] is not None:  # what it needs is missing now, or not at all
+        importlib.import_module("align_uniform.report")
     with ranks.process_group():
         encoded = _encoded(options) if options["encoder"] is not None else None
         result = _measure(options, encoded)

@@ -4,7 +4,7 @@ There is none of the features themselves beyond two dimensions: a picture of mor
 """
 
 from align_uniform.figures._inline import inline_svg
-from align_uniform.figures._style import Array, save
+from align_uniform.figures._style import Array, paths, save
 from align_uniform.figures.circle import CircleFeatures, circle_figure
 from align_uniform.figures.histograms import cosine_figure, crowding_figure, pair_distance_figure
 from align_uniform.figures.plane import PlanePoint, plane_figure
@@ -21,6 +21,7 @@ __all__ = [
     "crowding_figure",
     "inline_svg",
     "pair_distance_figure",
+    "paths",
     "plane_figure",
     "save",
     "spectrum_figure",

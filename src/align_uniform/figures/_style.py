@@ -63,17 +63,19 @@ def styled_figure(size: tuple[float, float]) -> Iterator[Figure]:
         yield Figure(figsize=size, layout="constrained")
 
 
+def paths(stem: Path) -> list[Path]:
+    """`stem`.png and `stem`.svg."""
+    stem = stem.with_suffix("") if stem.suffix in (".png", ".svg") else stem
+    return [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg")]
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem`.png and `stem`.svg, each complete or not at all, and return the two paths."""
-    stem = stem.with_suffix("") if stem.suffix in (".png", ".svg") else stem
-    paths = []
-    for suffix in (".png", ".svg"):
-        path = stem.with_name(stem.name + suffix)
-        metadata = {"Date": None} if suffix == ".svg" else None
+    for path in paths(stem):
+        metadata = {"Date": None} if path.suffix == ".svg" else None
         with mpl.rc_context(STYLE), written_whole(path) as partial:
-            figure.savefig(partial, format=suffix[1:], dpi=160, bbox_inches="tight", facecolor=PAPER, metadata=metadata)
-        paths.append(path)
-    return paths
+            figure.savefig(partial, format=path.suffix[1:], dpi=160, bbox_inches="tight", facecolor=PAPER, metadata=metadata)
+    return paths(stem)
 
 
 def mark_optimum(axes: Axes, optimum: float) -> None:

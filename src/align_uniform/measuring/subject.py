@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align_uniform import _checks as checks
 from align_uniform.measuring.populations import Population, Source
 from align_uniform.measuring.positives import Positives, chosen_pairs
 
@@ -50,7 +51,7 @@ def subject(
     name: str | None,
 ) -> Subject:
     """Understand the arguments of `measure`, which say what these are."""
-    place = usable_device(device) if device is not None else _device_of(features)
+    place = checks.usable_device(device) if device is not None else _device_of(features)
     rows = tuple(
         Population(source, label, normalize=normalize, device=place) for label, source in _named_sources(features, second)
     )
@@ -173,16 +174,6 @@ def codes_of(name: str, values: Any, count: int) -> Tensor:
     if codes.shape != (count,):
         raise ValueError(f"{name} must be one for each of the {count} rows, got {len(codes)}.")
     return codes
-
-
-def usable_device(device: str | torch.device) -> torch.device:
-    """The device, if this machine has it."""
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
-        raise ValueError(
-            f"device must be one of this machine, such as cpu, got {device}: {str(error).splitlines()[0]}"
-        ) from error
 
 
 def _device_of(features: Any) -> torch.device:

@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -358,9 +359,11 @@ def _read_idx(path: Path, dims: int) -> NDArray[np.uint8]:
     """Read an array of bytes in the IDX format: 0, 0, 8, number of dimensions, each of them as 4 bytes, the values."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise _damaged(path, str(error)) from error
     header = 4 + 4 * dims
+    if len(content) < header:
+        raise _damaged(path, f"it has {len(content)} bytes, less than its header")
     shape = [int(size) for size in np.frombuffer(content[4:header], ">u4")]
     if content[:4] != bytes((0, 0, 8, dims)) or len(content) - header != np.prod(shape):
         raise _damaged(path, f"it is not {dims}-dimensional IDX of bytes, or not all of it is there")

@@ -21,11 +21,13 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from align_uniform import AlignUniformLoss, ContrastiveLoss, __version__, align_loss, figures, uniform_loss, uniform_optimum
+from align_uniform._writing import written_whole
 from align_uniform.recipes import data
 from align_uniform.recipes.augment import digits_views
 from align_uniform.recipes.encoders import SmallConvNet
 from align_uniform.recipes.knn_eval import knn_predict
 from align_uniform.recipes.logistic import linear_predict
+from align_uniform.recipes.scores import wilson
 from align_uniform.recipes.small_two_view import Objective, Schedule, train
 
 ALIGN_UNIFORM, CONTRASTIVE, UNTRAINED, PIXELS = "align + uniform", "contrastive (τ = 0.5)", "random init", "raw pixels"
@@ -223,12 +225,14 @@ def _print(results: list[Result], written: list[Path], options: DemoOptions) -> 
             *(_spread(values, 1) for values in accuracies),
         )
     console.print(table)
-    low, high = (100 * bound for bound in _wilson(0.98, results[0].test_images))
+    images = results[0].test_images
+    right = round(0.98 * images)
+    low, high = (100 * bound for bound in wilson(right, images))
     for line in (
         "(out): on the outputs, where alignment and uniformity are measured; otherwise on the layer kept for other tasks.",
         "Alignment is that of two random views of each test image, uniformity that of the plain test images; alpha = t = 2.",
         *([f"± is the deviation over {options.seeds} seeds."] if options.seeds > 1 else []),
-        f"One accuracy of 98.0% has a 95% interval of {low:.1f} to {high:.1f}%: too wide to rank objectives by.",
+        f"One accuracy of {right / images:.1%} has a 95% interval of {low:.1f} to {high:.1f}%: too wide to rank objectives by.",
         f"Written: {', '.join(map(str, written))}",
     ):
         console.print(line, highlight=False, soft_wrap=True)
@@ -237,13 +241,6 @@ def _print(results: list[Result], written: list[Path], options: DemoOptions) -> 
 def _spread(values: list[float], digits: int) -> str:
     mean = f"{statistics.fmean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
-
-
-def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95% interval of a share of n (Wilson, 1927)."""
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
-    return centre - half, centre + half
 
 
 def _write(results: list[Result], split: data.Split, options: DemoOptions) -> list[Path]:
@@ -272,7 +269,6 @@ def _write(results: list[Result], split: data.Split, options: DemoOptions) -> li
         "results": [{key: value for key, value in asdict(result).items() if key != "circle"} for result in results],
     }
     path = options.out / "results.json"
-    partial = path.with_name(".results.json.partial")
-    partial.write_text(json.dumps(document, indent=2), encoding="utf-8")
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(document, indent=2), encoding="utf-8")
     return [*written, path]

@@ -21,12 +21,12 @@ from torch.utils.data import DataLoader
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
-from align_uniform.measuring.subject import usable_device
 from align_uniform.recipes import augment, data, published
 from align_uniform.recipes.data import ImageFiles, ImageSet, Statistics, image_paths
 from align_uniform.recipes.evaluate import EvaluateOptions, encoder_state, load_encoder
 from align_uniform.recipes.features import features
 from align_uniform.recipes.sampler import EvalSampler
+from align_uniform.recipes.workers import reason
 
 PRESETS = ("stl10", "moco-v1", "moco-v2", "fashion-mnist")
 """Of `augment.views`, those that make views of one size of any image."""
@@ -116,7 +116,7 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
         OSError: a file is not there, or weights cannot be fetched.
         ValueError: the folder has no image, or an image, the encoder or an option is not as it should be.
     """
-    device = usable_device(options.device)
+    device = checks.usable_device(options.device)
     paths, labels = images_of(options.images)
     network, transform = _encoder(options)
     images = _image_set(paths, transform)
@@ -136,8 +136,8 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
         with progress_bar("views", 2 * len(own), shown=progress and ranks.rank() == 0) as advance:
             gather = ranks.world_size() > 1
             rows, places = features(network, loader, options.layer, device=device, gather=gather, on_batch=advance)
-    except ValueError as error:  # that of a worker comes with the lines it went through
-        raise ValueError(str(error).rstrip().rpartition("\nValueError: ")[2]) from error
+    except ValueError as error:
+        raise ValueError(reason(error)) from error
     in_order = torch.empty_like(rows)
     in_order[places] = rows
     views = in_order.view(len(images), 2, -1).transpose(0, 1).contiguous()

@@ -2,12 +2,13 @@
 
 align-uniform evaluate linear --encoder results/align1alpha2_unif1t2/encoder.pth --data stl10 --layer fc7
 align-uniform evaluate linear --encoder encoder.pth --data fashion-mnist --arch small-conv --protocol exact
-align-uniform evaluate knn --train-features train.npy --train-labels train.txt --test-features test.npy --test-labels test.txt
+align-uniform evaluate knn --train_features train.npy --train_labels train.txt --test_features test.npy --test_labels test.txt
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform._writing import check_replaceable, written_whole
+from align_uniform.files import Rows, open_rows, read_column
 from align_uniform.recipes import augment, checkpoint, data
 from align_uniform.recipes.encoders import Encoder, build
 from align_uniform.recipes.features import features
@@ -111,6 +113,13 @@ class KnnOptions(EvaluateOptions):
     tau: float = 0.07
     """Temperature of softmax, the field's."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1 neighbour, got {self.k}.")
+        checks.check_choice("weight", self.weight, ("votes", "softmax"))
+        checks.check_positive("tau", self.tau)
+
 
 @dataclass(frozen=True)
 class LinearOptions(EvaluateOptions):
@@ -134,6 +143,10 @@ class LinearOptions(EvaluateOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.check_choice("protocol", self.protocol, ("stl10", "imagenet", "exact"))
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, got {self.epochs}.")
+        if not 0 <= self.l2 < math.inf:
+            raise ValueError(f"l2 must be at least 0 and finite, got {self.l2}.")
         if self.encoder is None and self.protocol != "exact":
             raise ValueError(f"the protocol {self.protocol} crops images anew in each epoch; saved features take exact.")
         if self.checkpoints is not None and (self.layer != "backbone" or self.protocol == "exact"):
@@ -179,10 +192,10 @@ def linear(options: LinearOptions) -> int:
         _show(over_ranks(found), options, {"protocol": "exact", "l2": options.l2})
         return 0
     result = _train(options, _protocol(options))
-    extra = {"protocol": options.protocol, "best_top1": result.best.top1, "best_epoch": result.best_epoch}
+    extra = {"protocol": options.protocol, "best_top1": result.best.top1, "best_epoch": result.best_epoch + 1}
     _show(result.last, options, extra)
     if ranks.rank() == 0:
-        sys.stdout.write(f"best epoch {result.best_epoch}, chosen on the test images: {100 * result.best.top1:.2f}%\n")
+        sys.stdout.write(f"best epoch {result.best_epoch + 1}, chosen on the test images: {100 * result.best.top1:.2f}%\n")
     return 0
 
 
@@ -247,7 +260,7 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
 
         return train_linear(
             encoder,
-            _Epochs(loader, batches),
+            loader,
             _loader(options, test, train=False),
             options.layer,
             protocol,
@@ -259,16 +272,6 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
             resume=kept,
             images={"data": options.data, "size": _size(options), "statistics": [*map(list, views.transform.statistics)]},
         )
-
-
-class _Epochs:
-    """A loader whose sampler is told the epoch."""
-
-    def __init__(self, loader: DataLoader[Any], sampler: GlobalBatchSampler) -> None:
-        self.loader, self.set_epoch = loader, sampler.set_epoch
-
-    def __iter__(self) -> Any:
-        return iter(self.loader)
 
 
 def load_encoder(options: EvaluateOptions, channels: int) -> Encoder:
@@ -290,9 +293,13 @@ def load_encoder(options: EvaluateOptions, channels: int) -> Encoder:
 def encoder_state(path: Path) -> dict[str, Tensor]:
     """The encoder's own entries of whatever a file holds, without prefixes."""
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        held: Any = load_file(path)
+        try:
+            held: Any = load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} must be a safetensors file; it cannot be read ({error}).") from error
     else:
         held = checkpoint.read(path)
     for key in ("model", "state_dict"):
@@ -319,22 +326,30 @@ def _features(options: EvaluateOptions) -> Features:
 
 
 def _saved(options: EvaluateOptions) -> Features:
-    from align_uniform.files import open_rows, read_column
-
     saved = options.train_features, options.train_labels, options.test_features, options.test_labels
     train_path, train_names, test_path, test_names = (path for path in saved if path is not None)
-    (train,), (test,) = open_rows(train_path), open_rows(test_path)
+    train, test = _rows(open_rows(train_path), train_path), _rows(open_rows(test_path), test_path)
+    if train.shape[1] != test.shape[1]:
+        raise ValueError(f"{test_path} must have the {train.shape[1]} features of {train_path}, it has {test.shape[1]}.")
     names = [read_column(path) for path in (train_names, test_names)]
     classes = sorted(set(names[0]), key=str)
     if unknown := set(names[1]) - set(classes):
         raise ValueError(f"{test_names} has classes that {train_names} has not, such as {min(unknown, key=str)!r}.")
-    labels = [torch.tensor([classes.index(name) for name in column]) for column in names]
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = [torch.tensor([numbers[name] for name in column]) for column in names]
     for rows, column, path in zip((train, test), labels, (train_names, test_names), strict=True):
         if len(rows) != len(column):
             raise ValueError(f"{path} must have one label for each of the {len(rows)} rows of {rows.name}, got {len(column)}.")
     own = EvalSampler(len(test), rank=ranks.rank(), world=ranks.world_size()).rows
     part = slice(own.start, own.stop)
     return Features(train[: len(train)].float(), labels[0], test[part].float(), labels[1][part], tuple(map(str, classes)))
+
+
+def _rows(views: tuple[Rows, ...], path: Path) -> Rows:
+    """The rows of a file that holds them once."""
+    if len(views) != 1:
+        raise ValueError(f"{path} must be [N, m], it has {len(views)} views of each row; save one of them, as with x[0].")
+    return views[0]
 
 
 def _split(options: EvaluateOptions, *, train: bool) -> data.ImageSet:
@@ -375,6 +390,8 @@ def _channels(images: data.ImageSet) -> int:
 def _check_out(options: EvaluateOptions) -> None:
     if options.out is not None:
         check_replaceable(options.out, force=options.force)
+    if isinstance(options, LinearOptions) and options.state is not None:
+        check_replaceable(options.state, force=True)  # whose file is gone on from, or replaced
 
 
 def _show(scores: Scores, options: EvaluateOptions, extra: dict[str, Any]) -> None:
@@ -383,6 +400,6 @@ def _show(scores: Scores, options: EvaluateOptions, extra: dict[str, Any]) -> No
         return
     sys.stdout.write(f"{scores}\n")
     if options.out is not None:
-        document = {"schema_version": 1, "layer": options.layer, **extra, **scores.to_dict()}
+        document = {"layer": options.layer, **extra, **scores.to_dict()}
         with written_whole(options.out) as partial:
             partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

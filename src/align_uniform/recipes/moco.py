@@ -345,4 +345,8 @@ def trainer(options: MocoOptions, model: MocoModel, views: augment.TwoViews, eva
     )
     if options.start is not None and not training.epoch and not training.batch:
         training.epoch = load_reference(options.start, model, training.optimizer, arch=options.arch)
+        if training.epoch >= options.epochs:
+            raise ValueError(
+                f"{options.start} is of epoch {training.epoch}, where a run of {options.epochs} ends; raise --epochs."
+            )
     return training

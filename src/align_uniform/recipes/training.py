@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import torch
 from rich.console import Console
@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform import sphere
+from align_uniform._writing import written_whole
 from align_uniform.recipes import checkpoint
 from align_uniform.recipes.augment import TwoViews
 from align_uniform.recipes.sampler import GlobalBatchSampler
@@ -44,7 +45,6 @@ FREE = {
     "download",
     "workers",
     "device",
-    "force",
     "resume",
     "out",
     "root",
@@ -112,6 +112,9 @@ class TrainingOptions:
         for name in ("workers", "seed", "evaluate_every", "momentum", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        for name in ("limit", "steps"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}; leave it out for all.")
         checks.check_positive("lr", self.lr)
         checks.check_choice("schedule", self.schedule, ("step", "cosine"))
         checks.check_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
@@ -184,6 +187,7 @@ class Trainer:
         distributed = self._distributed()
         loader = self._loader()
         with _signals(self._stop), self._progress() as advance, self._log() as log:
+            self._stop_if_enough()
             self._evaluate_if_due(log)  # an interruption may have come between an epoch and its evaluation
             while self.epoch < self.options.epochs and not self._all_stopped():
                 self.sampler.set_epoch(self.epoch, self.batch)
@@ -198,13 +202,13 @@ class Trainer:
             self.save()
         return 128 + self.stopped if self.stopped else 0
 
-    def _evaluate_if_due(self, log: TextIO | None) -> None:
+    def _evaluate_if_due(self, log: _Log | None) -> None:
         every, last = self.options.evaluate_every, self.epoch == self.options.epochs
         is_due = self.epoch > 0 and self.batch == 0 and (last or (every > 0 and self.epoch % every == 0))
         if is_due and not (self.history and "evaluation" in self.history[-1]):
             self._write(log, {"evaluation": True, "epoch": self.epoch, **self.evaluate()})
 
-    def _epoch(self, model: nn.Module, loader: DataLoader[Any], advance: Callable[[str], None], log: TextIO | None) -> None:
+    def _epoch(self, model: nn.Module, loader: DataLoader[Any], advance: Callable[[str], None], log: _Log | None) -> None:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.lr_at(self.epoch)
@@ -219,8 +223,7 @@ class Trainer:
             if self.batch % self.options.log_every == 0 or self.batch == self.sampler.batches:
                 self._report(log, meter)
                 meter = _Meter()
-            if self.options.steps is not None and self._batches_done() >= self.options.steps:
-                self._stop(0)
+            self._stop_if_enough()
             if self._all_stopped():
                 return
             began = time.perf_counter()
@@ -300,6 +303,8 @@ class Trainer:
         torch.set_rng_state(state["rng"].cpu())
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.history = read_log(self.folder)[: state["history"]]
+        if (lost := state["history"] - len(self.history)) and ranks.rank() == 0:
+            sys.stderr.write(f"{self.folder / 'log.jsonl'} lacks the last {lost} lines that the checkpoint knows of.\n")
 
     def _course(self) -> dict[str, Any]:
         """All that changes what is learned; measured statistics are as much an option as given ones."""
@@ -308,7 +313,7 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------------------ being seen
 
-    def _report(self, log: TextIO | None, meter: _Meter) -> None:
+    def _report(self, log: _Log | None, meter: _Meter) -> None:
         """A line of the log, and a warning if the features collapse."""
         means = meter.means()
         line = {"epoch": self.epoch, "batch": self.batch, "lr": self.optimizer.param_groups[0]["lr"], **means}
@@ -323,28 +328,35 @@ class Trainer:
                 f"Most often the weight of uniformity is too low, or the learning rate too high.\n"
             )
 
-    def _write(self, log: TextIO | None, line: dict[str, Any]) -> None:
+    def _write(self, log: _Log | None, line: dict[str, Any]) -> None:
         self.history.append(line)
-        if log is None:
-            return
-        log.write(json.dumps(line) + "\n")
-        log.flush()
-        if self.options.tensorboard:
-            kind, step = "test" if "evaluation" in line else "train", self._batches_done()
-            with _tensorboard(self.folder) as board:
-                for name, value in line.items():
-                    if name not in ("epoch", "batch", "evaluation") and value is not None:
-                        board.add_scalar(f"{kind}/{name}", value, step)
+        if log is not None:
+            log.write(line, self._batches_done())
 
     @contextmanager
-    def _log(self) -> Iterator[TextIO | None]:
+    def _log(self) -> Iterator[_Log | None]:
         """The log of the first process, cut back to what the checkpoint knows of."""
         if ranks.rank() != 0:
             yield None
             return
-        with (self.folder / "log.jsonl").open("w", encoding="utf-8") as log:
-            log.writelines(json.dumps(line) + "\n" for line in self.history)
-            yield log
+        path = self.folder / "log.jsonl"
+        with written_whole(path) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in self.history), encoding="utf-8")
+        with path.open("a", encoding="utf-8") as lines, self._board() as board:
+            yield _Log(lines, board)
+
+    @contextmanager
+    def _board(self) -> Iterator[Any]:
+        """TensorBoard's writer, if that is asked for; of what an earlier run wrote after its checkpoint it shows nothing."""
+        if not self.options.tensorboard:
+            yield None
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise ValueError("tensorboard is missing; run: pip install tensorboard") from error
+        with SummaryWriter(str(self.folder), purge_step=self._batches_done() + 1) as board:
+            yield board
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[str], None]]:
@@ -374,6 +386,10 @@ class Trainer:
     def _batches_done(self) -> int:
         return self.epoch * self.sampler.batches + self.batch
 
+    def _stop_if_enough(self) -> None:
+        if self.options.steps is not None and self._batches_done() >= self.options.steps:
+            self._stop(0)
+
     def _stop(self, number: int) -> None:
         self.stopped = number
 
@@ -384,6 +400,24 @@ class Trainer:
             heard = max(int(number) for number in ranks.gather(told.unsqueeze(1).float()).rows)
             self.stopped = None if heard < 0 else heard
         return self.stopped is not None
+
+
+class _Log(NamedTuple):
+    """Where the lines go; what is written is there, however the run ends."""
+
+    lines: TextIO
+    board: Any
+    """TensorBoard's writer, or None"""
+
+    def write(self, line: Mapping[str, Any], step: int) -> None:
+        self.lines.write(json.dumps(line) + "\n")
+        self.lines.flush()
+        if self.board is not None:
+            kind = "test" if "evaluation" in line else "train"
+            for name, value in line.items():
+                if name not in ("epoch", "batch", "evaluation") and value is not None:
+                    self.board.add_scalar(f"{kind}/{name}", value, step)
+            self.board.flush()
 
 
 @dataclass
@@ -416,9 +450,9 @@ class _Meter:
 def device(name: str) -> torch.device:
     """The device to train on; under torchrun, each process its own GPU."""
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
-        return torch.device("cuda", ranks.local_rank())
+        return checks.usable_device(torch.device("cuda", ranks.local_rank()))
     if name != "auto":
-        return torch.device(name)
+        return checks.usable_device(name)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
@@ -427,17 +461,6 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     path = folder / "log.jsonl"
     texts = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return [json.loads(text) for text in texts if text.endswith("\n")]
-
-
-@contextmanager
-def _tensorboard(folder: Path) -> Iterator[Any]:
-    """A writer of events, open for a few lines: what is written is there, however the run ends."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError as error:
-        raise ValueError("tensorboard is missing; run: pip install tensorboard") from error
-    with SummaryWriter(str(folder)) as writer:
-        yield writer
 
 
 @contextmanager

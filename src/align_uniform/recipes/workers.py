@@ -1,8 +1,9 @@
-"""What the processes that read images do with signals, which reach them too when a whole group of processes is told to end."""
+"""The processes that read images: what they do with signals, which reach them too, and what they say of a bad image."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 
@@ -24,3 +25,10 @@ def _end_for_the_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
+
+
+def reason(error: Exception) -> str:
+    """What an error says; of one that comes from a loader's process, without the lines that it went through."""
+    text = str(error).rstrip()
+    found = re.match(r"Caught (\w+) in DataLoader worker process .*\n\1: (.*)", text, re.DOTALL)
+    return found[2] if found else text
