@@ -35,8 +35,8 @@ from torch.utils.data import DataLoader
 from align_uniform import align_loss, figures, uniform_loss, uniform_optimum
 from align_uniform._writing import written_whole
 from align_uniform.recipes import augment, data, moco, two_view
+from align_uniform.recipes.encoder_files import encoder_state
 from align_uniform.recipes.encoders import build
-from align_uniform.recipes.evaluate import encoder_state
 from align_uniform.recipes.features import features
 from align_uniform.recipes.knn_eval import knn_scores
 from align_uniform.recipes.logistic import linear_scores

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from align_uniform import _ranks as ranks
-from align_uniform.recipes import augment, data, moco
+from align_uniform.recipes import augment, data, moco, training
 from align_uniform.recipes.encoders import SmallConvNet
 from align_uniform.recipes.training import Trainer
 from tests import processes
@@ -121,7 +121,9 @@ def local_losses(rank: int, folder: Path) -> dict[str, Tensor]:
         torch.manual_seed(0)
         chosen = options(folder, local_losses=local, batch_size=12, queue=24)
         model = moco.MocoModel(Plain(), chosen).double()
-        found["local" if local else "all"] = model(*views_of(rank))["loss"].detach()
+        losses = model(*views_of(rank))
+        found["local" if local else "all"] = losses["loss"].detach()
+        found["logged" if local else "logged of all"] = torch.tensor(training._means_over_ranks(losses)["loss"])
     return found
 
 

@@ -21,8 +21,9 @@ from align_uniform.cli import main
 from align_uniform.recipes import evaluate, two_view
 from align_uniform.recipes.augment import generator
 from align_uniform.recipes.data import STATISTICS, Statistics, load, measure_statistics
+from align_uniform.recipes.encoder_files import encoder_state, load_encoder
 from align_uniform.recipes.encoders import build
-from align_uniform.recipes.evaluate import EvaluateOptions, KnnOptions, LinearOptions, encoder_state, load_encoder
+from align_uniform.recipes.evaluate import EvaluateOptions, KnnOptions, LinearOptions
 from align_uniform.recipes.linear_eval import LinearEpoch, train_linear
 from align_uniform.recipes.training import read_log
 from tests import rows
@@ -342,9 +343,8 @@ def test_states_are_found_under_every_prefix(tmp_path: Path) -> None:
 )
 def test_an_encoder_of_another_kind_is_refused(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
     torch.save(build("small-conv", 4).state_dict(), tmp_path / "encoder.pth")
-    chosen = replace(EvaluateOptions(encoder=tmp_path / "encoder.pth", dim=4), **arguments)
     with pytest.raises(ValueError, match=message):
-        load_encoder(chosen, 1)
+        load_encoder(tmp_path / "encoder.pth", **{"dim": 4, "size": 64, "channels": 1} | arguments)
 
 
 def test_wrong_options_are_refused(tmp_path: Path) -> None:

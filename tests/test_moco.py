@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from align_uniform.cli import main
 from align_uniform.recipes import augment, data, moco
+from align_uniform.recipes.encoder_files import encoder_state
 from align_uniform.recipes.encoders import SmallConvNet, build
-from align_uniform.recipes.evaluate import encoder_state
 from align_uniform.recipes.training import read_log
 from tests import moco_worker, rows
 from tests.moco_worker import images_of, normalised_trainer, options, train, trainer, views_of
@@ -256,6 +256,9 @@ def test_local_losses_are_each_processes_own(world: int, processes: dict[int, li
         torch.testing.assert_close(found[key]["local"], model(*images)["loss"].detach())
     assert len({float(each["all"]) for each in found}) == 1
     assert len({float(each["local"]) for each in found}) == world
+    for each in found:  # the log has their mean, as the reference's has
+        assert float(each["logged"]) == pytest.approx(sum(float(other["local"]) for other in found) / world)
+        assert float(each["logged of all"]) == pytest.approx(float(each["all"]))
 
 
 def test_two_interrupted_processes_go_on_as_if_nothing_had_been(processes: dict[int, list[dict[str, Any]]]) -> None:

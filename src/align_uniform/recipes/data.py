@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from align_uniform import _ranks as ranks
 from align_uniform._writing import written_whole
 
 
@@ -73,6 +74,11 @@ class ImageSet:
     def __getitem__(self, index: int) -> Image.Image:
         return self.pictures[index]
 
+    @property
+    def channels(self) -> int:
+        """3 of colour images, 1 of grey ones."""
+        return len(self[0].getbands())
+
     def subset(self, rows: Sequence[int]) -> ImageSet:
         """Return the images of these rows, in this order."""
         rows = list(rows)
@@ -97,7 +103,7 @@ def load(name: str, root: str | Path, split: str, *, download: bool = False) -> 
         root: folder that holds the data set.
         split: one of the table.
         download: fetch what is missing into `root` first. Only then are checksums compared: otherwise the sizes of the files
-            must fit each other. With several processes, let one do it before the others load.
+            must fit each other. With several processes, see `load_on_all_ranks`.
 
     Raises:
         FileNotFoundError: the data set is not there.
@@ -109,6 +115,14 @@ def load(name: str, root: str | Path, split: str, *, download: bool = False) -> 
     if split not in splits:
         raise ValueError(f"{name} has no split {split!r}; choose from {', '.join(splits)}.")
     return loader(Path(root), split, download)
+
+
+def load_on_all_ranks(name: str, root: str | Path, split: str, *, download: bool = False) -> ImageSet:
+    """Return one split of a data set on every process; the first alone fetches what is not there."""
+    if download and ranks.rank() == 0:
+        load(name, root, split, download=True)
+    ranks.barrier()
+    return load(name, root, split)
 
 
 def evenly_spaced(images: ImageSet, at_most: int) -> ImageSet:

@@ -23,7 +23,7 @@ from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform.recipes import augment, data, published
 from align_uniform.recipes.data import ImageFiles, ImageSet, Statistics, image_paths
-from align_uniform.recipes.evaluate import EvaluateOptions, encoder_state, load_encoder
+from align_uniform.recipes.encoder_files import encoder_state, load_encoder
 from align_uniform.recipes.features import features
 from align_uniform.recipes.sampler import EvalSampler
 from align_uniform.recipes.workers import reason
@@ -122,11 +122,10 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
     images = _image_set(paths, transform)
     size = transform(images[0], random.Random(0)).shape[-1]
     if network is None:
-        file = EvaluateOptions(
-            encoder=Path(options.encoder),
-            arch=options.arch or "small-alexnet", dim=options.dim or 128, head=options.head or "linear", size=size,
+        network = load_encoder(
+            Path(options.encoder), options.arch or "small-alexnet", options.dim or 128,
+            size=size, channels=len(transform.statistics.mean), head=options.head or "linear",
         )  # fmt: skip
-        network = load_encoder(file, len(transform.statistics.mean))
     own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
     loader = DataLoader(
         augment.TwoViews(images, transform, options.seed),

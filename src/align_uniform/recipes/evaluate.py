@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,8 @@ from align_uniform._progress import progress_bar
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.files import Rows, open_rows, read_column
 from align_uniform.recipes import augment, checkpoint, data
-from align_uniform.recipes.encoders import Encoder, build
+from align_uniform.recipes.encoder_files import load_encoder
+from align_uniform.recipes.encoders import Encoder
 from align_uniform.recipes.features import features
 from align_uniform.recipes.knn_eval import knn_scores
 from align_uniform.recipes.linear_checkpoint import classifier_of, save_linear
@@ -202,7 +203,7 @@ def linear(options: LinearOptions) -> int:
 def _evaluated(options: LinearOptions, path: Path) -> Scores:
     """Score a classifier that was trained before."""
     test = _split(options, train=False)
-    encoder = load_encoder(options, _channels(test)).to(device(options.device))
+    encoder = _encoder(options, test).to(device(options.device))
     linear = classifier_of(path, encoder).to(device(options.device))
     image, label, _ = _labelled(options, test, train=False)[0, 0]
     takes, gives = features(encoder, [(image.unsqueeze(0), [label])], options.layer)[0].shape[1], len(test.classes)
@@ -235,7 +236,7 @@ def _protocol(options: LinearOptions) -> LinearProtocol:
 def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
     """Train a classifier on crops made anew in each epoch, and keep the state of every epoch where it is asked for."""
     train, test = _split(options, train=True), _split(options, train=False)
-    encoder = load_encoder(options, _channels(train))
+    encoder = _encoder(options, train)
     batches = GlobalBatchSampler(
         len(train), protocol.batch_size, rank=ranks.rank(), world=ranks.world_size(), seed=options.seed
     )
@@ -274,42 +275,10 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
         )
 
 
-def load_encoder(options: EvaluateOptions, channels: int) -> Encoder:
-    """The encoder of a file: a bare state dict, ours or the reference's, or a checkpoint of either recipe."""
+def _encoder(options: EvaluateOptions, images: data.ImageSet) -> Encoder:
     assert options.encoder is not None
-    encoder = build(options.arch, options.dim, size=_size(options), channels=channels, head=options.head)
-    state = encoder_state(options.encoder)
-    missing, unexpected = (set(a) - set(b) for a, b in ((encoder.state_dict(), state), (state, encoder.state_dict())))
-    shapes = [name for name, value in encoder.state_dict().items() if name in state and state[name].shape != value.shape]
-    if missing or unexpected or shapes:
-        wrong = ", ".join(sorted([*missing, *unexpected, *shapes])[:4])
-        raise ValueError(
-            f"{options.encoder} is not of a {options.arch} with {options.dim} features and {_size(options)} pixels: {wrong}."
-        )
-    encoder.load_state_dict(state)
-    return encoder
-
-
-def encoder_state(path: Path) -> dict[str, Tensor]:
-    """The encoder's own entries of whatever a file holds, without prefixes."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            held: Any = load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} must be a safetensors file; it cannot be read ({error}).") from error
-    else:
-        held = checkpoint.read(path)
-    for key in ("model", "state_dict"):
-        held = held.get(key, held) if isinstance(held, Mapping) else held
-    if not isinstance(held, Mapping) or not all(isinstance(value, Tensor) for value in held.values()):
-        raise ValueError(f"{path} must hold the state dict of an encoder, it holds {type(held).__name__}.")
-    for prefix in ("module.encoder_q.", "encoder_q.", "module.encoder.", "encoder.", "module."):
-        if any(name.startswith(prefix) for name in held):
-            return {name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)}
-    return dict(held)
+    size = _size(options)
+    return load_encoder(options.encoder, options.arch, options.dim, size=size, channels=images.channels, head=options.head)
 
 
 def _features(options: EvaluateOptions) -> Features:
@@ -317,7 +286,7 @@ def _features(options: EvaluateOptions) -> Features:
     if options.encoder is None:
         return _saved(options)
     train, test = _split(options, train=True), _split(options, train=False)
-    encoder = load_encoder(options, _channels(train)).to(device(options.device))
+    encoder = _encoder(options, train).to(device(options.device))
     with progress_bar("images", len(train) + len(test), shown=ranks.rank() == 0) as advance:
         encode: Callable[..., tuple[Tensor, Tensor]] = lambda images, gather: features(  # noqa: E731
             encoder, _loader(options, images, train=False), options.layer, gather=gather, on_batch=advance
@@ -354,10 +323,7 @@ def _rows(views: tuple[Rows, ...], path: Path) -> Rows:
 
 def _split(options: EvaluateOptions, *, train: bool) -> data.ImageSet:
     split = "train" if train else "val" if options.data == "imagefolder" else "test"
-    if options.download and ranks.rank() == 0:
-        data.load(options.data, options.root, split, download=True)
-    ranks.barrier()
-    return data.load(options.data, options.root, split)
+    return data.load_on_all_ranks(options.data, options.root, split, download=options.download)
 
 
 def _labelled(options: EvaluateOptions, images: data.ImageSet, *, train: bool, seed: int = 0) -> augment.LabelledViews:
@@ -381,10 +347,6 @@ def _loader(options: EvaluateOptions, images: data.ImageSet, *, train: bool) -> 
     return DataLoader(
         _labelled(options, images, train=train), batch_size=options.batch_size, sampler=own, num_workers=options.workers
     )
-
-
-def _channels(images: data.ImageSet) -> int:
-    return len(images[0].getbands())
 
 
 def _check_out(options: EvaluateOptions) -> None:

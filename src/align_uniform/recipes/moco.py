@@ -305,8 +305,7 @@ def run(options: MocoOptions) -> int:
     torch.manual_seed(options.seed)
     images = load_images(options, "train")
     head = "mlp" if options.mlp else "linear"
-    channels = len(images[0].getbands())
-    model = MocoModel(build(options.arch, options.dim, size=options.size, channels=channels, head=head), options)
+    model = MocoModel(build(options.arch, options.dim, size=options.size, channels=images.channels, head=head), options)
     evaluation = Evaluation(options, model.encoder_q, *transforms(options), images)
     return complete(trainer(options, model, augment.TwoViews(images, evaluation.views, options.seed), evaluation), evaluation)
 

@@ -1,4 +1,4 @@
-"""What the pretraining recipes share besides the loop: what may be chosen, the objective, evaluation on the way, the export."""
+"""What the pretraining recipes share besides the loop: what may be chosen, the objective, evaluation on the way."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform import figures, uniform_optimum
-from align_uniform._writing import written_whole
 from align_uniform.functional import align_loss
 from align_uniform.measuring.api import measure
 from align_uniform.recipes import augment, data
+from align_uniform.recipes.encoder_files import save_encoder
 from align_uniform.recipes.features import features
 from align_uniform.recipes.knn_eval import knn_scores
 from align_uniform.recipes.sampler import EvalSampler
@@ -85,11 +85,8 @@ class PretrainOptions(TrainingOptions):
 
 
 def load_images(options: PretrainOptions, split: str) -> data.ImageSet:
-    """One split; the first process alone fetches what is missing."""
-    if options.download and ranks.rank() == 0:
-        data.load(options.data, options.root, split, download=True)
-    ranks.barrier()
-    images = data.load(options.data, options.root, split)
+    """One split, or the first images of it."""
+    images = data.load_on_all_ranks(options.data, options.root, split, download=options.download)
     if options.limit is not None and split.startswith("train"):
         images = images.subset(range(min(options.limit, len(images))))
     return images
@@ -221,21 +218,8 @@ def complete(trainer: Trainer, evaluation: Evaluation) -> int:
     code = trainer.run()
     if ranks.rank() == 0:
         if code == 0 and trainer.stopped is None:
-            export(evaluation.encoder, trainer.folder)
+            save_encoder(evaluation.encoder, trainer.folder)
             with ranks.alone():
                 evaluation.report(trainer)
         sys.stderr.write(f"{trainer.folder}: {trainer.epoch} of {options.epochs} epochs\n")
     return code
-
-
-def export(encoder: nn.Module, folder: Path) -> None:
-    """Write encoder.pth, the bare state dict as the reference has it, and the same as safetensors if that is installed."""
-    state = {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}
-    with written_whole(folder / "encoder.pth") as partial:
-        torch.save(state, partial)
-    try:
-        from safetensors.torch import save_file
-    except ModuleNotFoundError:
-        return
-    with written_whole(folder / "encoder.safetensors") as partial:
-        save_file(state, partial)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
-from align_uniform.recipes.evaluate import EvaluateOptions, load_encoder
+from align_uniform.recipes.encoder_files import load_encoder
 
 RELEASE = "https://github.com/SsnL/moco_align_uniform/releases/download/v1.0-checkpoints/"
 ENCODER = "imagenet_align_uniform.pth.tar"
@@ -56,10 +56,10 @@ def imagenet_resnet50_encoder(
         RELEASE + (CLASSIFIER if with_linear_clf else ENCODER) if weights is None else weights, progress=progress
     )
     if not with_linear_clf:
-        return load_encoder(EvaluateOptions(encoder=path, arch="resnet50", dim=128, size=224, head="mlp"), 3).eval()
+        return load_encoder(path, "resnet50", 128, size=224, head="mlp").eval()
     from torchvision.models import resnet50  # type: ignore[import-untyped]  # it is not typed
 
-    classified = load_encoder(EvaluateOptions(encoder=path, arch="resnet50", dim=1000, size=224, head="linear"), 3)
+    classified = load_encoder(path, "resnet50", 1000, size=224)
     network: nn.Module = resnet50(weights=None)
     network.load_state_dict(classified.state_dict())
     return network.eval()

@@ -236,7 +236,7 @@ class Trainer:
             losses: dict[str, Tensor] = model(x, y)
         self.optimizer.zero_grad()
         self.scaler.scale(losses["loss"]).backward()
-        numbers = {name: float(value.detach()) for name, value in losses.items()}
+        numbers = _means_over_ranks(losses)
         if not math.isfinite(numbers["loss"]):
             kept = f"; {self.folder} has the checkpoint of before" if (self.folder / checkpoint.LAST).exists() else ""
             raise ValueError(
@@ -400,6 +400,12 @@ class Trainer:
             heard = max(int(number) for number in ranks.gather(told.unsqueeze(1).float()).rows)
             self.stopped = None if heard < 0 else heard
         return self.stopped is not None
+
+
+def _means_over_ranks(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    """Losses of the whole batch are the same on all processes; those that each computes over its own images are averaged."""
+    means = ranks.add_over_ranks_(torch.stack([value.detach() for value in losses.values()])) / ranks.world_size()
+    return dict(zip(losses, means.tolist(), strict=True))
 
 
 class _Log(NamedTuple):

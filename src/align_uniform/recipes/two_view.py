@@ -100,10 +100,9 @@ def run(options: TwoViewOptions) -> int:
     """Train, evaluate, export; return 0, or 128 and the number of the signal that ended it."""
     torch.manual_seed(options.seed)
     images = load_images(options, "train+unlabeled" if options.data == "stl10" else "train")
-    channels = len(images[0].getbands())
     given = data.given_statistics(options.mean, options.std)
     statistics = given or data.STATISTICS.get(options.data) or data.measure_statistics(images)
-    model = TwoViewModel(build(options.arch, options.dim, size=options.size, channels=channels), options)
+    model = TwoViewModel(build(options.arch, options.dim, size=options.size, channels=images.channels), options)
     if options.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     views, plain = transforms(options, statistics)
