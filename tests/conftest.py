@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 import torch
 
-from align_uniform import _pairs
+from align_uniform.engine import routes, tiles
 
 # The same examples on every run: a failure in continuous integration is then a failure at home.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, max_examples=30)
@@ -30,10 +30,10 @@ def device(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def tiny_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send even a handful of rows through many tiles, and through many blocks of logits."""
-    monkeypatch.setattr(_pairs, "DENSE_ROWS", 1)
-    monkeypatch.setattr(_pairs, "PLAIN_PAIRS", 12)
-    monkeypatch.setattr(_pairs, "PLAIN_LOGITS", 12)
-    monkeypatch.setattr(_pairs, "_tile_size", lambda *_: 3)
+    monkeypatch.setattr(tiles, "DENSE_ROWS", 1)
+    monkeypatch.setattr(routes, "PLAIN_PAIRS", 12)
+    monkeypatch.setattr(routes, "PLAIN_LOGITS", 12)
+    monkeypatch.setattr(tiles, "tile_size", lambda *_: 3)
 
 
 @pytest.fixture(params=["whole", "tiles"])

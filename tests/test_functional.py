@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.nn.functional import cross_entropy, normalize, pad
 
-from align_uniform import _pairs, align_loss, contrastive_loss, uniform_loss, uniform_optimum
+from align_uniform import align_loss, contrastive_loss, uniform_loss, uniform_optimum
+from align_uniform.engine import routes, tiles
 from tests import oracle, rows
 
 NAN, INF = math.nan, math.inf
@@ -234,10 +235,10 @@ def test_the_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
         lambda x: contrastive_loss(x, y, 0.2, negatives=z),
     ]
     whole = [(loss(x), *gradient(loss, x)) for loss in losses]
-    monkeypatch.setattr(_pairs, "DENSE_ROWS", 1)
+    monkeypatch.setattr(tiles, "DENSE_ROWS", 1)
     for size in (1, 2, 5, 23, 24, 1000):
-        monkeypatch.setattr(_pairs, "_tile_size", lambda *_, size=size: size)
-        monkeypatch.setattr(_pairs, "PLAIN_PAIRS", size * 17)
+        monkeypatch.setattr(tiles, "tile_size", lambda *_, size=size: size)
+        monkeypatch.setattr(routes, "PLAIN_PAIRS", size * 17)
         for loss, (value, grad) in zip(losses, whole, strict=True):
             close(loss(x), value, 1e-12)
             close(gradient(loss, x)[0], grad, 1e-12 * grad.abs().max().item())

@@ -26,6 +26,15 @@ def check_features(name: str, z: Tensor) -> None:
         )
 
 
+def check_views(x: Tensor) -> None:
+    """Two or more views of the same items."""
+    if x.dim() < 3 or x.shape[-3] < 2:
+        raise ValueError(
+            f"without y, x must be [V, N, m], V >= 2 views of the same N items, got shape {list(x.shape)}; "
+            f"pass the second view as y, or torch.stack([x, y])."
+        )
+
+
 def check_same_shape(x: Tensor, y: Tensor) -> None:
     """Row i of x and row i of y are a positive pair."""
     if x.shape != y.shape:
@@ -45,6 +54,22 @@ def check_negatives(x: Tensor, negatives: Tensor) -> None:
         )
     if negatives.shape[-2] == 0:
         raise ValueError("negatives must have at least one row, got none; pass negatives=None for a loss without them.")
+
+
+def check_ids(name: str, ids: object, rows: str, z: Tensor) -> Tensor:
+    """One whole number a row, [N] or [..., N]: returned as int64 with the leading dimensions of the rows."""
+    if not isinstance(ids, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(ids).__name__}; use torch.as_tensor({name}).")
+    if ids.is_floating_point() or ids.is_complex():
+        raise ValueError(f"{name} must be whole numbers, got {ids.dtype}; use {name}.long().")
+    if ids.device != z.device:
+        raise ValueError(f"{name} must be on the device of {rows}, {z.device}, got {ids.device}; use {name}.to({rows}.device).")
+    if ids.dim() == 0 or ids.dim() >= z.dim() or ids.shape != z.shape[z.dim() - 1 - ids.dim() : -1]:
+        raise ValueError(
+            f"{name} must be [N], one for each of the {z.shape[-2]} rows of {rows}, or of shape {list(z.shape[:-1])}, "
+            f"got shape {list(ids.shape)}."
+        )
+    return ids.long().expand(z.shape[:-1])
 
 
 def check_row_count(rows: int, least: int, why: str) -> None:
@@ -78,10 +103,12 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
-def check_gatherable(x: Tensor) -> None:
+def check_gatherable(x: Tensor, shape: str = "[N, m]") -> None:
     """What processes exchange, and how far its derivatives reach."""
-    if x.dim() != 2:
-        raise ValueError(f"with gather_distributed=True x must be [N, m], got shape {list(x.shape)}; use x.flatten(0, -2).")
+    if x.dim() != shape.count(",") + 1:
+        raise ValueError(
+            f"with gather_distributed=True x must be {shape}, got shape {list(x.shape)}; give one batch of rows at a time."
+        )
     if torch.compiler.is_compiling():
         raise RuntimeError(
             "gather_distributed=True cannot be compiled: processes exchange a number of rows that a graph does not know. "

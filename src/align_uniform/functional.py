@@ -9,39 +9,45 @@ lack: O(N) memory, half the work, any t, any dtype, leading batch dimensions, hi
 
 from __future__ import annotations
 
-import functools
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
-from align_uniform._pairs import log_potential, log_sum_exp
+from align_uniform._ids import check_some_pair, equal_pairs
 from align_uniform._ranks import gather, log_sum_over_ranks, sum_over_ranks
+from align_uniform.engine import keeps_halves, log_potential, log_sum_exp
+from align_uniform.engine.precision import widest
 
 
 def align_loss(
     x: Tensor,
-    y: Tensor,
+    y: Tensor | None = None,
     alpha: float = 2,
     *,
     normalize: bool = False,
     reduction: str = "mean",
     gather_distributed: bool = False,
 ) -> Tensor:
-    r"""How far apart the two views of a positive pair are.
+    r"""How far apart the views of the same item are.
 
     .. math:: L_{align}(\alpha) = \frac{1}{N} \sum_{i=1}^{N} \lVert x_i - y_i \rVert_2^{\alpha}
 
     Lies in [0, 2^alpha] for unit rows; 0 where both views have the same features. Row i of x and row i of y are a pair.
 
+    With several positives per item, pass all V views as x, [V, N, m], and leave y out: the value is the mean of the loss over
+    the V (V - 1) / 2 pairs of views.
+
     Args:
-        x: features of one view, [..., N, m]. Half precision is computed in float32.
-        y: features of the other view, of the same shape.
+        x: features of one view, [..., N, m], or of all views, [..., V, N, m]. Half precision is computed in float32.
+        y: features of the other view, of the same shape; None if x holds all views.
         alpha: exponent of the distance, above 0.
         normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they are.
-        reduction: "mean" over all pairs, or "none".
+        reduction: "mean" over all pairs, or "none": a value for each item.
         gather_distributed: the mean over the pairs of all processes, whose numbers may differ. Differentiable once, in eager
-            mode; after DistributedDataParallel's averaging the gradient is the one-process gradient. The features are [N, m].
+            mode; after DistributedDataParallel's averaging the gradient is the one-process gradient. The features are [N, m],
+            or [V, N, m] without y.
 
     Returns:
         A scalar, or [..., N] with reduction="none"; float32 or float64. Where x_i equals y_i and alpha < 2, the gradient of
@@ -55,26 +61,32 @@ def align_loss(
         >>> from align_uniform import align_loss
         >>> align_loss(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
         tensor(1.)
+        >>> align_loss(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 1.0]]]))  # one item, three views
+        tensor(1.3333)
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, section 4.1.1.
     """
     checks.check_features("x", x)
-    checks.check_features("y", y)
-    checks.check_same_shape(x, y)
     alpha = checks.check_positive("alpha", alpha)
     checks.check_choice("reduction", reduction, ("mean", "none"))
-    x, y = _prepare(normalize, x, y)
-
-    squared = (x - y).square().sum(-1)
-    distances = squared if alpha == 2 else _power(squared, alpha / 2)
+    if y is None:
+        checks.check_views(x)
+        (views,) = _prepare(normalize, x)
+        distances = _distances_of_views(views, alpha)
+    else:
+        checks.check_features("y", y)
+        checks.check_same_shape(x, y)
+        first, second = _prepare(normalize, x, y)
+        distances = _distances(first - second, alpha)
     if reduction == "none":
         if gather_distributed:
             raise ValueError('gather_distributed=True averages over all processes; reduction="none" has nothing to gather.')
         return distances
     if gather_distributed:
-        checks.check_gatherable(x)
-        total, count = sum_over_ranks(torch.stack([distances.sum(), distances.new_tensor(len(x))])).unbind()
+        checks.check_gatherable(x, "[V, N, m]" if y is None else "[N, m]")
+        sums = torch.stack([distances.sum(), distances.new_full((), len(distances))])
+        total, count = sum_over_ranks(sums).unbind()
         checks.check_row_count(int(count), 1, "the mean over no pairs is not a number")
         return total / count.detach()
     checks.check_row_count(distances.numel(), 1, "the mean over no pairs is not a number")
@@ -87,6 +99,8 @@ def uniform_loss(
     *,
     negatives: Tensor | None = None,
     intra_batch: bool = True,
+    ids: Tensor | None = None,
+    negative_ids: Tensor | None = None,
     normalize: bool = False,
     gather_distributed: bool = False,
 ) -> Tensor:
@@ -107,6 +121,10 @@ def uniform_loss(
         negatives: a second population, [..., M, m]: a queue of keys, or the other tower. All N M cross pairs are counted, in
             one mean with the pairs within x (the MoCo form, paper appendix B.2).
         intra_batch: count the pairs within x too. False leaves the cross pairs alone.
+        ids: the item of each row, [N] (or [..., N]) integers. Pairs of rows with the same id are left out, and the mean is over
+            those that remain: for an item twice in a batch, for classes, for several views of an item, and for padding, to
+            which one id is given.
+        negative_ids: with `ids`, the items of the negatives, [M] (or [..., M]). Without it, every negative is another item.
         normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they are.
         gather_distributed: the value of the rows of all processes together, whose numbers may differ. `negatives` are taken to
             be the same on every process; if they are not, pass `gather_rows(negatives)`. A process evaluates the pairs of its
@@ -114,53 +132,76 @@ def uniform_loss(
             DistributedDataParallel's averaging leaves the one-process gradient. The features are [N, m].
 
     Returns:
-        [...], a scalar for one set of rows; float32 or float64.
+        [...], a scalar for one set of rows; float32 or float64. NaN if `ids` leave no pair and this cannot be known without
+        waiting for a device.
 
     Raises:
-        ValueError: a shape, dtype or number is not as above.
+        ValueError: a shape, dtype or number is not as above, or `ids` leave no pair.
 
     Example:
         >>> import torch
         >>> from align_uniform import uniform_loss
-        >>> uniform_loss(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), t=2)  # one pair, at distance 2
+        >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+        >>> uniform_loss(x[:2], t=2)  # one pair, at distance 2
+        tensor(-8.)
+        >>> uniform_loss(x, t=2, ids=torch.tensor([3, 7, 7]))  # the last two are one item
         tensor(-8.)
 
     Note:
-        On CUDA, `torch.set_float32_matmul_precision("high")` lets TF32 into the matrix products: three digits instead of six.
+        Float32 rows far from their common centre, at distances R with t R^2 beyond a thousand, are computed in float64 on the
+        CPU. On other devices, where asking for R would mean waiting, exponents are only kept from exceeding 0: give float64
+        rows there.
+
+        On CUDA, `torch.set_float32_matmul_precision("high")` lets TF32 into the matrix products of the tile loop: three digits
+        instead of six.
+
+        The gradient is computed from `negatives` as they are in the forward pass. To overwrite a queue before `backward`, pass
+        `queue.clone()`.
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, section 4.1.2.
     """
     checks.check_features("x", x)
     t = checks.check_positive("t", t)
+    if negatives is None and not intra_batch:
+        raise ValueError("intra_batch=False leaves no pairs without negatives; pass negatives, or intra_batch=True.")
+    ids, negative_ids = _check_ids(x, negatives, ids, negative_ids)
+    if ids is not None and negative_ids is None and not intra_batch:
+        raise ValueError("ids have no effect on negatives without ids; pass negative_ids, or leave ids out.")
     if negatives is not None:
         checks.check_negatives(x, negatives)
-        x, negatives = _prepare(normalize, x, negatives.expand(*x.shape[:-2], *negatives.shape[-2:]))
-    elif intra_batch:
-        (x,) = _prepare(normalize, x)
-    else:
-        raise ValueError("intra_batch=False leaves no pairs without negatives; pass negatives, or intra_batch=True.")
-    everyone, start = x, 0
+        negatives = negatives.expand(*x.shape[:-2], *negatives.shape[-2:])
+    if normalize or gather_distributed or not keeps_halves(x, negatives):
+        x, negatives = _prepare(normalize, x, negatives)
+    everyone, everyones_ids, start = x, ids, 0
     if gather_distributed:
         checks.check_gatherable(x)
         everyone, start = gather(x)
-
+        everyones_ids = None if ids is None else gather(ids).rows
     n = everyone.shape[-2]
+    if negatives is None or n == 0:
+        checks.check_row_count(n, 2, "a single row has no pair; give a larger batch, or negatives")
+
     within = n * (n - 1) // 2 if intra_batch else 0
     across = 0 if negatives is None else n * negatives.shape[-2]
-    if not within + across:
-        checks.check_row_count(n, 2, "a single row has no pair; give a larger batch, or negatives")
+    pairs = within + across if ids is None else 1  # with ids it is their number that the sum is divided by, at the end
     terms = []
-    if within and everyone is x:
-        terms.append(log_potential(x, t, within + across))
-    elif within:
+    if intra_batch and n > 1 and everyone is x:
+        terms.append(log_potential(x, t, pairs, ids=ids))
+    elif intra_batch and n > 1:
         # Every process counts its rows against all, so the sum over processes holds each pair twice: once from either end.
-        share = log_potential(x, t, 2 * (within + across), y=everyone.detach(), skip=start)
+        share = log_potential(x, t, 2 * pairs, y=everyone.detach(), skip=start, ids=ids, y_ids=everyones_ids)
         terms.append(log_sum_over_ranks(share, 2))
     if negatives is not None:
-        share = log_potential(x, t, within + across, y=negatives)
+        cross_ids = ids if negative_ids is not None else None
+        share = log_potential(x, t, pairs, y=negatives, ids=cross_ids, y_ids=negative_ids)
         terms.append(log_sum_over_ranks(share) if gather_distributed else share)
-    return terms[0] if len(terms) == 1 else torch.logaddexp(*terms)
+    loss = terms[0] if len(terms) == 1 else torch.logaddexp(*terms)
+    if everyones_ids is None:
+        return loss
+    left = _pairs_left(everyones_ids, negative_ids, within, across)
+    check_some_pair(left)
+    return loss - left.to(loss.dtype).log()
 
 
 def contrastive_loss(
@@ -169,6 +210,8 @@ def contrastive_loss(
     tau: float | Tensor,
     *,
     negatives: Tensor | None = None,
+    ids: Tensor | None = None,
+    negative_ids: Tensor | None = None,
     normalize: bool = False,
     gather_distributed: bool = False,
 ) -> Tensor:
@@ -191,6 +234,9 @@ def contrastive_loss(
         y: features of the other view, of the same shape.
         tau: temperature, above 0; or a 0-d tensor, which may be learned.
         negatives: [..., K, m]; None takes them from the batch.
+        ids: the item of each row, [N] (or [..., N]) integers. Rows with the same id are no negatives of each other; the
+            positive of a row always counts. A row that has no negative left contributes 0.
+        negative_ids: the items of the negatives, [K] (or [..., K]); `ids` and `negative_ids` are given together.
         normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they are.
         gather_distributed: the value of the pairs of all processes together, whose numbers may differ; in batch, every process
             sees the rows of all as negatives, while `negatives` are taken to be the same on every process. Differentiable
@@ -216,33 +262,91 @@ def contrastive_loss(
     checks.check_features("y", y)
     checks.check_same_shape(x, y)
     checks.check_temperature(tau)
+    ids, negative_ids = _check_ids(x, negatives, ids, negative_ids)
     if negatives is None:
         x, y = _prepare(normalize, x, y)
     else:
         checks.check_negatives(x, negatives)
+        if ids is not None and negative_ids is None:
+            raise ValueError("ids have no effect on negatives without ids; pass negative_ids, or leave ids out.")
         x, y, negatives = _prepare(normalize, x, y, negatives.expand(*x.shape[:-2], *negatives.shape[-2:]))
-    everyones_x, everyones_y = x, y
+    everyones_x, everyones_y, everyones_ids, start = x, y, ids, 0
     if gather_distributed:
         checks.check_gatherable(x)
-        everyones_x, everyones_y = gather(x).rows, gather(y).rows
+        everyones_x, start = gather(x)
+        everyones_y = gather(y).rows
+        everyones_ids = None if ids is None else gather(ids).rows
 
     checks.check_row_count(everyones_x.shape[-2], 1, "the mean over no pairs is not a number")
 
     positives = (x * y).sum(-1) / tau
+    # The loss of a row is log(1 + sum exp(negative - positive)): never below 0, and exact where it is near.
+    not_finite = 0 * positives.detach()  # NaN then: an infinite positive would pass for an easy one
     if negatives is not None:
-        (against_negatives,) = log_sum_exp(x / tau, negatives, columns=False)
-        not_finite = 0 * negatives.detach().sum((-2, -1))  # NaN then: a logit of -inf would go unnoticed in the sum
-        losses = torch.logaddexp(positives, against_negatives) - positives + not_finite.unsqueeze(-1)
-    elif gather_distributed:
-        (x_to_y,) = log_sum_exp(x / tau, everyones_y, columns=False)
-        (y_to_x,) = log_sum_exp(y / tau, everyones_x, columns=False)
-        losses = (x_to_y + y_to_x) / 2 - positives
+        (against,) = log_sum_exp(x / tau, negatives, columns=False, ids=ids, y_ids=negative_ids)
+        not_finite = not_finite + 0 * negatives.detach().sum((-2, -1)).unsqueeze(-1)  # a logit of -inf would go unnoticed
+        losses = _softplus(against - positives)
     else:
-        x_to_y, y_to_x = log_sum_exp(x / tau, y, columns=True)
-        losses = (x_to_y + y_to_x) / 2 - positives
+        if gather_distributed:
+            (x_to_y,) = log_sum_exp(x / tau, everyones_y, columns=False, skip=start, ids=ids, y_ids=everyones_ids)
+            (y_to_x,) = log_sum_exp(y / tau, everyones_x, columns=False, skip=start, ids=ids, y_ids=everyones_ids)
+        else:
+            x_to_y, y_to_x = log_sum_exp(x / tau, y, columns=True, skip=0, ids=ids, y_ids=ids)
+        losses = (_softplus(x_to_y - positives) + _softplus(y_to_x - positives)) / 2
+    losses = losses + not_finite
     if gather_distributed:
         return sum_over_ranks(losses.sum()) / everyones_x.shape[-2]
     return losses.mean(-1)
+
+
+def _softplus(z: Tensor) -> Tensor:
+    """log(1 + exp(z)), to the last digit of float64."""
+    return torch.nn.functional.softplus(z, threshold=40)
+
+
+def _distances(differences: Tensor, alpha: float) -> Tensor:
+    """`||difference||^alpha` of every row."""
+    squared = differences.square().sum(-1)
+    return squared if alpha == 2 else _power(squared, alpha / 2)
+
+
+def _distances_of_views(views: Tensor, alpha: float) -> Tensor:
+    """The mean of `||difference||^alpha` over all pairs of views, [..., N] from [..., V, N, m]."""
+    count = views.shape[-3]
+    if alpha == 2:  # in closed form, from the mean of the views
+        deviations = views - views.mean(-3, keepdim=True)
+        return _distances(deviations, alpha).sum(-2) * (2 / (count - 1))
+    sums = [
+        _distances(views[..., first + 1 :, :, :] - views[..., first : first + 1, :, :], alpha).sum(-2)
+        for first in range(count - 1)
+    ]
+    total: Tensor = torch.stack(sums).sum(0)
+    return total / (count * (count - 1) / 2)
+
+
+def _pairs_left(ids: Tensor, negative_ids: Tensor | None, within: int, across: int) -> Tensor:
+    """The number of pairs of different ids, [...], out of this many within the batch and across to the negatives."""
+    left = ids.new_full(ids.shape[:-1], within + across)
+    if within:
+        left = left - (equal_pairs(ids, ids) - ids.shape[-1]) // 2  # each pair is counted from both ends, each row once
+    if negative_ids is not None:
+        left = left - equal_pairs(ids, negative_ids.expand(*ids.shape[:-1], -1))
+    return left
+
+
+def _check_ids(
+    x: Tensor, negatives: Tensor | None, ids: Tensor | None, negative_ids: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Both as int64, with the leading dimensions of x."""
+    if negative_ids is not None and (ids is None or negatives is None):
+        raise ValueError("negative_ids say which negatives are items of the batch; pass ids and negatives too.")
+    if ids is not None:
+        ids = checks.check_ids("ids", ids, "x", x)
+    if negative_ids is not None and negatives is not None:
+        checks.check_features("negatives", negatives)
+        negative_ids = checks.check_ids("negative_ids", negative_ids, "negatives", negatives)
+        negative_ids = negative_ids.expand(*x.shape[:-2], negatives.shape[-2])
+    return ids, negative_ids
 
 
 def _power(squared: Tensor, exponent: float) -> Tensor:
@@ -251,13 +355,13 @@ def _power(squared: Tensor, exponent: float) -> Tensor:
     return squared.masked_fill(is_zero, 1).pow(exponent).masked_fill(is_zero, 0)
 
 
-def _prepare(normalize: bool, *tensors: Tensor) -> list[Tensor]:
-    """One dtype for all, float32 or wider; then rows are normalised if asked."""
-    dtype = functools.reduce(torch.promote_types, (z.dtype for z in tensors), torch.float32)
-    return [_normalize(z.to(dtype)) if normalize else z.to(dtype) for z in tensors]
+def _prepare(normalize: bool, *tensors: Tensor | None) -> list[Any]:
+    """One dtype for all, float32 or wider; then rows are normalised if asked. None stays None."""
+    dtype = widest(*tensors)
+    return [z if z is None else normalize_rows(z.to(dtype)) if normalize else z.to(dtype) for z in tensors]
 
 
-def _normalize(z: Tensor) -> Tensor:
+def normalize_rows(z: Tensor) -> Tensor:
     """Rows over their norm; a zero row stays zero, with a finite gradient."""
     largest = z.detach().abs().amax(-1, keepdim=True)
     z = z / largest.masked_fill(largest == 0, 1)  # so that no square overflows, and none vanishes

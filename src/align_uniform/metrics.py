@@ -24,7 +24,7 @@ from torch import Tensor
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform import geometry
-from align_uniform.functional import _normalize, align_loss
+from align_uniform.functional import align_loss, normalize_rows
 from align_uniform.geometry import Moments
 from align_uniform.geometry._rows import widened
 from align_uniform.measuring import uniformity
@@ -431,7 +431,7 @@ class RankMe(_StreamedRows):
         checks.check_features("x", x)
         rows = _measurable("x", x, self.normalize)
         self._check_width(rows)
-        moments = Moments.of(_normalize(rows) if self.normalize else rows)
+        moments = Moments.of(normalize_rows(rows) if self.normalize else rows)
         self.count = self.count + moments.count
         self.total = self.total + moments.sum.to(self.total.device)
         self.second = self.second + moments.second.to(self.second.device)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _ranks as ranks
-from align_uniform.functional import _normalize
+from align_uniform.functional import normalize_rows
 from align_uniform.geometry import Moments
 from align_uniform.measuring.row_sums import block_slices
 
@@ -58,7 +58,7 @@ class Population:
     def __getitem__(self, part: slice) -> Tensor:
         """Rows as they are measured."""
         rows = self.raw(part)
-        return _normalize(rows) if self.normalize else rows
+        return normalize_rows(rows) if self.normalize else rows
 
     def raw(self, part: slice) -> Tensor:
         """Rows as they came, in float32, or float64 if that is theirs."""
@@ -142,7 +142,7 @@ def _survey_block(population: Population, part: slice) -> Survey:
     rows = population.raw(part)
     norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64 if rows.device.type != "mps" else None).cpu()
     is_valid = rows.isfinite().all(1).cpu()
-    measured = _normalize(rows) if population.normalize else rows
+    measured = normalize_rows(rows) if population.normalize else rows
     return Survey(
         moments=Moments.of(measured.masked_fill(~is_valid.to(rows.device).unsqueeze(1), 0)),
         smallest=float(norms.min()),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import geometry
-from align_uniform._pairs import _slices
+from align_uniform.engine.tiles import slices
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.row_sums import block_slices, take
 
@@ -54,7 +54,7 @@ class Positives:
             for part in block_slices(self.x):
                 yield self.x[part], self.y[part]
         else:
-            for part in _slices(len(self.x_rows), PAIR_BLOCK):
+            for part in slices(len(self.x_rows), PAIR_BLOCK):
                 yield take(self.x, self.x_rows[part]), take(self.y, self.y_rows[part])
 
 

@@ -5,8 +5,8 @@ For rows x_1 ... x_N, read block by block, and for each of several t,
     sums[i] = sum_{j != i} exp(-t ||x_i - x_j||^2)      of every row (`all_row_sums`), or of a few (`anchor_row_sums`),
     squares = the same with squared potentials, summed over those rows.
 
-Two blocks of rows are in memory at a time, and one tile of their pairs (see `_pairs`). Of the pairs of all rows only the upper
-half is visited. Under many processes each visits a share of the blocks, and all end with the sums of all.
+Two blocks of rows are in memory at a time, and one tile of their pairs (see `engine`). The tile loop visits only the upper half
+of the pairs of all rows, the kernel both. Under many processes each visits a share of the blocks, and all end with all sums.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from align_uniform import _pairs as engine
 from align_uniform import _ranks as ranks
+from align_uniform.engine import routes
+from align_uniform.engine.precision import Care, care, sum_dtype
+from align_uniform.engine.sweeps import sweep
+from align_uniform.engine.tiles import Columns, Mask, all_tiles, half_squares, slices, upper_tiles
 
 BLOCK_BYTES = 2**25
 """Of a block of float32 rows. A block is read anew for every block that it meets: larger ones spare reading."""
@@ -82,22 +85,29 @@ def all_row_sums(population: Population, ts: Sequence[float], progress: Progress
     blocks = block_slices(population)
     pairs = [(rows, columns) for number, columns in enumerate(blocks, start=1) for rows in blocks[:number]]
     share = pairs[ranks.rank() :: ranks.world_size()]
+    count = population.shape[0]
+    if routes.takes_kernel(population.centre):
+        visits = (visit for rows, columns in share for visit in _kernel_visits(population, ts, rows, columns))
+        return _merge(population, count, ts, visits, progress)
 
-    def tiles(shift: float) -> Iterator[_Tile]:
+    def tiles(shift: float, needs: Care) -> Iterator[_Tile]:
         for rows, columns in share:
-            yield from _tiles_of_blocks(population, ts[0], rows, columns, shift)
+            yield from _tiles_of_blocks(population, ts[0], rows, columns, shift, needs)
 
-    return _accumulate(population, population.shape[0], ts, tiles, progress)
+    return _accumulate(population, count, ts, tiles, progress)
 
 
 def anchor_row_sums(population: Population, anchors: Tensor, ts: Sequence[float], progress: Progress) -> RowSums:
     """Sum over the others of the rows with these indices, which rise: N potentials for each are computed."""
     anchor_rows = take(population, anchors)
     share = block_slices(population)[ranks.rank() :: ranks.world_size()]
+    if routes.takes_kernel(population.centre):
+        visits = (_kernel_visit_of_anchors(population, ts, anchor_rows, anchors, part) for part in share)
+        return _merge(population, len(anchors), ts, visits, progress)
 
-    def tiles(shift: float) -> Iterator[_Tile]:
+    def tiles(shift: float, needs: Care) -> Iterator[_Tile]:
         for part in share:
-            yield from _tiles_of_anchors(population, ts[0], anchor_rows, anchors, part, shift)
+            yield from _tiles_of_anchors(population, ts[0], anchor_rows, anchors, part, shift, needs)
 
     return _accumulate(population, len(anchors), ts, tiles, progress)
 
@@ -111,7 +121,7 @@ def cross_log_mean(x: Population, y: Population, t: float, progress: Progress, r
     for part, columns in pairs[ranks.rank() :: ranks.world_size()]:
         block, others = x[part] if few is None else few, y[columns]
         dtype = torch.promote_types(block.dtype, others.dtype)
-        logs.append(float(engine.sweep(block.to(dtype), others.to(dtype), t, count * y.shape[0]).log_potential))
+        logs.append(float(sweep(block.to(dtype), others.to(dtype), t, count * y.shape[0]).log_potential))
         progress(len(block) * len(others))
     everyones = [log for share in ranks.gather_objects(logs) for log in share]
     return float(torch.tensor(everyones, dtype=torch.float64).logsumexp(0))
@@ -138,7 +148,7 @@ def nearest_rows(population: Population, indices: Tensor) -> tuple[Tensor, Tenso
 def block_slices(population: Population, size: int = BLOCK_BYTES) -> list[slice]:
     """The blocks of so many bytes that a population is read in; several for each process, that all have something to do."""
     count, dim = population.shape
-    return engine._slices(count, max(1, min(size // (4 * dim), math.ceil(count / (2 * ranks.world_size() - 1)))))
+    return slices(count, max(1, min(size // (4 * dim), math.ceil(count / (2 * ranks.world_size() - 1)))))
 
 
 def take(population: Population, indices: Tensor) -> Tensor:
@@ -155,20 +165,28 @@ def take(population: Population, indices: Tensor) -> Tensor:
     return rows
 
 
+# ------------------------------------------------------------------------------------------------------- by the tile loop
+
+
 def _accumulate(
-    population: Population, count: int, ts: Sequence[float], tiles: Callable[[float], Iterator[_Tile]], progress: Progress
+    population: Population,
+    count: int,
+    ts: Sequence[float],
+    tiles: Callable[[float, Care], Iterator[_Tile]],
+    progress: Progress,
 ) -> RowSums:
     """Sum the tiles, with the largest exponent taken out where `exp` could underflow."""
-    shift = 0.0
-    if -max(ts) * population.diameter**2 < math.log(torch.finfo(torch.float32).tiny) / 2:  # half, for the squares' sake
-        shift = max(ranks.gather_objects(max((float(tile.exponents.amax()) for tile in tiles(0.0)), default=-math.inf)))
-    wide = {"dtype": engine._wide(population.centre), "device": population.device}
+    shift, needs = 0.0, _needs(population, ts)
+    if needs.largest_out:
+        own = max((float(tile.exponents.amax()) for tile in tiles(0.0, needs)), default=-math.inf)
+        shift = max(ranks.gather_objects(own))
+    wide = {"dtype": sum_dtype(population.centre), "device": population.device}
     sums, squares = torch.zeros(len(ts), count, **wide), torch.zeros(len(ts), **wide)  # type: ignore[call-overload]
     near = torch.zeros(count, dtype=torch.bool, device=population.device)
     nearest_exponent = ts[0] * (2 * NEAR_COSINE - 2) - shift
     buffer = None
-    for rows, columns, tile in tiles(shift):
-        if tile.amax() >= nearest_exponent:
+    for rows, columns, tile in tiles(shift, needs):
+        if not routes.may_ask(tile) or tile.amax() >= nearest_exponent:
             is_near = tile >= nearest_exponent
             near[rows] |= is_near.any(1)
             if columns is not None:
@@ -194,36 +212,120 @@ def _accumulate(
     return RowSums(sums.double().cpu(), squares.double().cpu(), shifts, near.cpu())
 
 
-def _tiles_of_blocks(population: Population, t: float, rows: slice, columns: slice, shift: float) -> Iterator[_Tile]:
+def _needs(population: Population, ts: Sequence[float]) -> Care:
+    """What the exponents need, no two rows being farther apart than the diameter; float64 where float32 does not do."""
+    reach = max(ts) * population.diameter**2 / 4
+    needs = care(reach, population.centre.dtype)
+    return care(reach, torch.float64)._replace(wider=True) if needs.wider else needs
+
+
+def _tiles_of_blocks(
+    population: Population, t: float, rows: slice, columns: slice, shift: float, needs: Care
+) -> Iterator[_Tile]:
     """All distinct pairs of two blocks of one population, or of one block."""
-    scale = math.sqrt(2 * t)
-    a = (population[rows] - population.centre).mul_(scale)[None]
-    halves = engine._half_squares(a)
+    a, others = _centred(population, population[rows], population[columns], t, needs)
+    halves = half_squares(a)
     lift = halves.new_tensor([shift])
     if rows == columns:
-        for above, left, tile in engine._upper_tiles(a, halves, lift):
+        for above, left, tile in upper_tiles(a, halves, Mask(0), lift, at_most_0=needs.at_most_0):
             yield _Tile(_within(rows, above), None if above == left else _within(rows, left), tile[0])
         return
-    centre = population.centre[None, None]
-    for above, left, _, tile in engine._all_tiles(a, halves, population[columns][None], centre, scale, None, lift):
+    for above, left, _, tile in all_tiles(a, halves, others, Mask(), lift, at_most_0=needs.at_most_0):
         yield _Tile(_within(rows, above), _within(columns, left), tile[0])
 
 
 def _tiles_of_anchors(
-    population: Population, t: float, anchor_rows: Tensor, anchors: Tensor, part: slice, shift: float
+    population: Population, t: float, anchor_rows: Tensor, anchors: Tensor, part: slice, shift: float, needs: Care
 ) -> Iterator[_Tile]:
-    """All pairs of the anchors with one block, but for an anchor and itself."""
-    scale = math.sqrt(2 * t)
-    a = (anchor_rows - population.centre).mul_(scale)[None]
-    halves = engine._half_squares(a)
+    """All pairs of the anchors with one block, except those of an anchor and itself."""
+    a, others = _centred(population, anchor_rows, population[part], t, needs)
+    halves = half_squares(a)
     lift = halves.new_tensor([shift])
-    centre = population.centre[None, None]
-    for above, left, _, tile in engine._all_tiles(a, halves, population[part][None], centre, scale, None, lift):
+    for above, left, _, tile in all_tiles(a, halves, others, Mask(), lift, at_most_0=needs.at_most_0):
         own = anchors[above] - part.start - left.start
         here = ((own >= 0) & (own < tile.shape[2])).nonzero().squeeze(1)
         tile[0, here.to(tile.device), own[here].to(tile.device)] = -math.inf
         yield _Tile(above, None, tile[0])
 
 
+def _centred(population: Population, rows: Tensor, columns: Tensor, t: float, needs: Care) -> tuple[Tensor, Columns]:
+    """Rows and columns as the tiles take them, [1, b, m]."""
+    scale = math.sqrt(2 * t)
+    dtype = torch.float64 if needs.wider else rows.dtype
+    centre = population.centre.to(dtype)
+    return (rows.to(dtype) - centre).mul_(scale)[None], Columns(columns.to(dtype)[None], centre[None, None], scale)
+
+
 def _within(part: slice, inner: slice) -> slice:
     return slice(part.start + inner.start, part.start + inner.stop)
+
+
+# ----------------------------------------------------------------------------------------------------------- by the kernel
+
+
+class _Visit(NamedTuple):
+    """Some rows against one block, as the kernel sums them: each row over the exp of its own largest exponent."""
+
+    rows: slice
+    largest: Tensor
+    """[rows]: the largest exponent at the first t, -inf where there is none"""
+    sums: Tensor
+    """[T, rows], float64"""
+    squares: Tensor
+    """[T, rows], float64"""
+    potentials: int
+    """How many new ones were computed"""
+
+
+def _kernel_visits(population: Population, ts: Sequence[float], rows: slice, columns: slice) -> Iterator[_Visit]:
+    """All distinct pairs of two blocks, seen from either, or of one block."""
+    a = population[rows] - population.centre
+    if rows == columns:
+        yield _Visit(rows, *_kernel_sums(a, a, ts, skip=0), len(a) ** 2)
+        return
+    b = population[columns] - population.centre
+    yield _Visit(rows, *_kernel_sums(a, b, ts), len(a) * len(b))
+    yield _Visit(columns, *_kernel_sums(b, a, ts), 0)
+
+
+def _kernel_visit_of_anchors(
+    population: Population, ts: Sequence[float], anchor_rows: Tensor, anchors: Tensor, part: slice
+) -> _Visit:
+    """All pairs of the anchors with one block, except those of an anchor and itself."""
+    a, b = (rows - population.centre for rows in (anchor_rows, population[part]))
+    numbers = torch.arange(part.start, part.stop, device=b.device)
+    sums = _kernel_sums(a, b, ts, ids=(anchors.to(b.device), numbers))
+    return _Visit(slice(0, len(a)), *sums, len(a) * len(b))
+
+
+def _kernel_sums(
+    a: Tensor, b: Tensor, ts: Sequence[float], skip: int | None = None, ids: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    from align_uniform.engine import triton as kernels  # loads triton
+
+    x_ids, y_ids = (None, None) if ids is None else (ids[0][None], ids[1][None])
+    largest, sums, squares = kernels.potential_sums(a[None], b[None], list(ts), skip=skip, x_ids=x_ids, y_ids=y_ids)
+    return largest[0], sums[:, 0], squares[:, 0]
+
+
+def _merge(population: Population, count: int, ts: Sequence[float], visits: Iterator[_Visit], progress: Progress) -> RowSums:
+    """Add what the kernel finds in each block, in logarithms, since every row has a largest exponent of its own."""
+    where = {"dtype": torch.float64, "device": population.device}
+    logs = torch.full((len(ts), count), -math.inf, **where)  # type: ignore[call-overload]
+    log_squares = torch.full((len(ts),), -math.inf, **where)  # type: ignore[call-overload]
+    near = torch.zeros(count, dtype=torch.bool, device=population.device)
+    ratios = torch.tensor([t / ts[0] for t in ts], **where).unsqueeze(1)  # type: ignore[call-overload]
+    for rows, largest, sums, squares, potentials in visits:
+        lift = largest.double() * ratios
+        logs[:, rows] = torch.logaddexp(logs[:, rows], lift + sums.log())
+        log_squares = torch.logaddexp(log_squares, (2 * lift + squares.log()).logsumexp(1))
+        near[rows] |= largest >= ts[0] * (2 * NEAR_COSINE - 2)
+        if potentials:
+            progress(potentials)
+    shifts = torch.stack(ranks.gather_objects(logs.amax(1).cpu())).amax(0)
+    sums = (logs - shifts.to(logs.device).unsqueeze(1)).exp()
+    squares = (log_squares - 2 * shifts.to(logs.device)).exp()
+    for total in (sums, squares):
+        ranks.add_over_ranks_(total)
+    near = ranks.add_over_ranks_(near.int()) > 0
+    return RowSums(sums.cpu(), squares.cpu(), shifts, near.cpu())

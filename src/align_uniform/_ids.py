@@ -1,0 +1,25 @@
+"""Pairs of rows that share an id, and so are no negatives: how many there are, and how many are left."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from align_uniform.engine import routes
+
+
+def equal_pairs(ids: Tensor, others: Tensor) -> Tensor:
+    """The number of pairs (i, j) with `ids[..., i] == others[..., j]`: [...], in O(N log N) where that can be had."""
+    if torch.compiler.is_compiling() or routes.functorch_is_active() or routes.is_traced():
+        return (ids.unsqueeze(-1) == others.unsqueeze(-2)).sum((-2, -1))
+    rising, ids = others.sort(-1).values, ids.contiguous()
+    return (torch.searchsorted(rising, ids, right=True) - torch.searchsorted(rising, ids)).sum(-1)
+
+
+def check_some_pair(pairs: Tensor) -> None:
+    """Refuse a batch of which no pair is left, where that can be known without waiting."""
+    if routes.may_ask(pairs) and bool((pairs <= 0).any()):
+        raise ValueError(
+            "at least two rows must have different ids, got one id for all: no pair is left; "
+            "give a batch of several items, or negatives."
+        )

@@ -1,0 +1,91 @@
+"""The definitions in a few differentiable operations, O(N^2) in memory.
+
+They serve what a gradient written by hand cannot: forward-mode AD, higher derivatives, and graphs, where a loop over tiles
+would be unrolled.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from align_uniform.engine.precision import full_precision, widest
+
+
+@full_precision
+def log_potential(
+    x: Tensor,
+    y: Tensor | None,
+    t: float,
+    pairs: int,
+    skip: int | None = None,
+    ids: Tensor | None = None,
+    y_ids: Tensor | None = None,
+) -> Tensor:
+    """`log(1/pairs sum exp(-t ||x_i - y_j||^2))`; arguments as in `engine.log_potential`."""
+    dtype = widest(x, y)
+    x, y = x.to(dtype), None if y is None else y.to(dtype)
+    centre = common_centre(x, y)
+    x = x - centre
+    y = x if y is None else y - centre
+    squared_distances = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2) - 2 * (x @ y.mT)
+    exponents = -t * squared_distances
+    exponents = exponents - exponents.detach().clamp(min=0)  # at most 0, and every derivative that of the distance
+    if x is y:
+        skip, pairs, y_ids = 0, 2 * pairs, ids  # the matrix holds every pair twice
+    excluded = _excluded(exponents, skip, ids, y_ids)
+    if excluded is not None:
+        exponents = exponents.masked_fill(excluded, -math.inf)
+    return exponents.flatten(-2).logsumexp(-1) - x.new_full((), pairs).log()  # a tensor, lest graphs be made for one N
+
+
+def common_centre(x: Tensor, y: Tensor | None) -> Tensor:
+    """A common origin amid all rows; a NaN or an infinity in any row makes it, and so the result, NaN."""
+    centre = x.mean(-2, keepdim=True)
+    return centre if y is None else (centre + y.mean(-2, keepdim=True)) / 2
+
+
+@full_precision
+def log_sum_exp(
+    x: Tensor,
+    y: Tensor,
+    columns: bool,
+    skip: int | None = None,
+    ids: Tensor | None = None,
+    y_ids: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """`log sum_j exp(x_i . y_j)`, and with `columns` also `log sum_i exp(x_i . y_j)`; arguments as in `engine.log_sum_exp`."""
+    dtype = widest(x, y)
+    logits = x.to(dtype) @ y.to(dtype).mT
+    excluded = _excluded(logits, skip, ids, y_ids)
+    if excluded is None:
+        return tuple(logits.logsumexp(dim) for dim in _dimensions(columns))
+    logits = logits.masked_fill(excluded, -math.inf)
+    may_be_empty = ids is not None or 1 in logits.shape[-2:]
+    return tuple(log_of_sum(logits, dim) if may_be_empty else logits.logsumexp(dim) for dim in _dimensions(columns))
+
+
+def _dimensions(columns: bool) -> tuple[int, ...]:
+    return (-1, -2) if columns else (-1,)
+
+
+def log_of_sum(logits: Tensor, dim: int) -> Tensor:
+    """The log-sum-exp; where all logits are -inf, and so nothing is summed, it is -inf with derivatives of 0."""
+    # An empty sum is replaced before the logarithm as well as after it, since no derivative passes through log 0.
+    nothing = (logits == -math.inf).all(dim, keepdim=True)
+    sums = logits.masked_fill(nothing, 0).logsumexp(dim)
+    return sums.masked_fill(nothing.squeeze(dim), -math.inf)
+
+
+def _excluded(matrix: Tensor, skip: int | None, ids: Tensor | None, y_ids: Tensor | None) -> Tensor | None:
+    """Where the matrix of pairs has a row and itself, or two rows of one id; None if nowhere."""
+    excluded = None
+    if skip is not None:
+        itself = torch.arange(matrix.shape[-2], device=matrix.device).unsqueeze(-1) + skip
+        excluded = itself == torch.arange(matrix.shape[-1], device=matrix.device)
+    if ids is not None and y_ids is not None:
+        same = ids.unsqueeze(-1) == y_ids.unsqueeze(-2)
+        excluded = same if excluded is None else excluded | same
+    return excluded

@@ -1,0 +1,71 @@
+"""The precision of sums over pairs: which dtype, and what keeps `exp` within its range."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+NOTICEABLE = 1e-6
+"""A rounding of exponents that is noticed in float32 losses."""
+
+INTOLERABLE = 1e-4
+"""A rounding of exponents beyond which float32 products are not good enough."""
+
+
+def full_precision(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
+    """Keep autocast from lowering the products within `function`: their error in bfloat16 is larger than the signal."""
+
+    @functools.wraps(function)
+    def exact(x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        device = x.device.type
+        if device == "meta" or not torch.is_autocast_enabled(device):
+            return function(x, *args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return function(x, *args, **kwargs)
+
+    return exact
+
+
+def widest(*tensors: Tensor | None) -> torch.dtype:
+    """One dtype for all, float32 or wider."""
+    return functools.reduce(torch.promote_types, (z.dtype for z in tensors if z is not None), torch.float32)
+
+
+def sum_dtype(z: Tensor) -> torch.dtype:
+    """float64 for sums over many tiles, where the device has it."""
+    return z.dtype if z.device.type == "mps" else torch.float64
+
+
+class Care(NamedTuple):
+    """What exponents -t ||x_i - y_j||^2 need, given how far they reach; all of it where that must not be asked.
+
+    An exponent is computed as a product less two half squares, which cancel: its rounding grows with t R^2, R being the largest
+    distance of a row from the centre.
+    """
+
+    largest_out: bool = True
+    """Take the largest exponent out of the sums, since `exp` could underflow."""
+    at_most_0: bool = True
+    """Clamp exponents at 0, since their rounding is noticeable."""
+    wider: bool = False
+    """Compute in float64, since the rounding is intolerable."""
+
+
+def care(reach: float, dtype: torch.dtype) -> Care:
+    """Return what exponents need, where no row has a t ||x_i - centre||^2 of more than `reach`, which may be NaN."""
+    limits = torch.finfo(dtype)
+    rounding = reach * limits.eps
+    return Care(
+        # No two rows are more than twice a radius apart; half of the range is left for products of potentials.
+        largest_out=not -4 * reach > math.log(limits.tiny) / 2,
+        at_most_0=not rounding <= NOTICEABLE,
+        wider=dtype == torch.float32 and INTOLERABLE < rounding < math.inf,
+    )

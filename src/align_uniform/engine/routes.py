@@ -1,0 +1,100 @@
+"""The questions by which the engine chooses its way: what torch is doing, what may be asked of a tensor, who computes.
+
+* A **value** may be read from a tensor only where nobody waits for it: on the CPU, eagerly, and of a tensor that has values.
+* The **kernel** computes float32 and half-precision rows of up to `KERNEL_FEATURES` features on CUDA, if
+  `ALIGN_UNIFORM_ENGINE=triton` asks for it; with `TRITON_INTERPRET=1` on a CPU too. Everything else is the tile loop's.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+PLAIN_PAIRS = 2**22
+"""The largest pair matrix that a compiled graph, or the contrastive loss, keeps in memory as a whole (16 MiB in float32)."""
+
+PLAIN_LOGITS = 2**17
+"""Up to this many logits a few plain operations are quicker than a sweep."""
+
+KERNEL_FEATURES = 256
+"""The widest rows that the kernel takes; the products of wider ones dominate in the tile loop too."""
+
+ENGINE = "ALIGN_UNIFORM_ENGINE"
+"""The environment variable that chooses between the tile loop and the kernel."""
+
+HALVES = frozenset({torch.float16, torch.bfloat16})
+"""The dtypes that the kernel multiplies as they are, exactly."""
+
+NARROW = HALVES | {torch.float32}
+"""The dtypes that the kernel takes."""
+
+_EAGER_TYPES = (Tensor, torch.nn.Parameter)
+_FAKE, _PROXY = torch._C._TorchDispatchModeKey.FAKE, torch._C._TorchDispatchModeKey.PROXY
+
+
+# torch offers no public way to ask which transform or mode is under way; these names are what its own Function.apply and its
+# own tracing ask.
+
+
+def forward_ad_is_active() -> bool:
+    """Whether tangents are being pushed forward, by dual numbers or torch.func.jvp."""
+    return forward_ad._current_level >= 0
+
+
+def functorch_is_active() -> bool:
+    """Whether a torch.func transform (grad, vmap, jvp, ...) is under way."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def is_traced() -> bool:
+    """Whether operations are being recorded into a graph that is to serve other inputs: make_fx and torch.export."""
+    return torch.compiler.is_exporting() or torch._C._get_dispatch_mode(_PROXY) is not None
+
+
+def may_ask(x: Tensor) -> bool:
+    """Whether a value can be read from x without waiting for a device, and without tying a graph to it."""
+    return (
+        not torch.compiler.is_compiling()
+        and x.is_cpu
+        and type(x) in _EAGER_TYPES
+        and not functorch_is_active()
+        and (torch._C._len_torch_dispatch_stack() == 0 or not _is_fake_or_traced())
+    )
+
+
+def _is_fake_or_traced() -> bool:
+    return any(torch._C._get_dispatch_mode(mode) is not None for mode in (_FAKE, _PROXY))
+
+
+def takes_kernel(x: Tensor, y: Tensor | None = None) -> bool:
+    """Whether the sums over these rows, and these columns if they are others, are the kernel's."""
+    if chosen_engine() == "tiles":
+        return False
+    dtypes = {x.dtype} if y is None else {x.dtype, y.dtype}
+    return dtypes <= NARROW and x.shape[-1] <= KERNEL_FEATURES and (x.is_cuda or (x.is_cpu and is_interpreted()))
+
+
+@functools.cache
+def chosen_engine() -> str:
+    """The engine for CUDA, "tiles" or "triton", by the environment variable `ALIGN_UNIFORM_ENGINE`.
+
+    Raises:
+        ValueError: the variable is neither, or asks for triton where it is not installed.
+    """
+    chosen = os.environ.get(ENGINE, "tiles")
+    if chosen not in ("tiles", "triton"):
+        raise ValueError(f"{ENGINE} must be tiles or triton, got {chosen!r}; run: unset {ENGINE}")
+    if chosen == "triton" and importlib.util.find_spec("triton") is None:
+        raise ValueError(f"{ENGINE}=triton needs the package triton, which is not installed; run: pip install triton")
+    return chosen
+
+
+@functools.cache
+def is_interpreted() -> bool:
+    """Whether triton's kernels run in its interpreter, on a CPU."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"

@@ -1,0 +1,302 @@
+"""The sweep over tiles of the pair matrix: sums of Gaussian potentials, with their gradients, in O(N m + tile^2) memory.
+
+A tile is one matrix product and one `exp`, and with a gradient one or two products more, after which it is forgotten. The
+potential is symmetric, so only the tiles on and above the diagonal are visited. Value and gradient come out of the same
+sweep. It serves every device, and is what the kernel is compared with.
+
+Distances do not change when all rows are shifted together, so the centre is subtracted first and
+`||u - v||^2 = |u|^2 + |v|^2 - 2 u.v` cancels no more than it must. `precision` says what exponents need beyond that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from align_uniform.engine.plain import common_centre
+from align_uniform.engine.precision import Care, care, full_precision, sum_dtype, widest
+from align_uniform.engine.routes import may_ask
+
+DENSE_ROWS = 768
+"""Up to this many rows a single tile holds all pairs; fewer, larger operations are then quicker than half the work."""
+
+
+class Sweep(NamedTuple):
+    """The results of one sweep over the pairs."""
+
+    log_potential: Tensor
+    """[...]: log(1/pairs sum of potentials)."""
+    grad_x: Tensor | None
+    """[..., N, m]: the gradient of `log_potential` with respect to x."""
+    grad_y: Tensor | None
+    """[..., M, m]: the same with respect to y."""
+
+
+class Mask(NamedTuple):
+    """The pairs that do not count."""
+
+    skip: int | None = None
+    """Row i and column `skip + i` are the same; None: no two are."""
+    ids: Tensor | None = None
+    """[batch, N]: the ids of the rows. Pairs of one id do not count."""
+    column_ids: Tensor | None = None
+    """[batch, M]: the ids of the columns."""
+
+    def flat(self) -> Mask:
+        """The same with one leading dimension."""
+        ids, column_ids = (z if z is None else z.reshape(-1, z.shape[-1]) for z in (self.ids, self.column_ids))
+        return Mask(self.skip, ids, column_ids)
+
+    def apply_(self, tile: Tensor, rows: slice, columns: slice) -> Tensor:
+        """Set the exponents of these rows and columns to -inf where a pair does not count."""
+        if self.ids is not None and self.column_ids is not None:
+            tile.masked_fill_(self.ids[:, rows].unsqueeze(2) == self.column_ids[:, columns].unsqueeze(1), -math.inf)
+        if self.skip is not None and -tile.shape[1] < (offset := self.skip + rows.start - columns.start) < tile.shape[2]:
+            tile.diagonal(offset, 1, 2).fill_(-math.inf)
+        return tile
+
+
+@full_precision
+def sweep(
+    x: Tensor,
+    y: Tensor | None,
+    t: float,
+    pairs: int,
+    skip: int | None = None,
+    ids: Tensor | None = None,
+    y_ids: Tensor | None = None,
+    needs_x: bool = False,
+    needs_y: bool = False,
+) -> Sweep:
+    """Compute the value and, if needed, gradients in one pass over the pairs; arguments as in `engine.log_potential`."""
+    dtype = widest(x, y)
+    x, y = x.to(dtype), None if y is None else y.to(dtype)
+    # -t ||x_i - y_j||^2 = a_i.b_j - |a_i|^2/2 - |b_j|^2/2, where a and b are the centred rows times this scale.
+    scale = math.sqrt(2 * t)
+    centre = common_centre(x, y)
+    a = (x - centre).mul_(scale)
+    products = a @ a.mT if y is None and a.shape[-2] <= DENSE_ROWS else None
+    halves = half_squares(a) if products is None else products.diagonal(0, -2, -1) / 2
+    needs = _needs(halves, y, centre, scale)
+    if needs.wider:
+        value, *gradients = sweep(x.double(), None if y is None else y.double(), t, pairs, skip, ids, y_ids, needs_x, needs_y)
+        return Sweep(value.to(dtype), *(grad if grad is None else grad.to(dtype) for grad in gradients))
+    if products is not None:
+        return _dense(a, products, halves, scale, pairs, ids, needs, needs_x)
+    batch = a.shape[:-2]
+    a, centre = (z.reshape(-1, *z.shape[-2:]) for z in (a, centre))
+    halves = halves.reshape(-1, halves.shape[-1])
+    if y is None:
+        parts = _triangle(a, halves, scale, pairs, Mask(0, ids, ids).flat(), needs, needs_x)
+    else:
+        others = Columns(y.reshape(-1, *y.shape[-2:]), centre, scale)
+        parts = _rectangle(a, halves, others, pairs, Mask(skip, ids, y_ids).flat(), needs, needs_x, needs_y)
+    shapes = x.shape, None if y is None else y.shape
+    grad_x, grad_y = (
+        grad if grad is None or shape is None else grad.view(shape) for grad, shape in zip(parts[1:], shapes, strict=True)
+    )
+    return Sweep(parts.log_potential.view(batch), grad_x, grad_y)
+
+
+def _needs(halves: Tensor, y: Tensor | None, centre: Tensor, scale: float) -> Care:
+    """What the exponents of all pairs need, t ||x_i - centre||^2 being these halves."""
+    if not may_ask(halves):
+        return Care()
+    reach = float(halves.amax())
+    if y is not None:
+        farthest = torch.linalg.vector_norm(y, dim=-1).amax() + torch.linalg.vector_norm(centre, dim=-1).amax()
+        reach = max(reach, (scale * float(farthest)) ** 2 / 2) if reach == reach else reach  # a NaN stays one
+    return care(reach, halves.dtype)
+
+
+def _dense(
+    a: Tensor, products: Tensor, halves: Tensor, scale: float, pairs: int, ids: Tensor | None, needs: Care, needs_grad: bool
+) -> Sweep:
+    """All pairs of a in one tile, every pair twice; the tile holds their products, and is overwritten."""
+    potentials = products
+    diagonal = potentials.diagonal(0, -2, -1)
+    potentials.sub_(halves.unsqueeze(-1)).sub_(halves.unsqueeze(-2))
+    if needs.at_most_0:
+        potentials.clamp_(max=0)
+    if ids is not None:
+        potentials.masked_fill_(ids.unsqueeze(-1) == ids.unsqueeze(-2), -math.inf)
+    diagonal.fill_(-math.inf)
+    shift = None
+    if needs.largest_out:
+        shift = _finite(potentials.amax((-2, -1)))
+        potentials.sub_(shift[..., None, None])
+    row_sums = potentials.exp_().sum(-1)
+    total = row_sums.sum(-1)
+    grad = None
+    if needs_grad:
+        diagonal.sub_(row_sums)  # now one product gives sum_j G_ij (a_j - a_i)
+        grad = (potentials @ a).mul_((2 * scale / _not_0(total, ids))[..., None, None])
+    return Sweep(_log(total, 2 * pairs, shift), grad, None)
+
+
+def _triangle(a: Tensor, halves: Tensor, scale: float, pairs: int, mask: Mask, needs: Care, needs_grad: bool) -> Sweep:
+    """All pairs of a, [batch, N, m], over the tiles on and above the diagonal."""
+    shift = None
+    if needs.largest_out:
+        shift = _largest(tile for *_, tile in upper_tiles(a, halves, mask, at_most_0=needs.at_most_0))
+    row_sums = a.new_zeros(a.shape[:2], dtype=sum_dtype(a))
+    grad = torch.zeros_like(a) if needs_grad else None
+    for rows, columns, tile in upper_tiles(a, halves, mask, shift, at_most_0=needs.at_most_0):
+        potentials = tile.exp_()
+        row_sums[:, rows] += potentials.sum(2)
+        if grad is not None:
+            grad[:, rows].baddbmm_(potentials, a[:, columns])
+        if rows != columns:  # a tile on the diagonal holds (i, j) and (j, i) both
+            row_sums[:, columns] += potentials.sum(1)
+            if grad is not None:
+                grad[:, columns].baddbmm_(potentials.mT, a[:, rows])
+    total = row_sums.sum(1)
+    if grad is not None:  # from sum_j G_ij a_j
+        factor = 2 * scale / _not_0(total, mask.ids)
+        grad.addcmul_(a, row_sums.unsqueeze(2).to(a.dtype), value=-1).mul_(factor[:, None, None].to(a.dtype))
+    return Sweep(_log(total, 2 * pairs, shift).to(a.dtype), grad, None)
+
+
+class Columns(NamedTuple):
+    """The second population of a rectangle, centred and scaled a tile at a time."""
+
+    y: Tensor
+    """[batch, M, m]"""
+    centre: Tensor
+    """[batch, 1, m]"""
+    scale: float
+
+    def part(self, columns: slice) -> Tensor:
+        """These columns as the tiles take them."""
+        return (self.y[:, columns] - self.centre).mul_(self.scale)
+
+
+def _rectangle(
+    a: Tensor, halves: Tensor, others: Columns, pairs: int, mask: Mask, needs: Care, needs_a: bool, needs_y: bool
+) -> Sweep:
+    """All pairs of a, [batch, N, m], and y, [batch, M, m], except those that the mask leaves out."""
+    shift = None
+    if needs.largest_out:
+        shift = _largest(tile for *_, tile in all_tiles(a, halves, others, mask, at_most_0=needs.at_most_0))
+    row_sums = a.new_zeros(a.shape[:2], dtype=sum_dtype(a))
+    grad_a = torch.zeros_like(a) if needs_a else None
+    grad_y = torch.zeros_like(others.y) if needs_y else None
+    for rows, columns, b, tile in all_tiles(a, halves, others, mask, shift, at_most_0=needs.at_most_0):
+        potentials = tile.exp_()
+        row_sums[:, rows] += potentials.sum(2)
+        if grad_a is not None:
+            grad_a[:, rows].baddbmm_(potentials, b)
+        if grad_y is not None:
+            grad_y[:, columns].baddbmm_(potentials.mT, a[:, rows]).addcmul_(b, potentials.sum(1).unsqueeze(2), value=-1)
+    total = row_sums.sum(1)
+    factor = (others.scale / _not_0(total, mask.ids))[:, None, None].to(a.dtype)
+    if grad_a is not None:  # from sum_j G_ij b_j
+        grad_a.addcmul_(a, row_sums.unsqueeze(2).to(a.dtype), value=-1).mul_(factor)
+    if grad_y is not None:
+        grad_y.mul_(factor)
+    return Sweep(_log(total, pairs, shift).to(a.dtype), grad_a, grad_y)
+
+
+# -------------------------------------------------------------------------------------------------------------- the tiles
+
+
+def upper_tiles(
+    a: Tensor, halves: Tensor, mask: Mask, shift: Tensor | None = None, *, at_most_0: bool = False
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield `rows, columns, exponents less shift`, [batch, rows, columns]; each tile is overwritten by the next."""
+    edges = slices(a.shape[1], tile_size(a))
+    buffer = a.new_empty(a.shape[0] * length(edges[0]) ** 2)
+    row_halves = halves if shift is None else halves + shift[:, None]
+    for number, columns in enumerate(edges, start=1):
+        for rows in edges[:number]:
+            tile = _tile(buffer, a[:, rows], row_halves[:, rows], a[:, columns], halves[:, columns])
+            yield rows, columns, mask.apply_(_clamped_(tile, shift) if at_most_0 else tile, rows, columns)
+
+
+def all_tiles(
+    a: Tensor, halves: Tensor, others: Columns, mask: Mask, shift: Tensor | None = None, *, at_most_0: bool = False
+) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
+    """Yield `rows, columns, these columns as they are multiplied, exponents less shift`; each is overwritten by the next."""
+    row_edges, column_edges, buffer = cut(a, others.y)
+    row_halves = halves if shift is None else halves + shift[:, None]
+    for columns in column_edges:
+        b = others.part(columns)
+        b_halves = half_squares(b)
+        for rows in row_edges:
+            tile = _tile(buffer, a[:, rows], row_halves[:, rows], b, b_halves)
+            yield rows, columns, b, mask.apply_(_clamped_(tile, shift) if at_most_0 else tile, rows, columns)
+
+
+def cut(x: Tensor, y: Tensor) -> tuple[list[slice], list[slice], Tensor]:
+    """Rows and columns of the tiles of a rectangle, and a buffer for the largest of them."""
+    size = tile_size(x)
+    rows = slices(x.shape[1], size)
+    columns = slices(y.shape[1], max(size, size * size // length(rows[0])))  # few rows make wide tiles
+    return rows, columns, x.new_empty(x.shape[0] * length(rows[0]) * length(columns[0]))
+
+
+def in_buffer(buffer: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Room for the tile of these rows and columns: [batch, rows, columns]."""
+    shape = (a.shape[0], a.shape[1], b.shape[1])
+    return buffer[: math.prod(shape)].view(shape)
+
+
+def _tile(buffer: Tensor, a: Tensor, a_halves: Tensor, b: Tensor, b_halves: Tensor) -> Tensor:
+    """a_i.b_j - |a_i|^2/2 - |b_j|^2/2, [batch, rows, columns], in the buffer."""
+    tile = in_buffer(buffer, a, b)
+    torch.baddbmm(b_halves.unsqueeze(1), a, b.mT, beta=-1, out=tile).sub_(a_halves.unsqueeze(2))
+    return tile
+
+
+def _clamped_(tile: Tensor, shift: Tensor | None) -> Tensor:
+    """Exponents less shift, where an exponent is at most 0."""
+    return tile.clamp_(max=0) if shift is None else tile.clamp_(max=-shift[:, None, None])
+
+
+def half_squares(z: Tensor) -> Tensor:
+    """Half of the squared norm of every row."""
+    halves: Tensor = torch.linalg.vector_norm(z, dim=-1).square_().div_(2)
+    return halves
+
+
+def slices(count: int, size: int) -> list[slice]:
+    """Cut this many rows into parts of nearly the same size, at most the given one; the first is the largest."""
+    size = math.ceil(count / math.ceil(count / size))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def length(part: slice) -> int:
+    """The number of rows of a part."""
+    return int(part.stop - part.start)
+
+
+def tile_size(a: Tensor) -> int:
+    """Rows of a tile: enough for fast products, few enough for the cache and for little waste on the diagonal."""
+    return max(32, int((4096 if a.is_cuda else 768) / math.sqrt(a.shape[0])))
+
+
+# -------------------------------------------------------------------------------------------------------------- the sums
+
+
+def _largest(tiles: Iterator[Tensor]) -> Tensor:
+    """The largest exponent of every batch."""
+    return _finite(torch.stack([tile.amax((1, 2)) for tile in tiles]).amax(0))
+
+
+def _finite(largest: Tensor) -> Tensor:
+    """A number to subtract from exponents, also where the largest of them is -inf since no pair counts."""
+    return largest.clamp(min=torch.finfo(largest.dtype).min)
+
+
+def _not_0(total: Tensor, ids: Tensor | None) -> Tensor:
+    """A number to divide by; the sum is 0 where no pair counts, and there is then nothing to divide."""
+    return total if ids is None else total.clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def _log(total: Tensor, pairs: int, shift: Tensor | None) -> Tensor:
+    log = (total / pairs).log_()
+    return log if shift is None else log + shift
