@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 import torch
 
-from align_uniform.engine import routes, tiles
+from align_uniform.engine import logits, routes, tiles
 
 # The same examples on every run: a failure in continuous integration is then a failure at home.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, max_examples=30)
@@ -32,7 +32,7 @@ def tiny_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send even a handful of rows through many tiles, and through many blocks of logits."""
     monkeypatch.setattr(tiles, "DENSE_ROWS", 1)
     monkeypatch.setattr(routes, "PLAIN_PAIRS", 12)
-    monkeypatch.setattr(routes, "PLAIN_LOGITS", 12)
+    monkeypatch.setattr(logits, "DENSE_LOGITS", 12)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: 3)
 
 

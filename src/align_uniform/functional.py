@@ -263,13 +263,13 @@ def contrastive_loss(
     checks.check_same_shape(x, y)
     checks.check_temperature(tau)
     ids, negative_ids = _check_ids(x, negatives, ids, negative_ids)
-    if negatives is None:
-        x, y = _prepare(normalize, x, y)
-    else:
+    if negatives is not None:
         checks.check_negatives(x, negatives)
+        negatives = negatives.expand(*x.shape[:-2], *negatives.shape[-2:])
         if ids is not None and negative_ids is None:
             raise ValueError("ids have no effect on negatives without ids; pass negative_ids, or leave ids out.")
-        x, y, negatives = _prepare(normalize, x, y, negatives.expand(*x.shape[:-2], *negatives.shape[-2:]))
+    if normalize or gather_distributed or not keeps_halves(x, y, negatives):
+        x, y, negatives = _prepare(normalize, x, y, negatives)
     everyones_x, everyones_y, everyones_ids, start = x, y, ids, 0
     if gather_distributed:
         checks.check_gatherable(x)
@@ -279,24 +279,29 @@ def contrastive_loss(
 
     checks.check_row_count(everyones_x.shape[-2], 1, "the mean over no pairs is not a number")
 
-    positives = (x * y).sum(-1) / tau
-    # The loss of a row is log(1 + sum exp(negative - positive)): never below 0, and exact where it is near.
-    not_finite = 0 * positives.detach()  # NaN then: an infinite positive would pass for an easy one
+    scale, dtype = 1 / tau, widest(x, y)
+    positives = (x.to(dtype) * y.to(dtype)).sum(-1) * scale
     if negatives is not None:
-        (against,) = log_sum_exp(x / tau, negatives, columns=False, ids=ids, y_ids=negative_ids)
-        not_finite = not_finite + 0 * negatives.detach().sum((-2, -1)).unsqueeze(-1)  # a logit of -inf would go unnoticed
-        losses = _softplus(against - positives)
+        against = log_sum_exp(x, negatives, scale, columns=False, ids=ids, y_ids=negative_ids).unsqueeze(-2)
+    elif gather_distributed:
+        x_to_y = log_sum_exp(x, everyones_y, scale, columns=False, skip=start, ids=ids, y_ids=everyones_ids)
+        y_to_x = log_sum_exp(y, everyones_x, scale, columns=False, skip=start, ids=ids, y_ids=everyones_ids)
+        against = torch.stack([x_to_y, y_to_x])
     else:
-        if gather_distributed:
-            (x_to_y,) = log_sum_exp(x / tau, everyones_y, columns=False, skip=start, ids=ids, y_ids=everyones_ids)
-            (y_to_x,) = log_sum_exp(y / tau, everyones_x, columns=False, skip=start, ids=ids, y_ids=everyones_ids)
-        else:
-            x_to_y, y_to_x = log_sum_exp(x / tau, y, columns=True, skip=0, ids=ids, y_ids=ids)
-        losses = (_softplus(x_to_y - positives) + _softplus(y_to_x - positives)) / 2
-    losses = losses + not_finite
+        against = log_sum_exp(x, y, scale, columns=True, skip=0, ids=ids, y_ids=ids)
+    # The loss of a row is log(1 + sum exp(negative - positive)): never below 0, and exact where it is near.
+    losses = _softplus(against - positives.unsqueeze(-2))
+    if negatives is not None or ids is not None or x.shape[-2] == 1:
+        losses = losses + _not_finite(positives, negatives)
     if gather_distributed:
-        return sum_over_ranks(losses.sum()) / everyones_x.shape[-2]
-    return losses.mean(-1)
+        return sum_over_ranks(losses.sum()) / (losses.shape[0] * everyones_x.shape[-2])
+    return losses.mean((-2, -1))
+
+
+def _not_finite(positives: Tensor, negatives: Tensor | None) -> Tensor:
+    """NaN where a number is not finite that would pass for an easy pair, else 0: infinite positives, logits of -inf."""
+    zero = 0 * positives.detach().unsqueeze(-2)
+    return zero if negatives is None else zero + 0 * negatives.detach().sum((-2, -1))[..., None, None]
 
 
 def _softplus(z: Tensor) -> Tensor:
@@ -355,10 +360,10 @@ def _power(squared: Tensor, exponent: float) -> Tensor:
     return squared.masked_fill(is_zero, 1).pow(exponent).masked_fill(is_zero, 0)
 
 
-def _prepare(normalize: bool, *tensors: Tensor | None) -> list[Any]:
+def _prepare(normalize: bool, x: Tensor, *others: Tensor | None) -> list[Any]:
     """One dtype for all, float32 or wider; then rows are normalised if asked. None stays None."""
-    dtype = widest(*tensors)
-    return [z if z is None else normalize_rows(z.to(dtype)) if normalize else z.to(dtype) for z in tensors]
+    dtype = widest(x, *others)
+    return [z if z is None else normalize_rows(z.to(dtype)) if normalize else z.to(dtype) for z in (x, *others)]
 
 
 def normalize_rows(z: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from align_uniform import contrastive_loss, engine
-from align_uniform.engine import routes, tiles
+from align_uniform.engine import logits, tiles
+from align_uniform.engine.tiles import Mask
 from tests import rows
 from tests.engine.outputs import Outputs
 
@@ -20,19 +22,51 @@ def close(value: Tensor, expected: Any, tolerance: float = 1e-12) -> None:
     )
 
 
-@pytest.mark.parametrize("limit", [1, 12, 40, 10_000])
+MASKS = {
+    "all pairs": Mask(),
+    "own pair": Mask(skip=0),
+    "own pair, later": Mask(skip=2),
+    "ids": Mask(None, torch.arange(9) % 4, torch.arange(9) % 3),
+    "ids and own pair": Mask(0, torch.arange(9) % 4, torch.arange(9) % 3),
+    "rows of which no pair counts": Mask(None, torch.tensor([5, 0, 5, 0, 1, 0, 0, 0, 0]), torch.full((9,), 5)),
+}
+
+
+def masked(logits: Tensor, mask: Mask) -> Tensor:
+    left_out = torch.zeros(logits.shape[-2:], dtype=torch.bool)
+    if mask.skip is not None:
+        left_out |= torch.eye(32, dtype=torch.bool)[: logits.shape[-2], :][:, : logits.shape[-1]].roll(mask.skip, 1)
+        left_out[:, : mask.skip] = False
+    if mask.ids is not None and mask.column_ids is not None:
+        left_out |= mask.ids[:, None] == mask.column_ids
+    return logits.masked_fill(left_out, -math.inf)
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+@pytest.mark.parametrize("scale", [1, 1000], ids="logits up to {}".format)
+@pytest.mark.parametrize("size", [None, 1, 3, 100])
 @pytest.mark.parametrize("batch", [(), (2,)], ids=str)
-def test_log_sums_of_logits_do_not_depend_on_the_blocks(
-    batch: tuple[int, ...], limit: int, monkeypatch: pytest.MonkeyPatch
+def test_log_sums_and_their_gradients_are_those_of_the_matrix(
+    batch: tuple[int, ...], size: int | None, scale: float, mask: Mask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "PLAIN_PAIRS", limit)
-    x, y = rows.normal(*batch, 9, 3), rows.normal(*batch, 7, 3, seed=1)
-    row_sums, column_sums = engine.log_sum_exp(x, y, columns=True)
-    assert column_sums is not None
-    logits = x @ y.mT
-    close(row_sums, logits.logsumexp(-1))
-    close(column_sums, logits.logsumexp(-2))
-    assert len(engine.log_sum_exp(x, y, columns=False)) == 1
+    if size is not None:
+        monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
+        monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
+    monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
+    x, y = rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(), rows.normal(*batch, 9, 3, seed=1).requires_grad_()
+    ids, y_ids = (z if z is None else z.expand(*batch, -1) for z in (mask.ids, mask.column_ids))
+    found = engine.log_sum_exp(x, y, 1.0, columns=True, skip=mask.skip, ids=ids, y_ids=y_ids)
+    rows_alone = engine.log_sum_exp(x, y.detach(), 1.0, columns=False, skip=mask.skip, ids=ids, y_ids=y_ids)
+    matrix = masked(x @ y.mT, mask)
+    for sums, dim, leaves in zip((*found.unbind(-2), rows_alone), (-1, -2, -1), ((x, y), (x, y), (x,)), strict=True):
+        truth = matrix.logsumexp(dim)
+        close(sums.detach(), truth.detach())
+        # Where nothing is summed, no gradient may come of it, whatever its weight.
+        weights = rows.normal(*truth.shape, seed=2)
+        grads = torch.autograd.grad(sums, leaves, weights, retain_graph=True)
+        expected = torch.autograd.grad(truth, leaves, weights.masked_fill(truth == -math.inf, 0), retain_graph=True)
+        for grad, part in zip(grads, expected, strict=True):
+            close(grad, part.nan_to_num(0), 1e-10)
 
 
 @pytest.mark.parametrize("scale", [1, 1000], ids="logits up to {}".format)
@@ -41,26 +75,25 @@ def test_log_sums_of_logits_do_not_depend_on_the_blocks(
 def test_one_sweep_gives_the_log_sums_of_rows_and_their_gradient(
     batch: tuple[int, ...], size: int, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "PLAIN_LOGITS", 0)
+    monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     x, y = rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(), rows.normal(*batch, 7, 3, seed=1)
     weights = rows.normal(*batch, 9, seed=2)
-    (sums,) = engine.log_sum_exp(x, y, columns=False)
+    sums = engine.log_sum_exp(x, y, 1.0, columns=False)
     expected = (x @ y.mT).logsumexp(-1)
     close(sums, expected)
     found, true = (torch.autograd.grad((weights * each).sum(), x)[0] for each in (sums, expected))
     close(found, true)
 
 
-def test_the_gradient_of_log_sums_of_rows_is_itself_differentiable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "PLAIN_LOGITS", 0)
+def test_the_gradient_of_log_sums_of_rows_is_itself_differentiable() -> None:
     x, y = rows.normal(5, 3).requires_grad_(), rows.normal(7, 3, seed=1)
-    assert torch.autograd.gradcheck(lambda x: engine.log_sum_exp(x, y, columns=False), x)
-    assert torch.autograd.gradgradcheck(lambda x: engine.log_sum_exp(x, y, columns=False), x)
+    assert torch.autograd.gradcheck(lambda x: engine.log_sum_exp(x, y, 1.0, columns=False), x)
+    assert torch.autograd.gradgradcheck(lambda x: engine.log_sum_exp(x, y, 1.0, columns=False), x)
 
 
 def test_the_contrastive_loss_with_a_queue_keeps_no_matrix_of_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "PLAIN_LOGITS", 0)
+    monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: 8)
     x, y = rows.unit(2, 64, 4)
     queue = rows.unit(512, 4, seed=1)

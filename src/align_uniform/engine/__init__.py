@@ -20,17 +20,18 @@ import math
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from align_uniform.engine import autograd, plain, routes, sweeps
+from align_uniform.engine.precision import widest
 from align_uniform.engine.tiles import Mask
 
 __all__ = ["keeps_halves", "log_potential", "log_sum_exp"]
 
 
-def keeps_halves(x: Tensor, y: Tensor | None = None) -> bool:
+def keeps_halves(x: Tensor, *others: Tensor | None) -> bool:
     """Whether half-precision rows are multiplied as they are, without a copy in float32."""
-    return x.dtype in routes.HALVES and (y is None or y.dtype == x.dtype) and routes.takes_kernel(x, y)
+    dtypes = {x.dtype, *(z.dtype for z in others if z is not None)}
+    return x.dtype in routes.HALVES and len(dtypes) == 1 and routes.takes_kernel(x)
 
 
 def log_potential(
@@ -89,56 +90,55 @@ def _belongs_into_a_graph(x: Tensor, y: Tensor) -> bool:
 def log_sum_exp(
     x: Tensor,
     y: Tensor,
+    scale: float | Tensor,
     *,
     columns: bool,
     skip: int | None = None,
     ids: Tensor | None = None,
     y_ids: Tensor | None = None,
-) -> tuple[Tensor, ...]:
-    """Return `log sum_j exp(x_i . y_j)`, [..., N], and with `columns` also `log sum_i exp(x_i . y_j)`, [..., M].
+) -> Tensor:
+    """Return `log sum_j exp(scale x_i . y_j)`, and with `columns` also `log sum_i exp(scale x_i . y_j)`.
 
-    Without `columns`, and where y is a constant, one sweep gives values and gradient. Else more than `PLAIN_PAIRS` logits are
-    computed in blocks of rows, and again in the backward pass. Either way the memory stays O((N + M) m + block), and the
-    result is differentiable to any order.
+    The memory is O((N + M) m), and the result differentiable to any order. Without `columns`, and where y is a constant, one
+    sweep gives values and gradient.
 
     Args:
-        x: rows, [..., N, m], float32 or float64.
+        x: rows, [..., N, m], floating point; half precision is computed in float32.
         y: columns, [..., M, m].
-        columns: sum over the rows as well.
+        scale: the factor of the logits, a number or a tensor of no dimensions, which may have a gradient.
+        columns: sum over the rows as well; M is N then.
         skip: row i of x and row `skip + i` of y are no pair.
         ids: [..., N] integers; pairs of one id are left out.
         y_ids: the ids of y, [..., M].
 
     Returns:
-        One or two tensors; -inf where no pair is left.
+        [..., N] of the rows, or [..., 2, N] of rows and columns; -inf where no pair is left.
     """
     mask = Mask(skip, ids, y_ids)
-    if torch.compiler.is_compiling() or _is_transformed():
+    is_recorded = torch.compiler.is_compiling() or _is_transformed()
+    if not is_recorded and routes.takes_kernel(x, y):
+        return autograd.fused_log_sum_exp(*_of_one_dtype(x, y), _on_device(scale, x), mask, columns)
+    dtype = widest(x, y)
+    x, y = x.to(dtype) * scale, y.to(dtype)
+    if is_recorded:
         return plain.log_sum_exp(x, y, columns, *mask)
-    needs_x, needs_y = (torch.is_grad_enabled() and z.requires_grad for z in (x, y))
-    logits = x.shape[:-1].numel() * y.shape[-2]
-    if not columns and not needs_y and logits > routes.PLAIN_LOGITS:
-        if needs_x:
-            return (autograd.row_log_sum_exp(x, y, mask),)
-        return (sweeps.log_sum_exp(x, y, mask, needs_grad=False)[0],)
-    if logits <= routes.PLAIN_PAIRS:
-        return plain.log_sum_exp(x, y, columns, *mask)
-    return _in_blocks(x, y, columns, mask)
+    if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
+        return autograd.log_sum_exp(x, y, mask, columns)
+    sums, _ = sweeps.log_sums(x, y, mask, columns)
+    return sums.stacked()
 
 
 def _is_transformed() -> bool:
     return routes.forward_ad_is_active() or routes.functorch_is_active() or routes.is_traced()
 
 
-def _in_blocks(x: Tensor, y: Tensor, columns: bool, mask: Mask) -> tuple[Tensor, ...]:
-    """Blocks of rows, each of which keeps its logits only while it is computed."""
-    size = max(1, routes.PLAIN_PAIRS // (y.shape[-2] * x.shape[:-2].numel()))
-    parts = []
-    for start in range(0, x.shape[-2], size):
-        block = x[..., start : start + size, :]
-        skip = None if mask.skip is None else mask.skip + start
-        ids = None if mask.ids is None else mask.ids[..., start : start + size]
-        options = block, y, columns, skip, ids, mask.column_ids
-        parts.append(checkpoint(plain.log_sum_exp, *options, use_reentrant=False, preserve_rng_state=False))
-    row_sums, *column_sums = zip(*parts, strict=True)
-    return torch.cat(row_sums, -1), *(plain.log_of_sum(torch.stack(part), 0) for part in column_sums)
+def _of_one_dtype(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in half precision if both came in the same, else in float32."""
+    return (x, y) if x.dtype == y.dtype else (x.float(), y.float())
+
+
+def _on_device(scale: float | Tensor, x: Tensor) -> Tensor:
+    """The scale as the kernel reads it, without waiting for its value."""
+    if isinstance(scale, Tensor):
+        return scale.to(x.device, torch.float32)
+    return x.new_full((), scale, dtype=torch.float32)

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_uniform.engine import plain
+from align_uniform.engine import plain, sweeps
+from align_uniform.engine.logits import Kept, LogSums
 from align_uniform.engine.precision import widest
-from align_uniform.engine.routes import PLAIN_PAIRS, functorch_is_active
-from align_uniform.engine.sweeps import log_sum_exp, sweep
+from align_uniform.engine.routes import PLAIN_PAIRS, functorch_is_active, is_batched
+from align_uniform.engine.sweeps import sweep
 from align_uniform.engine.tiles import Mask
 
 Gradients = tuple[Tensor | None, ...]
@@ -40,10 +41,21 @@ def log_potential(
     return value
 
 
-def row_log_sum_exp(x: Tensor, y: Tensor, mask: Mask) -> Tensor:
-    """The sweep over logits, differentiable in x."""
-    value: Tensor = _RowLogSumExp.apply(x, y, mask.ids, mask.column_ids, mask.skip)
-    return value
+def log_sum_exp(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> Tensor:
+    """The sweeps over logits, differentiable in x and y; arguments as in `engine.log_sum_exp`."""
+    options = x, y, mask.ids, mask.column_ids, mask.skip
+    sums: Tensor
+    if columns or y.requires_grad or not sweeps.gives_gradients_at_once(x, y):
+        sums = _LogSums.apply(*options, columns)
+    else:
+        sums = _RowLogSums.apply(*options)
+    return sums
+
+
+def fused_log_sum_exp(x: Tensor, y: Tensor, scale: Tensor, mask: Mask, columns: bool) -> Tensor:
+    """The kernel's sums over logits, differentiable in x, y and the scale."""
+    sums: Tensor = _FusedLogSums.apply(x, y, scale, mask.ids, mask.column_ids, mask.skip, columns)
+    return sums
 
 
 class _LogPotential(torch.autograd.Function):
@@ -135,7 +147,8 @@ class _Gradient(torch.autograd.Function):
         populations = [x] if y is None else [x, y]
 
         def value(x: Tensor, y: Tensor | None = None) -> Tensor:
-            return plain.log_potential(x, y, *ctx.options, ids, y_ids).sum()
+            t, pairs, skip = ctx.options
+            return plain.log_potential(x, y, t, pairs, skip, ids, y_ids).sum()
 
         gradient = torch.func.grad(value, argnums=tuple(range(len(populations))))
         pullback = torch.func.vjp(gradient, *populations)[1]
@@ -155,12 +168,36 @@ def _batch_first(info: Any, dims: tuple[int | None, ...], *tensors: Any) -> Iter
         yield z if z is None else z.expand(info.batch_size, *z.shape) if dim is None else z.movedim(dim, 0)
 
 
-class _RowLogSumExp(torch.autograd.Function):
-    """The sweep over logits, where the columns are constants."""
+class _LogSums(torch.autograd.Function):
+    """The sweep over logits; its gradient is a sweep of its own."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, ids: Tensor | None, y_ids: Tensor | None, skip: int | None, columns: bool
+    ) -> Tensor:
+        sums, kept = sweeps.log_sums(x, y, Mask(skip, ids, y_ids), columns)
+        ctx.skip = skip
+        ctx.save_for_backward(x, y, ids, y_ids, *sums, *(kept or ()))
+        return sums.stacked()
+
+    @staticmethod
+    def backward(ctx: Any, weights: Tensor) -> Gradients:
+        x, y, ids, y_ids, row_logs, column_logs, *kept = ctx.saved_tensors
+        sums, mask, needs = LogSums(row_logs, column_logs), Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:2]
+        if torch.is_grad_enabled() or is_batched(weights):
+            grads = _plain_gradients(x, y, mask, weights, sums.columns is not None, needs)
+        else:
+            weights_of = LogSums(weights, None) if sums.columns is None else LogSums(weights[..., 0, :], weights[..., 1, :])
+            grads = sweeps.logit_gradients(x, y, mask, Kept(*kept) if kept else None, sums, weights_of, *needs)
+        return *grads, None, None, None, None
+
+
+class _RowLogSums(torch.autograd.Function):
+    """The sweep over logits where the columns are constants: values and gradient in one."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, ids: Tensor | None, y_ids: Tensor | None, skip: int | None) -> Tensor:
-        value, grad = log_sum_exp(x, y, Mask(skip, ids, y_ids), needs_grad=True)
+        value, grad = sweeps.row_sums_and_gradient(x, y, Mask(skip, ids, y_ids))
         ctx.skip = skip
         ctx.save_for_backward(x, y, ids, y_ids, grad)
         return value
@@ -169,9 +206,72 @@ class _RowLogSumExp(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, y, ids, y_ids, grad_x = ctx.saved_tensors
         if torch.is_grad_enabled():
-            (value,) = plain.log_sum_exp(x, y, False, ctx.skip, ids, y_ids)
-            return *torch.autograd.grad(value, x, grad, create_graph=True), None, None, None, None
-        return grad.unsqueeze(-1) * grad_x, None, None, None, None
+            grad_x, _ = _plain_gradients(x, y, Mask(ctx.skip, ids, y_ids), grad, False, (True, False))
+        else:
+            grad_x = grad.unsqueeze(-1) * grad_x
+        return grad_x, None, None, None, None
+
+
+class _FusedLogSums(torch.autograd.Function):
+    """The kernel's sums of `scale x_i . y_j`, differentiable in the scale too.
+
+    Where the columns are constants, the sweep also finds the mean column under every row, which is the gradient of its sum.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        scale: Tensor,
+        ids: Tensor | None,
+        y_ids: Tensor | None,
+        skip: int | None,
+        columns: bool,
+    ) -> Tensor:
+        from align_uniform.engine import fused  # loads triton
+
+        rows_alone = not columns and not ctx.needs_input_grad[1]
+        sums, mean = fused.log_sums(x, y, scale, Mask(skip, ids, y_ids), columns, needs_mean=rows_alone)
+        ctx.skip = skip
+        ctx.save_for_backward(x, y, scale, ids, y_ids, *sums, mean)
+        return sums.stacked()
+
+    @staticmethod
+    def backward(ctx: Any, weights: Tensor) -> Gradients:
+        from align_uniform.engine import fused
+
+        x, y, scale, ids, y_ids, row_logs, column_logs, mean = ctx.saved_tensors
+        sums, mask, needs = LogSums(row_logs, column_logs), Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:3]
+        columns = column_logs is not None
+        if torch.is_grad_enabled() or is_batched(weights):
+            return *_plain_gradients(x, y, mask, weights, columns, needs, scale), None, None, None, None
+        pulls_y = None
+        if mean is not None:
+            pulls_x = weights.unsqueeze(-1) * mean
+        else:
+            each = LogSums(weights[..., 0, :], weights[..., 1, :]) if columns else LogSums(weights, None)
+            pulls_x, pulls_y = fused.logit_pulls(x, y, scale, mask, sums, each, needs[1])
+        of_scale = (pulls_x * x).sum() if needs[2] else None
+        return pulls_x * scale, None if pulls_y is None else pulls_y * scale, of_scale, None, None, None, None
+
+
+def _plain_gradients(
+    x: Tensor,
+    y: Tensor,
+    mask: Mask,
+    weights: Tensor,
+    columns: bool,
+    needs: tuple[bool, ...],
+    scale: Tensor | None = None,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of weighted log-sums by the plain formula, differentiable themselves where that is asked for."""
+    create_graph = torch.is_grad_enabled()
+    inputs = [z for z, need in zip((x, y, scale), needs, strict=False) if need and z is not None]
+    with torch.enable_grad():
+        sums = plain.log_sum_exp(x if scale is None else x.float() * scale, y, columns, *mask)
+        grads = iter(torch.autograd.grad(sums, inputs, weights, create_graph=create_graph))
+    return tuple(next(grads) if need else None for need in needs)
 
 
 # ---------------------------------------------------------------------------------------------------- in compiled graphs

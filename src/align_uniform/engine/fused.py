@@ -17,7 +17,8 @@ from align_uniform.engine import triton as kernels
 from align_uniform.engine.plain import common_centre
 from align_uniform.engine.precision import full_precision, widest
 from align_uniform.engine.routes import HALVES
-from align_uniform.engine.tiles import Sweep
+from align_uniform.engine.logits import LogSums
+from align_uniform.engine.tiles import Mask, Sweep
 
 
 @full_precision
@@ -40,13 +41,13 @@ def sweep(
         skip, pairs, y_ids = 0, 2 * pairs, ids
     row_ids, column_ids = (z if z is None else z.reshape(-1, z.shape[-1]) for z in (ids, y_ids))
 
-    def sums(rows: Tensor, columns: Tensor, *mask: int | Tensor | None, needs_pull: bool) -> tuple[Tensor, Tensor]:
-        own, row_ids, column_ids = mask
-        return kernels.log_sums(
-            rows, columns, t, squared_distances=True, skip=own, x_ids=row_ids, y_ids=column_ids, needs_mean=needs_pull
-        )  # type: ignore[arg-type]
+    opposite = None if skip is None else -skip
 
-    logs, pull = sums(rows, columns, skip, row_ids, column_ids, needs_pull=needs_x)
+    def log_sums(of: Tensor, over: Tensor, skip: int | None, *ids: Tensor | None, pull: bool) -> tuple[Tensor, Tensor]:
+        x_ids, y_ids = ids
+        return kernels.log_sums(of, over, t, squared_distances=True, skip=skip, x_ids=x_ids, y_ids=y_ids, needs_mean=pull)
+
+    logs, pull = log_sums(rows, columns, skip, row_ids, column_ids, pull=needs_x)
     total = logs.logsumexp(-1)
     base = total if ids is None else total.clamp(min=torch.finfo(total.dtype).min)  # -inf where no pair counts
     factor = 4 * t if within else 2 * t
@@ -54,10 +55,9 @@ def sweep(
     if needs_x:
         grad_x = _gradient(pull, logs, base, factor).view(x.shape)
     if needs_y and y is not None:
-        opposite = None if skip is None else -skip
-        logs, pull = sums(columns, rows, opposite, column_ids, row_ids, needs_pull=True)
+        logs, pull = log_sums(columns, rows, opposite, column_ids, row_ids, pull=True)
         grad_y = _gradient(pull, logs, base, factor).view(y.shape)
-    return Sweep(total.sub_(math.log(pairs)).view(batch), grad_x, grad_y)
+    return Sweep((total - math.log(pairs)).view(batch), grad_x, grad_y)
 
 
 def _as_the_kernel_takes_them(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -69,6 +69,72 @@ def _as_the_kernel_takes_them(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tens
         x, y = x - centre, None if y is None else y - centre
     rows = x.reshape(-1, *x.shape[-2:])
     return rows, rows if y is None else y.reshape(-1, *y.shape[-2:])
+
+
+def log_sums(
+    x: Tensor, y: Tensor, scale: Tensor, mask: Mask, columns: bool, needs_mean: bool = False
+) -> tuple[LogSums, Tensor | None]:
+    """The log-sum-exps of `scale x_i . y_j`, as in `logits.log_sums`; if needed, the mean column under each row too."""
+    rows, others, mask = _flat(x), _flat(y), mask.flat()
+    opposite = None if mask.skip is None else -mask.skip
+    across, mean = kernels.log_sums(
+        rows,
+        others,
+        scale,
+        squared_distances=False,
+        skip=mask.skip,
+        x_ids=mask.ids,
+        y_ids=mask.column_ids,
+        needs_mean=needs_mean,
+    )
+    down = None
+    if columns:
+        down, _ = kernels.log_sums(
+            others, rows, scale, squared_distances=False, skip=opposite, x_ids=mask.column_ids, y_ids=mask.ids
+        )
+        down = down.view(y.shape[:-1])
+    return LogSums(across.view(x.shape[:-1]), down), mean.view(x.shape) if needs_mean else None
+
+
+def logit_pulls(
+    x: Tensor, y: Tensor, scale: Tensor, mask: Mask, sums: LogSums, weights: LogSums, needs_y: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients as in `logits.gradients` of weighted log-sums of `scale x_i . y_j`, over the scale."""
+    rows, others, mask = _flat(x), _flat(y), mask.flat()
+    across = sums.rows.reshape(rows.shape[:2]), weights.rows.reshape(rows.shape[:2])
+    down = None
+    if sums.columns is not None and weights.columns is not None:
+        down = sums.columns.reshape(others.shape[:2]), weights.columns.reshape(others.shape[:2])
+    pulls = _pulls(rows, others, scale, mask, across, down).view(x.shape)
+    if not needs_y:
+        return pulls, None
+    if down is None:  # sums of nothing, which pull nothing
+        down = across[0].new_full(others.shape[:2], -math.inf), across[0].new_zeros(others.shape[:2])
+    opposite = Mask(None if mask.skip is None else -mask.skip, mask.column_ids, mask.ids)
+    return pulls, _pulls(others, rows, scale, opposite, down, across).view(y.shape)
+
+
+def _pulls(
+    x: Tensor, y: Tensor, scale: Tensor, mask: Mask, own: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """How the columns pull every row, given sums and weights of the rows, and those of the columns."""
+    column_logs, column_weights = (None, None) if others is None else others
+    return kernels.logit_gradient(
+        x,
+        y,
+        scale,
+        skip=mask.skip,
+        x_ids=mask.ids,
+        y_ids=mask.column_ids,
+        row_logs=own[0],
+        row_weights=own[1],
+        column_logs=column_logs,
+        column_weights=column_weights,
+    )
+
+
+def _flat(z: Tensor) -> Tensor:
+    return z.reshape(-1, *z.shape[-2:])
 
 
 def _gradient(pull: Tensor, logs: Tensor, base: Tensor, factor: float) -> Tensor:

@@ -1,51 +1,231 @@
-"""The sweep over tiles of a matrix of logits: log-sum-exps of its rows, with their gradient, in O(N m + tile) memory."""
+"""The sweeps over tiles of a matrix of logits: log-sum-exps of its rows and columns, and gradients, in O((N + M) m) memory.
+
+Where the columns are constants, values and gradient come out of one sweep. Else the gradient, which needs the sums of both, is
+a second sweep, over tiles that are computed again. Either way no matrix of logits is kept, unless it is small (`dense`).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from align_uniform.engine.precision import full_precision, sum_dtype
+from align_uniform.engine.routes import may_ask
 from align_uniform.engine.tiles import Mask, cut, in_buffer
 
 
+DENSE_LOGITS = 2**18
+"""Up to this many logits are kept for the gradient (1 MiB in float32), in a few operations without a loop."""
+
+
+class LogSums(NamedTuple):
+    """Log-sum-exps of a matrix of logits, -inf where no pair counts."""
+
+    rows: Tensor
+    """[..., N]: `log sum_j exp(x_i . y_j)`."""
+    columns: Tensor | None
+    """[..., M]: `log sum_i exp(x_i . y_j)`; None if not asked for."""
+
+    def stacked(self) -> Tensor:
+        """[..., N] of the rows, or [..., 2, N] of rows and columns."""
+        return self.rows if self.columns is None else torch.stack([self.rows, self.columns], -2)
+
+
+class Kept(NamedTuple):
+    """All logits, or their exponentials, kept for the gradient."""
+
+    matrix: Tensor
+    """[..., N, M]: the logits; with sums, exp(logit - bound)."""
+    row_sums: Tensor | None = None
+    """[..., N]: the sums of the rows of exponentials."""
+    column_sums: Tensor | None = None
+    """[..., M]: the sums of the columns."""
+
+
 @full_precision
-def sweep(x: Tensor, y: Tensor, mask: Mask, needs_grad: bool) -> tuple[Tensor, Tensor | None]:
+def dense(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kept]:
+    """The sums as in `log_sums`, and all logits."""
+    bound = _bound(x, y)
+    matrix = x @ y.mT
+    if mask.skip is not None or mask.ids is not None:
+        mask.flat().apply_(_flat(matrix), slice(0, x.shape[-2]), slice(0, y.shape[-2]))
+    if bound is None:
+        return LogSums(matrix.logsumexp(-1), matrix.logsumexp(-2) if columns else None), Kept(matrix)
+    matrix.sub_(bound).exp_()
+    row_sums, column_sums = matrix.sum(-1), matrix.sum(-2) if columns else None
+    logs = LogSums(row_sums.log().add_(bound), None if column_sums is None else column_sums.log().add_(bound))
+    return logs, Kept(matrix, row_sums, column_sums)
+
+
+@full_precision
+def dense_gradients(
+    x: Tensor, y: Tensor, kept: Kept, sums: LogSums, weights: LogSums, needs_x: bool, needs_y: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients as in `gradients`, from all logits."""
+    if kept.row_sums is None:
+        pulls = _Shares(sums.rows, weights.rows, -1).pulls(kept.matrix)
+        if sums.columns is not None and weights.columns is not None:
+            pulls.add_(_Shares(sums.columns, weights.columns, -2).pulls(kept.matrix))
+    else:
+        factors = _quotient(weights.rows, kept.row_sums).unsqueeze(-1)
+        if kept.column_sums is not None and weights.columns is not None:
+            factors = factors + _quotient(weights.columns, kept.column_sums).unsqueeze(-2)
+        pulls = kept.matrix * factors
+    return pulls @ y if needs_x else None, pulls.mT @ x if needs_y else None
+
+
+def _quotient(weights: Tensor, sums: Tensor) -> Tensor:
+    """Weights over sums of exponentials, which are 0 where no pair counts."""
+    return weights / sums.clamp(min=torch.finfo(sums.dtype).tiny)
+
+
+@full_precision
+def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> LogSums:
+    """Sum over the columns, and if asked over the rows, in one pass over the tiles."""
+    batch = x.shape[:-2]
+    x, y, mask = _flat(x), _flat(y), mask.flat()
+    bound = _bound(x, y)
+    down, across = (_Sums(z) for z in (y, x))
+    for rows, part, tile in _tiles(x, y, mask, bound):
+        if bound is not None:  # one exp serves both sums
+            tile.exp_()
+            across.add(rows, tile.sum(2))
+            if columns:
+                down.add(part, tile.sum(1))
+        elif columns:
+            across.add_over_largest_(rows, tile.clone(), 2)
+            down.add_over_largest_(part, tile, 1)
+        else:
+            across.add_over_largest_(rows, tile, 2)
+    return LogSums(across.log(bound).view(*batch, -1), down.log(bound).view(*batch, -1) if columns else None)
+
+
+@full_precision
+def gradients(
+    x: Tensor, y: Tensor, mask: Mask, sums: LogSums, weights: LogSums, needs_x: bool, needs_y: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of `sum_i weights.rows_i sums.rows_i + sum_j weights.columns_j sums.columns_j`, in one pass."""
+    shapes = x.shape, y.shape
+    x, y, mask = _flat(x), _flat(y), mask.flat()
+    grad_x, grad_y = (torch.zeros_like(z) if needs else None for z, needs in ((x, needs_x), (y, needs_y)))
+    bound = _bound(x, y)
+    for rows, columns, tile in _tiles(x, y, mask, bound):
+        pulls = _pulls(tile, rows, columns, sums, weights, bound)
+        if grad_x is not None:
+            grad_x[:, rows].baddbmm_(pulls, y[:, columns])
+        if grad_y is not None:
+            grad_y[:, columns].baddbmm_(pulls.mT, x[:, rows])
+    grad_x, grad_y = (z if z is None else z.view(shape) for z, shape in zip((grad_x, grad_y), shapes, strict=True))
+    return grad_x, grad_y
+
+
+def _pulls(tile: Tensor, rows: slice, columns: slice, sums: LogSums, weights: LogSums, bound: float | None) -> Tensor:
+    """How every logit of a tile pulls: its shares of its row's and its column's sum, times the weights of those."""
+    across = _Shares(_flat_part(sums.rows, rows), _flat_part(weights.rows, rows), -1)
+    down = None
+    if sums.columns is not None and weights.columns is not None:
+        down = _Shares(_flat_part(sums.columns, columns), _flat_part(weights.columns, columns), -2)
+    if bound is not None:  # one exp serves both sums
+        factors = across.factors(bound)
+        return tile.exp_().mul_(factors if down is None else factors + down.factors(bound))
+    return across.pulls(tile) if down is None else down.pulls(tile).add_(across.pulls(tile))
+
+
+def _flat_part(z: Tensor, part: slice) -> Tensor:
+    return z.reshape(-1, z.shape[-1])[:, part]
+
+
+@full_precision
+def row_sums_and_gradient(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
     """`log sum_j exp(x_i . y_j)`, [..., N], and its gradient with respect to row i, [..., N, m], in one pass over the tiles.
 
     The sums are over exp(largest logit so far), and are scaled down whenever a larger one comes. A row of which no pair counts
     has the value -inf, and the gradient 0.
     """
-    batch = x.shape[:-2]
-    x, y = (z.reshape(-1, *z.shape[-2:]) for z in (x, y))
-    mask = mask.flat()
-    limits = torch.finfo(x.dtype)
-    largest = x.new_full(x.shape[:2], -math.inf)
-    sums = x.new_zeros(x.shape[:2], dtype=sum_dtype(x))
-    grad = torch.zeros_like(x) if needs_grad else None
-    for rows, columns, logits in _tiles(x, y, mask):
-        so_far = largest[:, rows]
-        now = torch.maximum(so_far, logits.amax(2))
-        base = now.clamp(min=limits.min)  # something to subtract, also where nothing has counted so far
+    shape = x.shape
+    x, y, mask = _flat(x), _flat(y), mask.flat()
+    sums = _Sums(x)
+    grad = torch.zeros_like(x)
+    for rows, columns, logits in _tiles(x, y, mask, None):
+        scale = sums.add_over_largest_(rows, logits, 2)
+        grad[:, rows] = torch.baddbmm(grad[:, rows].mul_(scale.unsqueeze(2)), logits, y[:, columns])
+    grad.div_(sums.sums.clamp(min=torch.finfo(x.dtype).tiny).unsqueeze(2).to(x.dtype))
+    return sums.log(None).view(shape[:-1]), grad.view(shape)
+
+
+class _Sums:
+    """Sums over the tiles of the exponentials of every row's logits, or of every column's."""
+
+    def __init__(self, z: Tensor) -> None:
+        self.dtype = z.dtype
+        self.sums = z.new_zeros(z.shape[:2], dtype=sum_dtype(z))
+        self.largest = z.new_full(z.shape[:2], -math.inf)
+
+    def add(self, part: slice, sums: Tensor) -> None:
+        """Add exponentials less a bound that all have in common."""
+        self.sums[:, part] += sums
+
+    def add_over_largest_(self, part: slice, tile: Tensor, dim: int) -> Tensor:
+        """Add a tile of logits, which become exp(logit - largest so far); return the factor that the sums so far took."""
+        so_far = self.largest[:, part]
+        now = torch.maximum(so_far, tile.amax(dim))
+        base = now.clamp(min=torch.finfo(self.dtype).min)  # something to subtract, also where nothing has counted so far
         scale = (so_far - base).exp_()
-        largest[:, rows] = now
-        weights = logits.sub_(base.unsqueeze(2)).exp_()
-        sums[:, rows] = sums[:, rows] * scale + weights.sum(2)
-        if grad is not None:
-            grad[:, rows] = torch.baddbmm(grad[:, rows].mul_(scale.unsqueeze(2)), weights, y[:, columns])
-    if grad is not None:
-        grad = grad.div_(sums.clamp(min=limits.tiny).unsqueeze(2).to(x.dtype)).view(*batch, *x.shape[1:])
-    return (largest + sums.log().to(x.dtype)).view(*batch, x.shape[1]), grad
+        self.largest[:, part] = now
+        weights = tile.sub_(base.unsqueeze(dim)).exp_()
+        self.sums[:, part] = self.sums[:, part] * scale + weights.sum(dim)
+        return scale
+
+    def log(self, bound: float | None) -> Tensor:
+        """The log-sum-exps of exponentials less a bound, or less the largest of their row or column."""
+        return self.sums.log().to(self.dtype).add_(self.largest if bound is None else bound)
 
 
-def _tiles(x: Tensor, y: Tensor, mask: Mask) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Yield `rows, columns, x_i . y_j`; each tile is overwritten by the next."""
+class _Shares:
+    """The share that each logit has of its row's sum, or of its column's, times the weight of that sum."""
+
+    def __init__(self, logs: Tensor, weights: Tensor, dim: int) -> None:
+        self.logs, self.weights = logs.unsqueeze(dim), weights.unsqueeze(dim)
+
+    def factors(self, bound: float) -> Tensor:
+        """The shares over exp(logit - bound), 0 where nothing was summed."""
+        return (bound - self.logs).exp_().mul_(self.weights).masked_fill_(self.logs == -math.inf, 0)
+
+    def pulls(self, logits: Tensor) -> Tensor:
+        """The shares of these logits."""
+        finite = self.logs.clamp(min=torch.finfo(logits.dtype).min)  # a sum of nothing is -inf
+        return (logits - finite).exp_().mul_(self.weights)
+
+
+SAFE_LOGIT = 40.0
+"""Logits of at most this size can all be divided by one exp: neither sums nor shares leave the range of float32."""
+
+
+def _bound(x: Tensor, y: Tensor) -> float | None:
+    """A number that no logit exceeds in size, if it is small enough to serve all and can be asked; else None."""
+    if not may_ask(x):
+        return None
+    bound = float(torch.linalg.vector_norm(x, dim=-1).amax()) * float(torch.linalg.vector_norm(y, dim=-1).amax())
+    return bound if bound <= SAFE_LOGIT else None
+
+
+def _flat(z: Tensor) -> Tensor:
+    return z.reshape(-1, *z.shape[-2:])
+
+
+def _tiles(x: Tensor, y: Tensor, mask: Mask, bound: float | None) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield `rows, columns, logits less the bound`; each tile is overwritten by the next."""
     row_edges, column_edges, buffer = cut(x, y)
+    lift = None if bound is None else x.new_full((1, 1, 1), bound)
     for columns in column_edges:
         for rows in row_edges:
             tile = in_buffer(buffer, x[:, rows], y[:, columns])
-            torch.bmm(x[:, rows], y[:, columns].mT, out=tile)
+            if lift is None:
+                torch.bmm(x[:, rows], y[:, columns].mT, out=tile)
+            else:
+                torch.baddbmm(lift, x[:, rows], y[:, columns].mT, beta=-1, out=tile)
             yield rows, columns, mask.apply_(tile, rows, columns)

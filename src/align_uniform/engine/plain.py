@@ -55,20 +55,18 @@ def log_sum_exp(
     skip: int | None = None,
     ids: Tensor | None = None,
     y_ids: Tensor | None = None,
-) -> tuple[Tensor, ...]:
+) -> Tensor:
     """`log sum_j exp(x_i . y_j)`, and with `columns` also `log sum_i exp(x_i . y_j)`; arguments as in `engine.log_sum_exp`."""
     dtype = widest(x, y)
     logits = x.to(dtype) @ y.to(dtype).mT
     excluded = _excluded(logits, skip, ids, y_ids)
-    if excluded is None:
-        return tuple(logits.logsumexp(dim) for dim in _dimensions(columns))
-    logits = logits.masked_fill(excluded, -math.inf)
-    may_be_empty = ids is not None or 1 in logits.shape[-2:]
-    return tuple(log_of_sum(logits, dim) if may_be_empty else logits.logsumexp(dim) for dim in _dimensions(columns))
-
-
-def _dimensions(columns: bool) -> tuple[int, ...]:
-    return (-1, -2) if columns else (-1,)
+    may_be_empty = ids is not None or logits.shape[-1] == 1
+    if excluded is not None:
+        logits = logits.masked_fill(excluded, -math.inf)
+    rows = log_of_sum(logits, -1) if may_be_empty else logits.logsumexp(-1)
+    if not columns:
+        return rows
+    return torch.stack([rows, log_of_sum(logits, -2) if may_be_empty else logits.logsumexp(-2)], -2)
 
 
 def log_of_sum(logits: Tensor, dim: int) -> Tensor:

@@ -34,14 +34,23 @@ def full_precision(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Co
     return exact
 
 
-def widest(*tensors: Tensor | None) -> torch.dtype:
+def widest(x: Tensor, *others: Tensor | None) -> torch.dtype:
     """One dtype for all, float32 or wider."""
-    return functools.reduce(torch.promote_types, (z.dtype for z in tensors if z is not None), torch.float32)
+    dtype = x.dtype
+    if dtype not in _WIDE:
+        dtype = torch.promote_types(dtype, torch.float32)
+    for z in others:
+        if z is not None and z.dtype != dtype:
+            dtype = torch.promote_types(dtype, z.dtype)
+    return dtype
 
 
 def sum_dtype(z: Tensor) -> torch.dtype:
     """float64 for sums over many tiles, where the device has it."""
     return z.dtype if z.device.type == "mps" else torch.float64
+
+
+_WIDE = (torch.float32, torch.float64)
 
 
 class Care(NamedTuple):
@@ -61,11 +70,18 @@ class Care(NamedTuple):
 
 def care(reach: float, dtype: torch.dtype) -> Care:
     """Return what exponents need, where no row has a t ||x_i - centre||^2 of more than `reach`, which may be NaN."""
-    limits = torch.finfo(dtype)
-    rounding = reach * limits.eps
+    eps, lowest = _limits(dtype)
+    rounding = reach * eps
     return Care(
         # No two rows are more than twice a radius apart; half of the range is left for products of potentials.
-        largest_out=not -4 * reach > math.log(limits.tiny) / 2,
-        at_most_0=not rounding <= NOTICEABLE,
-        wider=dtype == torch.float32 and INTOLERABLE < rounding < math.inf,
+        not -4 * reach > lowest / 2,
+        not rounding <= NOTICEABLE,
+        dtype == torch.float32 and INTOLERABLE < rounding < math.inf,
     )
+
+
+@functools.cache
+def _limits(dtype: torch.dtype) -> tuple[float, float]:
+    """The relative rounding of a dtype, and the lowest exponent of which `exp` is a normal number."""
+    limits = torch.finfo(dtype)
+    return limits.eps, math.log(limits.tiny)

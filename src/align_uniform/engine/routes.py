@@ -16,10 +16,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 PLAIN_PAIRS = 2**22
-"""The largest pair matrix that a compiled graph, or the contrastive loss, keeps in memory as a whole (16 MiB in float32)."""
-
-PLAIN_LOGITS = 2**17
-"""Up to this many logits a few plain operations are quicker than a sweep."""
+"""The largest pair matrix that a compiled graph keeps in memory as a whole (16 MiB in float32)."""
 
 KERNEL_FEATURES = 256
 """The widest rows that the kernel takes; the products of wider ones dominate in the tile loop too."""
@@ -49,6 +46,13 @@ def forward_ad_is_active() -> bool:
 def functorch_is_active() -> bool:
     """Whether a torch.func transform (grad, vmap, jvp, ...) is under way."""
     return torch._C._are_functorch_transforms_active()
+
+
+def is_batched(z: Tensor | None) -> bool:
+    """Whether z stands for many tensors, over which a backward pass is mapped (`is_grads_batched`, vectorised Jacobians)."""
+    if z is None:
+        return False
+    return functorch_is_active() or bool(torch._C._functorch.is_legacy_batchedtensor(z))
 
 
 def is_traced() -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from align_uniform.engine import logits, routes, tiles
-from align_uniform.engine.precision import widest
+from align_uniform.engine.logits import Kept, LogSums
 from align_uniform.engine.tiles import Mask, Sweep
 
 
@@ -20,7 +20,27 @@ def sweep(x: Tensor, y: Tensor | None, *options: Any) -> Sweep:
     return tiles.sweep(x, y, *options)
 
 
-def log_sum_exp(x: Tensor, y: Tensor, mask: Mask, needs_grad: bool) -> tuple[Tensor, Tensor | None]:
-    """The log-sum-exp of every row of logits and its gradient, in one pass of the tile loop; arguments as in `logits.sweep`."""
-    dtype = widest(x, y)
-    return logits.sweep(x.to(dtype), y.to(dtype), mask, needs_grad)
+def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kept | None]:
+    """The log-sum-exps of rows and, if asked for, columns of logits; and the logits themselves where they are few."""
+    if x.shape[:-1].numel() * y.shape[-2] <= logits.DENSE_LOGITS:
+        return logits.dense(x, y, mask, columns)
+    return logits.log_sums(x, y, mask, columns), None
+
+
+def logit_gradients(
+    x: Tensor, y: Tensor, mask: Mask, kept: Kept | None, sums: LogSums, weights: LogSums, needs_x: bool, needs_y: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of weighted log-sum-exps, given what `log_sums` returned."""
+    if kept is not None:
+        return logits.dense_gradients(x, y, kept, sums, weights, needs_x, needs_y)
+    return logits.gradients(x, y, mask, sums, weights, needs_x, needs_y)
+
+
+def row_sums_and_gradient(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
+    """The log-sum-exps of the rows and their gradients; arguments as in `logits.row_sums_and_gradient`."""
+    return logits.row_sums_and_gradient(x, y, mask)
+
+
+def gives_gradients_at_once(x: Tensor, y: Tensor) -> bool:
+    """Whether a sweep over the rows of logits had better find their gradient too."""
+    return x.shape[:-1].numel() * y.shape[-2] > logits.DENSE_LOGITS

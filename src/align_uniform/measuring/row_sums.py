@@ -310,11 +310,10 @@ def _kernel_sums(
 
 def _merge(population: Population, count: int, ts: Sequence[float], visits: Iterator[_Visit], progress: Progress) -> RowSums:
     """Add what the kernel finds in each block, in logarithms, since every row has a largest exponent of its own."""
-    where = {"dtype": torch.float64, "device": population.device}
-    logs = torch.full((len(ts), count), -math.inf, **where)  # type: ignore[call-overload]
-    log_squares = torch.full((len(ts),), -math.inf, **where)  # type: ignore[call-overload]
+    logs = torch.full((len(ts), count), -math.inf, dtype=torch.float64, device=population.device)
+    log_squares = logs.new_full((len(ts),), -math.inf)
     near = torch.zeros(count, dtype=torch.bool, device=population.device)
-    ratios = torch.tensor([t / ts[0] for t in ts], **where).unsqueeze(1)  # type: ignore[call-overload]
+    ratios = logs.new_tensor([t / ts[0] for t in ts]).unsqueeze(1)
     for rows, largest, sums, squares, potentials in visits:
         lift = largest.double() * ratios
         logs[:, rows] = torch.logaddexp(logs[:, rows], lift + sums.log())

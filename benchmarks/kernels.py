@@ -1,0 +1,186 @@
+"""What the kernels take of a GPU, by compiling them: registers, stack, spills and shared memory. Needs Triton, and no GPU.
+
+    python -m benchmarks.kernels --out benchmarks/kernels.json
+
+Every configuration that ships is compiled for every kind of GPU that it serves, in the variants that need most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia import compiler as nvidia
+from triton.compiler import ASTSource
+
+from align_uniform.engine import _kernels, configurations
+from align_uniform.engine.configurations import Capability, Configuration, Kernel
+
+CAPABILITIES: tuple[Capability, ...] = ((8, 0), (9, 0), (10, 0))
+
+SHARED_BYTES = {(8, 0): 163 * 1024, (8, 6): 99 * 1024, (9, 0): 227 * 1024, (10, 0): 227 * 1024, (12, 0): 99 * 1024}
+"""The shared memory that a program can have, by the lowest capability that has it."""
+
+FEATURES = (16, 32, 64, 128, 256)
+
+POINTERS = {
+    "scale": "*fp32",
+    "x_ids": "*i64",
+    "y_ids": "*i64",
+    "logs": "*fp64",
+    "means": "*fp32",
+    "row_logs": "*fp32",
+    "row_weights": "*fp32",
+    "column_logs": "*fp32",
+    "column_weights": "*fp32",
+    "gradient": "*fp32",
+    "largest": "*fp32",
+    "sums": "*fp64",
+    "squares": "*fp64",
+}
+
+STRIDES = ("features", "x_batch", "x_stride", "y_batch", "y_stride")
+"""Numbers that are multiples of 16 where rows are; Triton compiles another kernel where they are not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One kernel, as it is compiled for one kind of GPU."""
+
+    kernel: Kernel
+    dtype: str
+    """Triton's name of the rows' dtype: fp32, fp16 or bf16."""
+    features: int
+    """Features of a row, a power of two."""
+    capability: Capability
+    ids: bool = False
+    """Whether pairs of one id are left out."""
+    aligned: bool = True
+    """Whether rows begin at multiples of 16 numbers."""
+    alternative: bool = False
+    """Products in place of squared distances; gradients without columns; one t in place of four."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration that ships for this case."""
+        half = self.dtype != "fp32"
+        return configurations.configuration(self.kernel, half=half, features=self.features, capability=self.capability)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What a compiled kernel takes."""
+
+    registers: int
+    """Registers of a thread."""
+    stack: int
+    """Bytes of local memory of a thread."""
+    spill_stores: int
+    spill_loads: int
+    """Instructions that write registers to local memory, and read them back."""
+    shared: int
+    """Bytes of shared memory of a program."""
+
+
+def cases(*, ids: bool = False, alternative: bool = False) -> list[Case]:
+    """Every kernel, width and kind of GPU, for float32 and bfloat16."""
+    kernels: tuple[Kernel, ...] = ("logs", "means", "gradients", "potentials")
+    products = itertools.product(kernels, ("fp32", "bf16"), FEATURES, CAPABILITIES)
+    return [Case(*product, ids=ids, alternative=alternative) for product in products]
+
+
+def resources(case: Case) -> Resources:
+    """Compile one case, and read what it takes from the result."""
+    kernel, absent, constants = _function(case)
+    shipped = case.configuration
+    constants |= {
+        "ROWS": shipped.rows,
+        "COLUMNS": shipped.columns,
+        "FEATURES": case.features,
+        "STEP": shipped.step,
+        "VALUES": min(case.features, 128),
+        **dict.fromkeys(absent),
+    }
+    signature = {name: "constexpr" if name in constants else _type(name, case) for name in kernel.arg_names}
+    divisible = [
+        index
+        for index, (name, kind) in enumerate(signature.items())
+        if kind[0] == "*" or (case.aligned and name in STRIDES and name not in constants)
+    ]
+    compiled = triton.compile(
+        ASTSource(
+            kernel,
+            signature,
+            {(kernel.arg_names.index(name),): value for name, value in constants.items()},
+            {(index,): [["tt.divisibility", 16]] for index in divisible},
+        ),
+        target=GPUTarget("cuda", 10 * case.capability[0] + case.capability[1], 32),
+        options={"num_warps": shipped.warps, "num_stages": shipped.stages},
+    )
+    return usage(compiled.asm["cubin"], int(compiled.metadata.shared))
+
+
+def _function(case: Case) -> tuple[Any, set[str], dict[str, Any]]:
+    """The kernel of a case, its arguments that are None, and its constants."""
+    absent = set() if case.ids else {"x_ids", "y_ids"}
+    if case.kernel == "potentials":
+        return _kernels.potential_sums, absent, {"COUNT": 1 if case.alternative else 4}
+    if case.kernel == "gradients":
+        return _kernels.logit_gradient, absent | ({"column_logs", "column_weights"} if case.alternative else set()), {}
+    return _kernels.log_sums, absent | ({"means"} if case.kernel == "logs" else set()), {"SQUARED": not case.alternative}
+
+
+def _type(name: str, case: Case) -> Any:
+    """Triton's name of the type of an argument."""
+    if name in ("x", "y"):
+        return f"*{case.dtype}"
+    if name == "ts":
+        return ("fp32",) * (1 if case.alternative else 4)
+    if name == "unit" or (name == "scale" and case.kernel in ("logs", "means") and not case.alternative):
+        return "fp32"
+    return POINTERS.get(name, "i32")
+
+
+def usage(cubin: bytes, shared: int) -> Resources:
+    """Read the resources of a compiled kernel, all but its shared memory, from its cubin."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        usage = _cuobjdump("-res-usage", file.name)
+        code = _cuobjdump("-sass", file.name)
+    registers, stack = (int(re.findall(rf"{name}:(\d+)", usage)[0]) for name in ("REG", "STACK"))
+    return Resources(registers, stack, len(re.findall(r"\bSTL\b", code)), len(re.findall(r"\bLDL\b", code)), shared)
+
+
+def _cuobjdump(option: str, path: str) -> str:
+    program = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
+    return subprocess.run([program, option, path], capture_output=True, text=True, check=True).stdout
+
+
+def table() -> Iterator[dict[str, Any]]:
+    """Compile all cases, and yield each with its configuration and resources."""
+    for case in [*cases(), *cases(ids=True, alternative=True)]:
+        yield dataclasses.asdict(case) | case.configuration._asdict() | dataclasses.asdict(resources(case))
+
+
+def main() -> None:
+    """Write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/kernels.json"), help="File to write.")
+    out = parser.parse_args().out
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in table())
+    out.write_text(f'{{\n "triton": "{triton.__version__}",\n "kernels": [\n{lines}\n ]\n}}\n')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""How the kernels are launched: blocks, warps and stages by kernel, dtype, features and GPU, as data.
+
+Every entry was compiled for its GPUs: it keeps its sums in registers, and fits the shared memory of a multiprocessor
+(benchmarks/kernels.json). Which of the entries that fit is the quickest, only a GPU can tell.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal, NamedTuple, TypeAlias
+
+Capability: TypeAlias = tuple[int, int]
+"""The compute capability of an NVIDIA GPU, such as (9, 0)."""
+
+Kernel: TypeAlias = Literal["logs", "means", "gradients", "potentials"]
+"""A kernel: `log_sums` without and with means, `logit_gradient`, `potential_sums`."""
+
+
+class Configuration(NamedTuple):
+    """How one kernel is launched for rows of one width and dtype on one kind of GPU."""
+
+    rows: int
+    """Rows of a tile of exponents."""
+    columns: int
+    """Columns of a tile of exponents."""
+    step: int
+    """Features that are loaded and multiplied at a time; more of them need fewer loads, and more registers."""
+    warps: int
+    """Warps of a program, of 32 threads each."""
+    stages: int
+    """Depth of the pipeline of loads."""
+
+
+class Entry(NamedTuple):
+    """A configuration, and what it serves."""
+
+    kernels: tuple[Kernel, ...]
+    half: bool
+    """Whether rows are float16 or bfloat16, else float32."""
+    features: int
+    """The widest rows, as a power of two; narrower entries go first."""
+    capability: Capability
+    """The lowest capability; higher entries go first."""
+    configuration: Configuration
+
+
+AMPERE, HOPPER = (8, 0), (9, 0)
+
+SUMS: tuple[Kernel, ...] = ("logs", "potentials")
+WEIGHTED: tuple[Kernel, ...] = ("means", "gradients")
+
+ENTRIES = (
+    Entry(SUMS, False, 64, AMPERE, Configuration(128, 64, 64, 8, 2)),
+    Entry(SUMS, False, 256, AMPERE, Configuration(128, 64, 16, 8, 2)),
+    Entry(WEIGHTED, False, 32, AMPERE, Configuration(64, 64, 16, 8, 2)),
+    Entry(WEIGHTED, False, 64, AMPERE, Configuration(128, 32, 32, 8, 2)),
+    Entry(WEIGHTED, False, 64, HOPPER, Configuration(128, 64, 64, 8, 2)),
+    Entry(WEIGHTED, False, 256, AMPERE, Configuration(64, 64, 16, 8, 2)),
+    Entry(SUMS, True, 128, AMPERE, Configuration(128, 64, 128, 8, 2)),
+    Entry(SUMS, True, 256, AMPERE, Configuration(128, 64, 64, 8, 2)),
+    Entry(WEIGHTED, True, 64, AMPERE, Configuration(128, 64, 64, 8, 2)),
+    Entry(WEIGHTED, True, 128, AMPERE, Configuration(64, 64, 128, 8, 2)),
+    Entry(WEIGHTED, True, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
+    Entry(WEIGHTED, True, 256, AMPERE, Configuration(128, 64, 64, 8, 2)),
+)
+
+
+@functools.cache
+def configuration(kernel: Kernel, *, half: bool, features: int, capability: Capability | None) -> Configuration:
+    """Return how to launch a kernel.
+
+    Args:
+        kernel: the kernel.
+        half: whether rows are float16 or bfloat16, else float32.
+        features: their features, rounded up to a power of two from 16 to 256.
+        capability: the GPU's; one without entries of its own takes the nearest lower ones. None is the interpreter.
+    """
+    family = AMPERE if capability is None else _family(capability)
+    fitting = [
+        entry
+        for entry in ENTRIES
+        if kernel in entry.kernels and entry.half == half and features <= entry.features and entry.capability <= family
+    ]
+    chosen = min(fitting, key=lambda entry: (entry.features, *(-part for part in entry.capability))).configuration
+    return chosen._replace(step=min(chosen.step, features))
+
+
+def _family(capability: Capability) -> Capability:
+    """Return the capability whose entries serve this one: desktop Blackwell has the shared memory of desktop Ampere."""
+    return AMPERE if capability[0] == 12 else max(AMPERE, capability)

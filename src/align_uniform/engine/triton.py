@@ -1,0 +1,376 @@
+"""Sums over pairs of rows by fused Triton kernels: operators of torch that wait for no value and keep O(N m) memory.
+
+Each function equals a few lines over the whole matrix of pairs, which its docstring states; the kernels never store that
+matrix. Rows are float32, float16 or bfloat16, [B, N, m] with m up to 256, on a CUDA device, or on a CPU in Triton's
+interpreter. Results are the same bits on every run.
+
+All launches of a function are one operator, which runs on fake and meta tensors too. A small number of rows would occupy few
+multiprocessors: the columns are then split over several programs, and a second kernel combines what they found.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from align_uniform.engine import _kernels, configurations
+
+MULTIPROCESSORS = 132
+"""Programs that are to run at a time: as many as an H100 has multiprocessors."""
+
+TS_PER_LAUNCH = 4
+"""Inverse widths whose sums one launch keeps side by side."""
+
+FARTHEST = 2**24
+"""Rows that lie more numbers apart are copied, so that offsets within a block fit in 32 bits."""
+
+
+def log_sums(
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor | float,
+    *,
+    squared_distances: bool,
+    skip: int | None = None,
+    x_ids: Tensor | None = None,
+    y_ids: Tensor | None = None,
+    needs_mean: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return `l_i = log sum_j exp(e_ij)`, and the means `sum_j exp(e_ij - l_i) y_j`, in float32.
+
+    The exponents are `e_ij = min(0, -scale ||x_i - y_j||^2)` for squared distances, else `e_ij = scale x_i . y_j`. For squared
+    distances the second result is the mean less x_i, computed so that little cancels. No exponent is too small or too large.
+
+    Args:
+        x: rows, [B, N, m]. For squared distances, float32 rows should be centred: their rounding grows with their norms.
+        y: columns, [B, M, m], in the dtype of x.
+        scale: for squared distances a positive number; else a tensor of one float32 on the device, which nobody waits for.
+        squared_distances: whether exponents are negative squared distances rather than products.
+        skip: leave out column `skip + i` of row i, which may be out of range; None leaves out nothing.
+        x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
+        y_ids: int64, [B, M].
+        needs_mean: whether to compute the means.
+
+    Returns:
+        The logs, [B, N], -inf where no pair is left, NaN where a row or column is NaN; and the means, [B, N, m], 0 where no
+        pair is left, or an empty tensor if they are not needed.
+    """
+    if squared_distances:
+        assert not isinstance(scale, Tensor)
+        result: tuple[Tensor, Tensor] = _log_sums(x, y, None, scale, skip, x_ids, y_ids, needs_mean)
+    else:
+        assert isinstance(scale, Tensor)
+        result = _log_sums(x, y, scale, 0.0, skip, x_ids, y_ids, needs_mean)
+    return result
+
+
+@torch.library.custom_op(
+    "align_uniform::log_sums",
+    mutates_args=(),
+    schema="(Tensor x, Tensor y, Tensor? scale, float t, SymInt? skip, Tensor? x_ids, Tensor? y_ids, bool needs_mean)"
+    " -> (Tensor, Tensor)",
+)
+def _log_sums(
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor | None,
+    t: float,
+    skip: int | None,
+    x_ids: Tensor | None,
+    y_ids: Tensor | None,
+    needs_mean: bool,
+) -> tuple[Tensor, Tensor]:
+    """The launches of `log_sums`; without a `scale` exponents are squared distances times -t."""
+    pairs = _pairs(x, y, skip, x_ids, y_ids)
+    plan = _plan("means" if needs_mean else "logs", pairs.x, pairs.y, parts=needs_mean)
+    logs, means = _log_sums_like(x, needs_mean)
+    partial_logs, partial_means = logs, means
+    if plan.splits > 1:
+        partial_logs = logs.new_empty((plan.splits, *logs.shape), dtype=torch.float64)
+        partial_means = means.new_empty((plan.splits, *means.shape)) if needs_mean else means
+    with torch.cuda.device_of(x):
+        _kernels.log_sums[plan.grid](
+            pairs.x,
+            pairs.y,
+            pairs.x_ids,
+            pairs.y_ids,
+            partial_logs,
+            partial_means if needs_mean else None,
+            t if scale is None else scale,
+            pairs.skip,
+            *pairs.sizes,
+            plan.span,
+            SQUARED=scale is None,
+            **plan.constants,
+        )
+        if plan.splits > 1:
+            rows, features = logs.numel(), x.shape[2]
+            _kernels.combine_log_sums[(triton.cdiv(rows, 4),)](
+                partial_logs,
+                partial_means if needs_mean else None,
+                logs,
+                means if needs_mean else None,
+                rows,
+                features,
+                plan.splits,
+                ROWS=4,
+                FEATURES=_padded(features),
+            )
+    return logs, means
+
+
+@_log_sums.register_fake
+def _(x: Tensor, y: Tensor, scale: Tensor | None, t: float, skip: int | None, *rest: Any) -> tuple[Tensor, Tensor]:
+    return _log_sums_like(x, rest[-1])
+
+
+def _log_sums_like(x: Tensor, needs_mean: bool) -> tuple[Tensor, Tensor]:
+    means = x.new_empty(x.shape if needs_mean else 0, dtype=torch.float32)
+    return x.new_empty(x.shape[:2], dtype=torch.float32), means
+
+
+def logit_gradient(
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor,
+    *,
+    skip: int | None = None,
+    x_ids: Tensor | None = None,
+    y_ids: Tensor | None = None,
+    row_logs: Tensor,
+    row_weights: Tensor,
+    column_logs: Tensor | None = None,
+    column_weights: Tensor | None = None,
+) -> Tensor:
+    """Return `sum_j (u_i exp(e_ij - r_i) + v_j exp(e_ij - c_j)) y_j` with `e_ij = scale x_i . y_j`, [B, N, m] in float32.
+
+    With r and c the log-sums of the rows and columns, and u and v the derivatives of a loss with respect to them, this times
+    `scale` is the derivative of the loss with respect to x; the one with respect to y has the roles exchanged.
+
+    Args:
+        x: rows, [B, N, m].
+        y: columns, [B, M, m], in the dtype of x.
+        scale: one float32 on the device.
+        skip: leave out column `skip + i` of row i, as in `log_sums`.
+        x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
+        y_ids: int64, [B, M].
+        row_logs: r, [B, N], float32. A row whose log-sum is -inf adds nothing.
+        row_weights: u, [B, N], float32.
+        column_logs: c, [B, M], float32; None leaves out the second term.
+        column_weights: v, [B, M], float32; None as well.
+    """
+    result: Tensor = _logit_gradient(x, y, scale, skip, x_ids, y_ids, row_logs, row_weights, column_logs, column_weights)
+    return result
+
+
+@torch.library.custom_op(
+    "align_uniform::logit_gradient",
+    mutates_args=(),
+    schema="(Tensor x, Tensor y, Tensor scale, SymInt? skip, Tensor? x_ids, Tensor? y_ids, Tensor row_logs, Tensor row_weights,"
+    " Tensor? column_logs, Tensor? column_weights) -> Tensor",
+)
+def _logit_gradient(
+    x: Tensor, y: Tensor, scale: Tensor, skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None, *sums: Tensor | None
+) -> Tensor:
+    """The launches of `logit_gradient`; `sums` are the logs and weights of rows and columns."""
+    pairs = _pairs(x, y, skip, x_ids, y_ids)
+    plan = _plan("gradients", pairs.x, pairs.y, parts=True)
+    gradient = _logit_gradient_like(x)
+    partial = gradient if plan.splits == 1 else gradient.new_empty((plan.splits, *gradient.shape))
+    with torch.cuda.device_of(x):
+        _kernels.logit_gradient[plan.grid](
+            pairs.x,
+            pairs.y,
+            pairs.x_ids,
+            pairs.y_ids,
+            *(z if z is None else z.contiguous() for z in sums),
+            partial,
+            scale,
+            pairs.skip,
+            *pairs.sizes,
+            plan.span,
+            **plan.constants,
+        )
+        if plan.splits > 1:
+            count = gradient.numel()
+            _kernels.combine_gradients[(triton.cdiv(count, 512),)](partial, gradient, count, plan.splits, BLOCK=512)
+    return gradient
+
+
+@_logit_gradient.register_fake
+def _(x: Tensor, *_: Any) -> Tensor:
+    return _logit_gradient_like(x)
+
+
+def _logit_gradient_like(x: Tensor) -> Tensor:
+    return x.new_empty(x.shape, dtype=torch.float32)
+
+
+def potential_sums(
+    x: Tensor,
+    y: Tensor,
+    ts: Sequence[float],
+    *,
+    skip: int | None = None,
+    x_ids: Tensor | None = None,
+    y_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the potentials of each row summed relative to its largest, and the squares of the potentials likewise.
+
+    With d_ij the squared distances and d_i the smallest of row i, the results are `-ts[0] d_i`, `sum_j exp(t (d_i - d_ij))` and
+    `sum_j exp(2 t (d_i - d_ij))` for each t.
+
+    Args:
+        x: rows, [B, N, m]; float32 rows should be centred.
+        y: columns, [B, M, m], in the dtype of x.
+        ts: inverse squared widths of the Gaussian, positive, at least one.
+        skip: leave out column `skip + i` of row i, as in `log_sums`.
+        x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
+        y_ids: int64, [B, M].
+
+    Returns:
+        The largest exponents, [B, N] in float32, -inf where no pair is left; the sums and the sums of squares,
+        [len(ts), B, N] in float64, 0 where no pair is left, NaN where a row or column is not finite.
+    """
+    result: tuple[Tensor, Tensor, Tensor] = _potential_sums(x, y, list(ts), skip, x_ids, y_ids)
+    return result
+
+
+@torch.library.custom_op(
+    "align_uniform::potential_sums",
+    mutates_args=(),
+    schema="(Tensor x, Tensor y, float[] ts, SymInt? skip, Tensor? x_ids, Tensor? y_ids) -> (Tensor, Tensor, Tensor)",
+)
+def _potential_sums(
+    x: Tensor, y: Tensor, ts: list[float], skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The launches of `potential_sums`, each for a few of `ts`."""
+    pairs = _pairs(x, y, skip, x_ids, y_ids)
+    plan = _plan("potentials", pairs.x, pairs.y, parts=False)
+    largest, sums, squares = _potential_sums_like(x, ts)
+    with torch.cuda.device_of(x):
+        for first in range(0, len(ts), TS_PER_LAUNCH):
+            some = slice(first, first + TS_PER_LAUNCH)
+            _launch_potential_sums(pairs, plan, (largest, sums[some], squares[some]), tuple(ts[some]), ts[0])
+    return largest, sums, squares
+
+
+@_potential_sums.register_fake
+def _(x: Tensor, y: Tensor, ts: list[float], *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _potential_sums_like(x, ts)
+
+
+def _potential_sums_like(x: Tensor, ts: list[float]) -> tuple[Tensor, Tensor, Tensor]:
+    largest = x.new_empty(x.shape[:2], dtype=torch.float32)
+    sums, squares = (x.new_empty((len(ts), *x.shape[:2]), dtype=torch.float64) for _ in range(2))
+    return largest, sums, squares
+
+
+def _launch_potential_sums(pairs: _Pairs, plan: _Plan, results: tuple[Tensor, ...], ts: tuple[float, ...], unit: float) -> None:
+    """Fill the results: largest exponents times `unit`, and the sums for these few ts."""
+    split = plan.splits > 1
+    partial = tuple(z.new_empty((plan.splits, *z.shape)) for z in results) if split else results
+    _kernels.potential_sums[plan.grid](
+        pairs.x,
+        pairs.y,
+        pairs.x_ids,
+        pairs.y_ids,
+        *partial,
+        ts,
+        1.0 if split else unit,
+        pairs.skip,
+        *pairs.sizes,
+        plan.span,
+        COUNT=len(ts),
+        **plan.constants,
+    )
+    if split:
+        rows = results[0].numel()
+        _kernels.combine_potential_sums[(triton.cdiv(rows, 128),)](
+            *partial, *results, ts, unit, rows, plan.splits, COUNT=len(ts), ROWS=128
+        )
+
+
+# --------------------------------------------------------------------------------------------------------------- launches
+
+
+class _Pairs(NamedTuple):
+    """The rows and columns as the kernels read them, and which pairs are left out."""
+
+    x: Tensor
+    y: Tensor
+    skip: int
+    x_ids: Tensor | None
+    y_ids: Tensor | None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows, columns, features, and the strides of both sides."""
+        x, y = self.x, self.y
+        return *x.shape[1:2], *y.shape[1:], *x.stride()[:2], *y.stride()[:2]
+
+
+def _pairs(x: Tensor, y: Tensor, skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None) -> _Pairs:
+    columns = y.shape[1]
+    skip = columns if skip is None else max(-x.shape[1], min(skip, columns))  # at the ends no pair is left out
+    x_ids, y_ids = (z if z is None else z.contiguous() for z in (x_ids, y_ids))
+    return _Pairs(_readable(x), _readable(y), skip, x_ids, y_ids)
+
+
+def _readable(z: Tensor) -> Tensor:
+    """The rows with their features side by side, and near enough to each other for offsets of 32 bits."""
+    return z if (z.stride(2) == 1 or z.shape[2] == 1) and z.stride(1) <= FARTHEST else z.contiguous()
+
+
+class _Plan(NamedTuple):
+    """How a kernel is launched."""
+
+    grid: tuple[int, int, int]
+    span: int
+    """Columns of each split."""
+    constants: dict[str, int]
+
+    @property
+    def splits(self) -> int:
+        """Programs that share the columns of a block of rows."""
+        return self.grid[1]
+
+
+def _plan(kernel: str, x: Tensor, y: Tensor, *, parts: bool) -> _Plan:
+    """Choose blocks and grid; with `parts`, rows of more than 128 features have a program for each 128 of their sums."""
+    features = _padded(x.shape[2])
+    chosen = configurations.configuration(
+        kernel, half=x.dtype != torch.float32, features=features, capability=_capability(x.get_device())
+    )
+    blocks = x.shape[0] * triton.cdiv(x.shape[1], chosen.rows)
+    values = min(features, 128)
+    per_row = features // values if parts else 1
+    tiles = triton.cdiv(y.shape[1], chosen.columns)
+    splits = min(tiles, triton.cdiv(MULTIPROCESSORS, blocks * per_row))
+    span = triton.cdiv(tiles, splits) * chosen.columns
+    constants = {
+        "ROWS": chosen.rows,
+        "COLUMNS": chosen.columns,
+        "FEATURES": features,
+        "STEP": chosen.step,
+        "VALUES": values,
+        "num_warps": chosen.warps,
+        "num_stages": chosen.stages,
+    }
+    return _Plan((blocks, triton.cdiv(y.shape[1], span), per_row), span, constants)
+
+
+def _padded(features: int) -> int:
+    """The features of a block: a power of two that a matrix product takes."""
+    return 1 << max(4, (features - 1).bit_length())
+
+
+@functools.cache
+def _capability(device: int) -> configurations.Capability | None:
+    """The compute capability of a CUDA device, None for the CPU."""
+    return None if device < 0 else torch.cuda.get_device_capability(device)

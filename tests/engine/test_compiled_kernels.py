@@ -1,0 +1,130 @@
+"""The kernels, compiled for real GPUs on a machine without one. Not in a process with TRITON_INTERPRET=1."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import triton
+from benchmarks import kernels
+from benchmarks.kernels import CAPABILITIES, FEATURES, Case
+
+from align_uniform.engine import _kernels, configurations
+from align_uniform.engine.configurations import ENTRIES
+
+TABLE = Path(kernels.__file__).with_suffix(".json")
+
+LARGEST_STACK = 64
+COLLAPSED = 32
+"""Registers of a kernel in which the compiler gave up, and keeps everything in local memory."""
+
+ALL = kernels.cases()
+WIDEST = [
+    Case(kernel, "bf16" if entry.half else "fp32", entry.features, capability)
+    for entry in ENTRIES
+    for kernel in entry.kernels
+    for capability in CAPABILITIES
+    if configurations.configuration(kernel, half=entry.half, features=entry.features, capability=capability)
+    == entry.configuration
+]
+OPTIONS: list[dict[str, Any]] = [{"alternative": True}, {"ids": True, "aligned": False}]
+KERNELS: list[tuple[configurations.Kernel, str]] = [
+    ("logs", "fp32"),
+    ("means", "fp16"),
+    ("gradients", "fp16"),
+    ("potentials", "bf16"),
+]
+VARIANTS = [Case(kernel, dtype, 128, (9, 0), **options) for kernel, dtype in KERNELS for options in OPTIONS]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile afresh, and leave nothing behind."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+
+
+def check(case: Case, stack: int, registers: int, shared: int) -> None:
+    assert stack <= LARGEST_STACK
+    assert registers != COLLAPSED
+    assert shared <= shared_limit(case)
+
+
+def shared_limit(case: Case) -> int:
+    """The least shared memory of all GPUs that are launched as this one is."""
+    launched_alike = [
+        capability
+        for capability in kernels.SHARED_BYTES
+        if case.configuration == Case(case.kernel, case.dtype, case.features, capability).configuration
+        and _compiled_as(capability) == case.capability
+    ]
+    return min(kernels.SHARED_BYTES[capability] for capability in launched_alike)
+
+
+def _compiled_as(capability: tuple[int, int]) -> tuple[int, int]:
+    """The GPU among those compiled for whose instructions this one has."""
+    return (8, 0) if capability in [(8, 6), (12, 0)] else capability
+
+
+@pytest.mark.parametrize("case", WIDEST, ids=lambda case: f"{case.kernel}-{case.dtype}-{case.features}-{case.capability}")
+def test_every_configuration_keeps_its_sums_in_registers(case: Case) -> None:
+    needs = kernels.resources(case)
+    check(case, needs.stack, needs.registers, needs.shared)
+
+
+@pytest.mark.parametrize("case", VARIANTS, ids=str)
+def test_so_do_other_variants(case: Case) -> None:
+    needs = kernels.resources(case)
+    check(case, needs.stack, needs.registers, needs.shared)
+
+
+def test_the_recorded_table_holds_all_that_ships_and_keeps_the_bounds() -> None:
+    recorded = [row for row in json.loads(TABLE.read_text())["kernels"] if row["aligned"]]
+    for case in ALL:
+        rows = [row for row in recorded if _is(row, case)]
+        assert len(rows) == 2
+        for row in rows:
+            assert {name: row[name] for name in case.configuration._fields} == case.configuration._asdict()
+            check(case, row["stack"], row["registers"], row["shared"])
+
+
+def _is(row: dict[str, Any], case: Case) -> bool:
+    return (row["kernel"], row["dtype"], row["features"], tuple(row["capability"])) == (
+        case.kernel,
+        case.dtype,
+        case.features,
+        case.capability,
+    )
+
+
+@pytest.mark.parametrize("capability", [(8, 6), (8, 9), (9, 5), (11, 0), (12, 1), (13, 0)])
+def test_a_gpu_without_entries_takes_those_of_the_nearest_lower_one(capability: tuple[int, int]) -> None:
+    family = (8, 0) if capability[0] in (8, 12) else (9, 0)
+    for features in FEATURES:
+        for half in (True, False):
+            chosen, expected = (
+                configurations.configuration("means", half=half, features=features, capability=like)
+                for like in (capability, family)
+            )
+            assert chosen == expected
+
+
+def test_every_step_divides_the_features() -> None:
+    for case in ALL:
+        assert case.features % case.configuration.step == 0
+
+
+def test_the_combining_kernels_compile() -> None:
+    for kernel, signature, constants in (
+        (_kernels.combine_log_sums, "*fp64 *fp32 *fp32 *fp32 i32 i32 i32", {"ROWS": 4, "FEATURES": 256}),
+        (_kernels.combine_gradients, "*fp32 *fp32 i32 i32", {"BLOCK": 512}),
+    ):
+        types = [*signature.split(), *["constexpr"] * len(constants)]
+        source = triton.compiler.ASTSource(
+            kernel,
+            dict(zip(kernel.arg_names, types, strict=True)),
+            {(kernel.arg_names.index(constant),): value for constant, value in constants.items()},
+        )
+        compiled = triton.compile(source, target=triton.backends.compiler.GPUTarget("cuda", 80, 32))
+        assert kernels.usage(compiled.asm["cubin"], 0).stack <= LARGEST_STACK
