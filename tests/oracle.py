@@ -22,41 +22,68 @@ def align(x: Array, y: Array, alpha: float = 2) -> float:
     return float(np.mean([np.sqrt(((u - v) ** 2).sum()) ** alpha for u, v in zip(x, y, strict=True)]))
 
 
-def exponents_within(x: Array, t: float) -> Array:
-    """-t ||x_i - x_j||^2 for the pairs i < j."""
-    return np.concatenate([-t * ((x[i + 1 :] - x[i]) ** 2).sum(1) for i in range(len(x))])
+def align_views(views: Array, alpha: float = 2) -> float:
+    """The mean over all pairs of views."""
+    count = len(views)
+    return float(np.mean([align(views[v], views[w], alpha) for v in range(count) for w in range(v + 1, count)]))
 
 
-def exponents_across(x: Array, z: Array, t: float) -> Array:
-    """-t ||x_i - z_j||^2 for all i, j."""
-    return np.concatenate([-t * ((z - u) ** 2).sum(1) for u in x])
+def exponents_within(x: Array, t: float, ids: Any = None) -> Array:
+    """-t ||x_i - x_j||^2 for the pairs i < j, of different ids if there are any."""
+    ids = np.arange(len(x)) if ids is None else np.asarray(ids)
+    return np.concatenate([-t * ((x[i + 1 :] - x[i]) ** 2).sum(1)[ids[i + 1 :] != ids[i]] for i in range(len(x))])
 
 
-def uniform(x: Array, t: float = 2, *, negatives: Array | None = None, intra_batch: bool = True) -> float:
-    exponents = exponents_within(x, t) if intra_batch else np.empty(0)
+def exponents_across(x: Array, z: Array, t: float, ids: Any = None, z_ids: Any = None) -> Array:
+    """-t ||x_i - z_j||^2 for all i, j, of different ids if there are any."""
+    return np.concatenate([-t * ((z - u) ** 2).sum(1)[_others(z, i, ids, z_ids)] for i, u in enumerate(x)])
+
+
+def _others(z: Array, i: int, ids: Any, z_ids: Any) -> Any:
+    """Which rows of z are no rows of the item of row i."""
+    return np.full(len(z), True) if z_ids is None else np.asarray(z_ids) != np.asarray(ids)[i]
+
+
+def uniform(
+    x: Array,
+    t: float = 2,
+    *,
+    negatives: Array | None = None,
+    intra_batch: bool = True,
+    ids: Any = None,
+    negative_ids: Any = None,
+) -> float:
+    exponents = exponents_within(x, t, ids) if intra_batch else np.empty(0)
     if negatives is not None:
-        exponents = np.concatenate([exponents, exponents_across(x, negatives, t)])
+        exponents = np.concatenate([exponents, exponents_across(x, negatives, t, ids, negative_ids)])
     return log_sum_exp(exponents) - float(np.log(len(exponents)))
 
 
 def uniform_gradient(
-    x: Array, t: float = 2, *, negatives: Array | None = None, intra_batch: bool = True
+    x: Array,
+    t: float = 2,
+    *,
+    negatives: Array | None = None,
+    intra_batch: bool = True,
+    ids: Any = None,
+    negative_ids: Any = None,
 ) -> tuple[Array, Array | None]:
     """The gradients with respect to x and to the negatives: every pair pulls its two ends by its share of the potential."""
-    exponents = [exponents_within(x, t)] if intra_batch else []
+    exponents = [exponents_within(x, t, ids)] if intra_batch else []
     if negatives is not None:
-        exponents.append(exponents_across(x, negatives, t))
+        exponents.append(exponents_across(x, negatives, t, ids, negative_ids))
     log_total = log_sum_exp(np.concatenate(exponents))
     grad_x = np.zeros_like(x)
     grad_negatives = None if negatives is None else np.zeros_like(negatives)
     for i, u in enumerate(x):
         if intra_batch:  # a pair of itself has difference 0, and pulls nowhere
             differences = u - x
-            shares = np.exp(-t * (differences**2).sum(1) - log_total)
+            shares = np.exp(-t * (differences**2).sum(1) - log_total) * _others(x, i, ids, ids)
             grad_x[i] -= 2 * t * (shares[:, None] * differences).sum(0)
         if negatives is not None and grad_negatives is not None:
             differences = u - negatives
-            pulls = 2 * t * np.exp(-t * (differences**2).sum(1) - log_total)[:, None] * differences
+            shares = np.exp(-t * (differences**2).sum(1) - log_total) * _others(negatives, i, ids, negative_ids)
+            pulls = 2 * t * shares[:, None] * differences
             grad_x[i] -= pulls.sum(0)
             grad_negatives += pulls
     return grad_x, grad_negatives
@@ -73,13 +100,20 @@ def potential_sums(x: Array, t: float, y: Array | None = None, skip: int | None 
     return np.array(sums)
 
 
-def contrastive(x: Array, y: Array, tau: float, *, negatives: Array | None = None) -> float:
+def contrastive(
+    x: Array, y: Array, tau: float, *, negatives: Array | None = None, ids: Any = None, negative_ids: Any = None
+) -> float:
     if negatives is not None:
-        rows = [np.concatenate([[u @ v], negatives @ u]) / tau for u, v in zip(x, y, strict=True)]
-        return float(np.mean([log_sum_exp(row) - row[0] for row in rows]))
-    x_to_y = [log_sum_exp(y @ u / tau) - u @ v / tau for u, v in zip(x, y, strict=True)]
-    y_to_x = [log_sum_exp(x @ v / tau) - u @ v / tau for u, v in zip(x, y, strict=True)]
-    return float(np.mean(x_to_y) + np.mean(y_to_x)) / 2
+        sides, z_ids = [(x, y, negatives)], negative_ids
+    else:
+        sides, z_ids = [(x, y, y), (y, x, x)], np.arange(len(x)) if ids is None else ids
+        ids = z_ids  # in batch a row is no negative of itself
+    losses = []
+    for anchors, partners, others in sides:
+        for i, (u, v) in enumerate(zip(anchors, partners, strict=True)):
+            logits = np.concatenate([[u @ v], others[_others(others, i, ids, z_ids)] @ u]) / tau
+            losses.append(log_sum_exp(logits) - logits[0])
+    return float(np.mean(losses))
 
 
 def numbers(z: Any) -> Array:

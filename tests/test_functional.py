@@ -662,6 +662,7 @@ class Case(NamedTuple):
 
 
 X, Y, Z, B = (5, 2), (5, 2), (4, 2), (2, 5, 2)
+IDS, NEGATIVE_IDS = torch.tensor([0, 7, 0, 3, 3]), torch.tensor([3, 0, 9, 0])
 CASES = {
     "align": Case(align_loss, [X, Y]),
     "align alpha=1 none": Case(lambda x, y: align_loss(x, y, 1, reduction="none"), [X, Y]),
@@ -678,6 +679,22 @@ CASES = {
     "contrastive batch": Case(lambda x, y: contrastive_loss(x, y, 0.3), [B, B]),
     "contrastive negatives": Case(lambda x, y, z, tau: contrastive_loss(x, y, tau, negatives=z), [X, Y, Z, ()]),
     "contrastive batch negatives": Case(lambda x, y, z: contrastive_loss(x, y, 0.3, negatives=z), [B, B, Z]),
+    "align views": Case(align_loss, [(3, 5, 2)]),
+    "align views alpha=1": Case(lambda x: align_loss(x, alpha=1), [(3, 5, 2)]),
+    "uniform ids": Case(lambda x: uniform_loss(x, 0.5, ids=IDS), [X]),
+    "uniform batch ids": Case(lambda x: uniform_loss(x, 30, ids=IDS), [B]),
+    "uniform ids negatives": Case(lambda x, z: uniform_loss(x, 0.5, negatives=z, ids=IDS, negative_ids=NEGATIVE_IDS), [X, Z]),
+    "uniform cross ids t=60": Case(
+        lambda x, z: uniform_loss(x, 60, negatives=z, intra_batch=False, ids=IDS, negative_ids=NEGATIVE_IDS), [X, Z]
+    ),
+    "contrastive ids": Case(lambda x, y, tau: contrastive_loss(x, y, tau, ids=IDS), [X, Y, ()]),
+    "contrastive ids negatives": Case(
+        lambda x, y, z: contrastive_loss(x, y, 0.3, negatives=z, ids=IDS, negative_ids=NEGATIVE_IDS), [B, B, Z]
+    ),
+    "contrastive no negative left": Case(
+        lambda x, y, z: contrastive_loss(x, y, 0.3, negatives=z, ids=IDS, negative_ids=torch.zeros(4, dtype=torch.int64)),
+        [X, Y, Z],
+    ),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

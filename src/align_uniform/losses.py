@@ -34,8 +34,8 @@ class AlignLoss(nn.Module):
         self.reduction = reduction
         self.gather_distributed = gather_distributed
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return `align_loss(x, y)` of two views, [..., N, m] each."""
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return `align_loss(x, y)` of two views, [..., N, m] each, or `align_loss(x)` of all views, [..., V, N, m]."""
         return align_loss(
             x,
             y,
@@ -70,13 +70,22 @@ class UniformLoss(nn.Module):
         self.normalize = normalize
         self.gather_distributed = gather_distributed
 
-    def forward(self, x: Tensor, negatives: Tensor | None = None) -> Tensor:
-        """Return `uniform_loss(x)` of [..., N, m], and of its pairs with [..., M, m] negatives if given."""
+    def forward(
+        self,
+        x: Tensor,
+        negatives: Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        negative_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Return `uniform_loss(x)` of [..., N, m], and of its pairs with [..., M, m] negatives if given; ids as there."""
         return uniform_loss(
             x,
             self.t,
             negatives=negatives,
             intra_batch=self.intra_batch,
+            ids=ids,
+            negative_ids=negative_ids,
             normalize=self.normalize,
             gather_distributed=self.gather_distributed,
         )
@@ -105,13 +114,23 @@ class ContrastiveLoss(nn.Module):
         self.normalize = normalize
         self.gather_distributed = gather_distributed
 
-    def forward(self, x: Tensor, y: Tensor, negatives: Tensor | None = None) -> Tensor:
-        """Return `contrastive_loss(x, y)` of two views, [..., N, m] each, with [..., K, m] negatives if given."""
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        negatives: Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        negative_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Return `contrastive_loss(x, y)` of two views, [..., N, m] each, with [..., K, m] negatives if given; ids as there."""
         return contrastive_loss(
             x,
             y,
             self.tau,
             negatives=negatives,
+            ids=ids,
+            negative_ids=negative_ids,
             normalize=self.normalize,
             gather_distributed=self.gather_distributed,
         )
@@ -172,14 +191,14 @@ class AlignUniformLoss(nn.Module):
         self.align = AlignLoss(alpha, normalize=normalize, gather_distributed=gather_distributed)
         self.uniform = UniformLoss(t, normalize=normalize, gather_distributed=gather_distributed)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the weighted sum for two views, [..., N, m] each."""
-        return self.terms(x, y).total
+    def forward(self, x: Tensor, y: Tensor, *, ids: Tensor | None = None) -> Tensor:
+        """Return the weighted sum for two views, [..., N, m] each; rows of one id, [N], are no negatives."""
+        return self.terms(x, y, ids=ids).total
 
-    def terms(self, x: Tensor, y: Tensor) -> Terms:
-        """Return the weighted sum together with its two terms, unweighted."""
+    def terms(self, x: Tensor, y: Tensor, *, ids: Tensor | None = None) -> Terms:
+        """Return the weighted sum together with its two terms, unweighted; arguments as in `forward`."""
         align = self.align(x, y)
-        uniform = (self.uniform(x) + self.uniform(y)) / 2
+        uniform = (self.uniform(x, ids=ids) + self.uniform(y, ids=ids)) / 2
         return Terms(self.align_weight * align + self.uniform_weight * uniform, align, uniform)
 
     def extra_repr(self) -> str:

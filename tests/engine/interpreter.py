@@ -53,7 +53,9 @@ def _product(a: Floats, b: Floats, precision: Any) -> Floats:
     if precision == ir.INPUT_PRECISION.TF32x3:
         (a, small_a), (b, small_b) = _terms(a), _terms(b)
         small = small_a @ b + a @ small_b  # NaN where an operand is infinite, and then it is left out
-        return np.where(np.isnan(small), np.float32(0), small) + a @ b
+        small[np.isnan(small)] = 0
+        products: Floats = small + a @ b
+        return products
     return a @ b
 
 
@@ -76,7 +78,8 @@ def _cut_to_tf32(values: Floats) -> Floats:
 def _decoded(operand: Any) -> Floats:
     """The numbers of an operand as float32; the interpreter keeps bfloat16 as 16-bit integers."""
     if operand.dtype.scalar == tl.bfloat16:
-        return (operand.data.astype(np.uint32) << 16).view(np.float32)
+        bits: NDArray[np.uint32] = operand.data.astype(np.uint32) << 16
+        return bits.view(np.float32)
     return np.asarray(operand.data, dtype=np.float32)
 
 

@@ -114,6 +114,8 @@ def log_sum_exp(
     Returns:
         [..., N] of the rows, or [..., 2, N] of rows and columns; -inf where no pair is left.
     """
+    if x.shape[-2] == 0:  # a process without rows has no sums, and still takes part in the graph
+        return (x @ y.mT * scale).sum(-1)
     mask = Mask(skip, ids, y_ids)
     is_recorded = torch.compiler.is_compiling() or _is_transformed()
     if not is_recorded and routes.takes_kernel(x, y):

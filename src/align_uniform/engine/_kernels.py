@@ -11,7 +11,7 @@ Rows are at most 2^24 numbers apart, so that offsets within a block fit in 32 bi
 
 # ruff: noqa: N803, N806 - Triton's compile-time constants are written in capitals
 # The arguments of a kernel have no Python types:
-# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators, allow-untyped-calls
 
 from __future__ import annotations
 
@@ -23,24 +23,31 @@ LN_2 = tl.constexpr(0.6931471898132927)  # its reciprocal, not rounded, so that 
 FP16_BITS = tl.constexpr(15)  # weights are raised by this many bits before they become float16, whose range is narrow
 
 
-# ------------------------------------------------------------------------------------------------------- tiles of a matrix
+# ------------------------------------------------------------------------------------------------------- blocks of a matrix
 
 
 @triton.jit
-def _load(first_row, stride, count, features, first_feature, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    """Load WIDTH features of the rows from the pointer `first_row`; zeros stand for rows and features past the end."""
+def _block(matrix, batch, first):
+    """Return a batch entry of a matrix from row `first` on: its pointer, ids, the number of rows left, and their stride.
+
+    The matrix is its pointer, ids or None, the number of rows, and the strides of batch entries and rows.
+    """
+    pointer, ids, count, batch_stride, stride = matrix
+    batch = tl.cast(batch, tl.int64)
+    pointer += batch * batch_stride + tl.cast(first, tl.int64) * stride
+    if ids is not None:
+        ids += batch * count + first
+    return pointer, ids, count - first, stride
+
+
+@triton.jit
+def _load(block, features, first_feature, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+    """Load WIDTH features of the first rows of a block; zeros stand for rows and features past the end."""
+    pointer, _, count, stride = block
     row = tl.arange(0, ROWS)
     feature = first_feature + tl.arange(0, WIDTH)
     inside = (row < count)[:, None] & (feature < features)[None, :]
-    return tl.load(first_row + row[:, None] * stride + feature[None, :], mask=inside, other=0.0)
-
-
-@triton.jit
-def _store(results, place, result, inside, features, first_feature, WIDTH: tl.constexpr):
-    """Store WIDTH features of the rows at `place` of contiguous results."""
-    feature = first_feature + tl.arange(0, WIDTH)
-    mask = inside[:, None] & (feature < features)[None, :]
-    tl.store(results + place[:, None] * features + feature[None, :], result, mask=mask)
+    return tl.load(pointer + row[:, None] * stride + feature[None, :], mask=inside, other=0.0)
 
 
 @triton.jit
@@ -52,11 +59,19 @@ def _load_contiguous(values, place, inside, features, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _squared_norms(first_row, stride, count, features, ROWS: tl.constexpr, FEATURES: tl.constexpr, STEP: tl.constexpr):
-    """Return the squared norms of a block of rows; NaN where a norm is not finite."""
+def _store(results, place, result, inside, features, first_feature, WIDTH: tl.constexpr):
+    """Store WIDTH features of the rows at `place` of contiguous results."""
+    feature = first_feature + tl.arange(0, WIDTH)
+    mask = inside[:, None] & (feature < features)[None, :]
+    tl.store(results + place[:, None] * features + feature[None, :], result, mask=mask)
+
+
+@triton.jit
+def _squared_norms(block, features, ROWS: tl.constexpr, FEATURES: tl.constexpr, STEP: tl.constexpr):
+    """Return the squared norms of the first rows of a block; NaN where a norm is not finite."""
     squares = tl.zeros([ROWS], tl.float32)
     for first in tl.range(0, FEATURES, STEP):
-        part = _load(first_row, stride, count, features, first, ROWS, STEP).to(tl.float32)
+        part = _load(block, features, first, ROWS, STEP).to(tl.float32)
         squares += tl.sum(part * part, 1)
     return _or_nan(squares)
 
@@ -68,25 +83,31 @@ def _or_nan(squares):
 
 
 @triton.jit
+def _or_0(largest):
+    """Replace infinities by 0, lest they be subtracted from themselves."""
+    return tl.where(tl.abs(largest) == float("inf"), 0.0, largest)
+
+
+@triton.jit
+def _place(rows, ROWS: tl.constexpr):
+    """Return the batch entry and the first row of this program, and the number of batch entries."""
+    blocks = tl.cdiv(rows, ROWS)
+    return tl.program_id(0) // blocks, (tl.program_id(0) % blocks) * ROWS, tl.num_programs(0) // blocks
+
+
+# ------------------------------------------------------------------------------------------------------ tiles of exponents
+
+
+@triton.jit
 def _products(
-    x,
-    x_stride,
-    x_count,
-    y,
-    y_stride,
-    y_count,
-    features,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    FEATURES: tl.constexpr,
-    STEP: tl.constexpr,
+    x_block, y_block, features, ROWS: tl.constexpr, COLUMNS: tl.constexpr, FEATURES: tl.constexpr, STEP: tl.constexpr
 ):
     """Return the products x_i . y_j of a tile, and the squared norms of its columns; STEP features at a time."""
     products = tl.zeros([ROWS, COLUMNS], tl.float32)
     squares = tl.zeros([COLUMNS], tl.float32)
     for first in tl.range(0, FEATURES, STEP):
-        a = _load(x, x_stride, x_count, features, first, ROWS, STEP)
-        b = _load(y, y_stride, y_count, features, first, COLUMNS, STEP)
+        a = _load(x_block, features, first, ROWS, STEP)
+        b = _load(y_block, features, first, COLUMNS, STEP)
         products = tl.dot(a, tl.trans(b), products, input_precision="tf32x3")
         wide = b.to(tl.float32)
         squares += tl.sum(wide * wide, 1)
@@ -95,18 +116,12 @@ def _products(
 
 @triton.jit
 def _exponents(
-    x,
-    x_stride,
-    x_count,
+    x_block,
     x_squares,
-    x_ids,
-    y,
-    y_stride,
-    y_count,
-    y_ids,
+    y_block,
     features,
     scale,
-    offset,
+    own,
     SQUARED: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -115,22 +130,24 @@ def _exponents(
 ):
     """Return the exponents of a tile: min(0, -scale ||x_i - y_j||^2) if SQUARED, else scale x_i . y_j.
 
-    Pairs that do not count are -inf: columns past the end, column `offset + i` of row i, and pairs of the same id.
+    Pairs that do not count are -inf: columns past the end, column `own + i` of row i, and pairs of the same id.
     """
+    _, x_ids, x_count, _ = x_block
+    _, y_ids, y_count, _ = y_block
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
-    products, y_squares = _products(x, x_stride, x_count, y, y_stride, y_count, features, ROWS, COLUMNS, FEATURES, STEP)
+    products, y_squares = _products(x_block, y_block, features, ROWS, COLUMNS, FEATURES, STEP)
     if SQUARED:
         y_terms = tl.where(column < y_count, -scale * _or_nan(y_squares), float("-inf"))
         exponents = 2 * scale * products + y_terms[None, :] - (scale * x_squares)[:, None]
         exponents = tl.minimum(exponents, 0.0, propagate_nan=tl.PropagateNan.ALL)
     else:
         exponents = scale * products + tl.where(column < y_count, 0.0, float("-inf"))[None, :]
-    if (offset > -ROWS) & (offset < COLUMNS):
-        exponents = tl.where(row[:, None] + offset == column[None, :], float("-inf"), exponents)
+    if (own > -ROWS) & (own < COLUMNS):
+        exponents = tl.where(row[:, None] + own == column[None, :], float("-inf"), exponents)
     if x_ids is not None:
-        of_row = tl.load(x_ids + row, mask=row < x_count, other=0)
-        of_column = tl.load(y_ids + column, mask=column < y_count, other=0)
-        exponents = tl.where(of_row[:, None] == of_column[None, :], float("-inf"), exponents)
+        x_id = tl.load(x_ids + row, mask=row < x_count, other=0)
+        y_id = tl.load(y_ids + column, mask=column < y_count, other=0)
+        exponents = tl.where(x_id[:, None] == y_id[None, :], float("-inf"), exponents)
     return exponents
 
 
@@ -158,19 +175,6 @@ def _sum_of_terms(weights, dtype: tl.constexpr):
     """Return the sum of each row's weights as `_add_weighted` multiplies them, so that their rounding leaves means."""
     high, low = _terms(weights, dtype)
     return tl.sum(high.to(tl.float32) + low.to(tl.float32), 1)
-
-
-@triton.jit
-def _place(rows, ROWS: tl.constexpr):
-    """Return the batch entry and the first row of this program, and the number of batch entries."""
-    blocks = tl.cdiv(rows, ROWS)
-    return tl.program_id(0) // blocks, (tl.program_id(0) % blocks) * ROWS, tl.num_programs(0) // blocks
-
-
-@triton.jit
-def _or_0(largest):
-    """Replace infinities by 0, lest they be subtracted from themselves."""
-    return tl.where(tl.abs(largest) == float("inf"), 0.0, largest)
 
 
 # ---------------------------------------------------------------------------------------------------- log-sums and means
@@ -207,15 +211,11 @@ def log_sums(
     """
     batch, first_row, batches = _place(rows, ROWS)
     split, first_value = tl.program_id(1), 0 if VALUES == FEATURES else tl.program_id(2) * VALUES
-    x += tl.cast(batch, tl.int64) * x_batch + tl.cast(first_row, tl.int64) * x_stride
-    y += tl.cast(batch, tl.int64) * y_batch
-    x_count = rows - first_row
-    if x_ids is not None:
-        x_ids += tl.cast(batch, tl.int64) * rows + first_row
-        y_ids += tl.cast(batch, tl.int64) * columns
+    x_block = _block((x, x_ids, rows, x_batch, x_stride), batch, first_row)
+    y_matrix = (y, y_ids, columns, y_batch, y_stride)
     x_squares = None
     if SQUARED:
-        x_squares = _squared_norms(x, x_stride, x_count, features, ROWS, FEATURES, STEP)
+        x_squares = _squared_norms(x_block, features, ROWS, FEATURES, STEP)
     else:
         scale = tl.load(scale)
 
@@ -224,26 +224,9 @@ def log_sums(
     weight = tl.zeros([ROWS], tl.float64)
     sums = tl.zeros([ROWS, VALUES], tl.float32)
     for first in tl.range(split * span, tl.minimum(columns, (split + 1) * span), COLUMNS):
-        tile = y + tl.cast(first, tl.int64) * y_stride
-        exponents = _exponents(
-            x,
-            x_stride,
-            x_count,
-            x_squares,
-            x_ids,
-            tile,
-            y_stride,
-            columns - first,
-            None if y_ids is None else y_ids + first,
-            features,
-            scale,
-            skip + first_row - first,
-            SQUARED,
-            ROWS,
-            COLUMNS,
-            FEATURES,
-            STEP,
-        )
+        y_block = _block(y_matrix, batch, first)
+        own = skip + first_row - first
+        exponents = _exponents(x_block, x_squares, y_block, features, scale, own, SQUARED, ROWS, COLUMNS, FEATURES, STEP)
         larger = tl.maximum(base, tl.max(exponents, 1) * LOG2_E)
         raised = _or_0(larger) - FP16_BITS
         shrink = tl.exp2(base - FP16_BITS - raised)
@@ -251,7 +234,7 @@ def log_sums(
         base = larger
         total = total * shrink.to(tl.float64) + tl.sum(weights, 1).to(tl.float64)
         if means is not None:
-            values = _load(tile, y_stride, columns - first, features, first_value, COLUMNS, VALUES)
+            values = _load(y_block, features, first_value, COLUMNS, VALUES)
             sums = _add_weighted(sums * shrink[:, None], weights, values)
             if y.dtype.element_ty != tl.float32:
                 weight = weight * shrink.to(tl.float64) + _sum_of_terms(weights, y.dtype.element_ty).to(tl.float64)
@@ -260,15 +243,15 @@ def log_sums(
     place = tl.cast(split * batches + batch, tl.int64) * rows + first_row + row
     nothing = total == 0
     log = (_or_0(base) - FP16_BITS).to(tl.float64) * LN_2 + tl.log(tl.where(nothing, 1.0, total))
-    tl.store(logs + place, tl.where(nothing, float("-inf"), log), mask=(row < x_count) & (first_value == 0))
+    tl.store(logs + place, tl.where(nothing, float("-inf"), log), mask=(row < rows - first_row) & (first_value == 0))
     if means is not None:
         if y.dtype.element_ty == tl.float32:
             weight = total
         result = sums * (1 / tl.where(nothing, 1.0, weight)).to(tl.float32)[:, None]
         if SQUARED:
-            result -= _load(x, x_stride, x_count, features, first_value, ROWS, VALUES).to(tl.float32)
+            result -= _load(x_block, features, first_value, ROWS, VALUES).to(tl.float32)
         result = tl.where(nothing[:, None], 0.0, result)
-        _store(means, place, result, row < x_count, features, first_value, VALUES)
+        _store(means, place, result, row < rows - first_row, features, first_value, VALUES)
 
 
 @triton.jit(do_not_specialize=["count", "splits"])
@@ -349,19 +332,15 @@ def logit_gradient(
     """Store the sum of the columns, each times its share of the log-sum of the row, and, unless None, of its own log-sum."""
     batch, first_row, batches = _place(rows, ROWS)
     split, first_value = tl.program_id(1), 0 if VALUES == FEATURES else tl.program_id(2) * VALUES
-    x += tl.cast(batch, tl.int64) * x_batch + tl.cast(first_row, tl.int64) * x_stride
-    y += tl.cast(batch, tl.int64) * y_batch
-    x_count = rows - first_row
-    of_columns = tl.cast(batch, tl.int64) * columns
-    if x_ids is not None:
-        x_ids += tl.cast(batch, tl.int64) * rows + first_row
-        y_ids += of_columns
+    x_block = _block((x, x_ids, rows, x_batch, x_stride), batch, first_row)
+    y_matrix = (y, y_ids, columns, y_batch, y_stride)
     start, stop = split * span, tl.minimum(columns, (split + 1) * span)
     scale = tl.load(scale)
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
+    of_columns = tl.cast(batch, tl.int64) * columns
     place = tl.cast(batch, tl.int64) * rows + first_row + row
-    x_logs = tl.load(row_logs + place, mask=row < x_count, other=0.0)
-    x_weights = tl.load(row_weights + place, mask=row < x_count, other=0.0)
+    x_logs = tl.load(row_logs + place, mask=row < rows - first_row, other=0.0)
+    x_weights = tl.load(row_weights + place, mask=row < rows - first_row, other=0.0)
     if y.dtype.element_ty == tl.float16:
         largest = tl.abs(x_weights)
         if column_logs is not None:
@@ -370,26 +349,9 @@ def logit_gradient(
 
     sums = tl.zeros([ROWS, VALUES], tl.float32)
     for first in tl.range(start, stop, COLUMNS):
-        tile = y + tl.cast(first, tl.int64) * y_stride
-        exponents = _exponents(
-            x,
-            x_stride,
-            x_count,
-            None,
-            x_ids,
-            tile,
-            y_stride,
-            columns - first,
-            None if y_ids is None else y_ids + first,
-            features,
-            scale,
-            skip + first_row - first,
-            False,
-            ROWS,
-            COLUMNS,
-            FEATURES,
-            STEP,
-        )
+        y_block = _block(y_matrix, batch, first)
+        own = skip + first_row - first
+        exponents = _exponents(x_block, None, y_block, features, scale, own, False, ROWS, COLUMNS, FEATURES, STEP)
         weights = x_weights[:, None] * _shares(exponents, x_logs[:, None])
         if column_logs is not None:
             inside = first + column < columns
@@ -398,12 +360,12 @@ def logit_gradient(
             weights += y_weights[None, :] * _shares(exponents, y_logs[None, :])
         if y.dtype.element_ty == tl.float16:
             weights *= (1 / unit)[:, None]
-        values = _load(tile, y_stride, columns - first, features, first_value, COLUMNS, VALUES)
+        values = _load(y_block, features, first_value, COLUMNS, VALUES)
         sums = _add_weighted(sums, weights, values)
 
     if y.dtype.element_ty == tl.float16:
         sums *= unit[:, None]
-    _store(gradient, split * batches * rows + place, sums, row < x_count, features, first_value, VALUES)
+    _store(gradient, split * batches * rows + place, sums, row < rows - first_row, features, first_value, VALUES)
 
 
 @triton.jit(do_not_specialize=["count", "splits"])
@@ -453,38 +415,18 @@ def potential_sums(
     WIDTH: tl.constexpr = 4 if COUNT > 2 else COUNT
     batch, first_row, batches = _place(rows, ROWS)
     split = tl.program_id(1)
-    x += tl.cast(batch, tl.int64) * x_batch + tl.cast(first_row, tl.int64) * x_stride
-    y += tl.cast(batch, tl.int64) * y_batch
-    x_count = rows - first_row
-    if x_ids is not None:
-        x_ids += tl.cast(batch, tl.int64) * rows + first_row
-        y_ids += tl.cast(batch, tl.int64) * columns
-    x_squares = _squared_norms(x, x_stride, x_count, features, ROWS, FEATURES, STEP)
+    x_block = _block((x, x_ids, rows, x_batch, x_stride), batch, first_row)
+    y_matrix = (y, y_ids, columns, y_batch, y_stride)
+    x_squares = _squared_norms(x_block, features, ROWS, FEATURES, STEP)
 
     base = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS, WIDTH], tl.float64)
     total_squares = tl.zeros([ROWS, WIDTH], tl.float64)
     which = tl.arange(0, WIDTH)[None, :]
     for first in tl.range(split * span, tl.minimum(columns, (split + 1) * span), COLUMNS):
-        exponents = _exponents(
-            x,
-            x_stride,
-            x_count,
-            x_squares,
-            x_ids,
-            y + tl.cast(first, tl.int64) * y_stride,
-            y_stride,
-            columns - first,
-            None if y_ids is None else y_ids + first,
-            features,
-            1.0,
-            skip + first_row - first,
-            True,
-            ROWS,
-            COLUMNS,
-            FEATURES,
-            STEP,
-        )
+        y_block = _block(y_matrix, batch, first)
+        own = skip + first_row - first
+        exponents = _exponents(x_block, x_squares, y_block, features, 1.0, own, True, ROWS, COLUMNS, FEATURES, STEP)
         larger = tl.maximum(base, tl.max(exponents, 1))
         now = _or_0(larger)
         for k in tl.static_range(COUNT):
@@ -500,9 +442,9 @@ def potential_sums(
     row = tl.arange(0, ROWS)
     count = tl.cast(batches, tl.int64) * rows
     place = tl.cast(batch, tl.int64) * rows + first_row + row
-    tl.store(largest + split * count + place, base * unit, mask=row < x_count)
+    tl.store(largest + split * count + place, base * unit, mask=row < rows - first_row)
     places = (split * COUNT + which) * count + place[:, None]
-    inside = (row < x_count)[:, None] & (which < COUNT)
+    inside = (row < rows - first_row)[:, None] & (which < COUNT)
     tl.store(sums + places, total, mask=inside)
     tl.store(squares + places, total_squares, mask=inside)
 

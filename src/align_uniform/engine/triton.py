@@ -344,6 +344,7 @@ class _Plan(NamedTuple):
 def _plan(kernel: str, x: Tensor, y: Tensor, *, parts: bool) -> _Plan:
     """Choose blocks and grid; with `parts`, rows of more than 128 features have a program for each 128 of their sums."""
     features = _padded(x.shape[2])
+    assert features <= 256
     chosen = configurations.configuration(
         kernel, half=x.dtype != torch.float32, features=features, capability=_capability(x.get_device())
     )
