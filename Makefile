@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 BIN := .venv/bin
 
-.PHONY: demo test test-browser lint bench docs clean
+.PHONY: demo test test-browser lint bench gpu docs clean
 
 demo: .venv/demo
 	$(BIN)/align-uniform demo --force $(ARGS)
@@ -25,6 +25,9 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.anchors
 	$(BIN)/python -m benchmarks.recipe
 	$(BIN)/python -m benchmarks.moco_step
+
+gpu: # a machine with a GPU brings a torch of its own, which no virtual environment replaces
+	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu --out benchmarks/gpu.json --force $(ARGS)
 
 docs: .venv/dev
 	$(BIN)/python -m sphinx -W -q -b html docs docs/_build

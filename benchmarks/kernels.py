@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernels --out benchmarks/kernels.json
 
-Every configuration that ships is compiled for every kind of GPU that it serves, in the variants that need most.
+Every configuration that ships is compiled for every kind of GPU that it serves, in all of its variants.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ POINTERS = {
 }
 
 STRIDES = ("features", "x_batch", "x_stride", "y_batch", "y_stride")
-"""Numbers that are multiples of 16 where rows are; Triton compiles another kernel where they are not."""
+"""Numbers that are multiples of 16."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +65,8 @@ class Case:
     capability: Capability
     ids: bool = False
     """Whether pairs of one id are left out."""
-    aligned: bool = True
-    """Whether rows begin at multiples of 16 numbers."""
     alternative: bool = False
-    """Products in place of squared distances; gradients without columns; one t in place of four."""
+    """Products in place of squared distances, gradients without columns, one t in place of four; an odd number of features."""
 
     @property
     def configuration(self) -> Configuration:
@@ -115,7 +113,7 @@ def resources(case: Case) -> Resources:
     divisible = [
         index
         for index, (name, kind) in enumerate(signature.items())
-        if kind[0] == "*" or (case.aligned and name in STRIDES and name not in constants)
+        if kind[0] == "*" or name in STRIDES or (name == "width" and not case.alternative)
     ]
     compiled = triton.compile(
         ASTSource(
@@ -169,8 +167,9 @@ def _cuobjdump(option: str, path: str) -> str:
 
 def table() -> Iterator[dict[str, Any]]:
     """Compile all cases, and yield each with its configuration and resources."""
-    for case in [*cases(), *cases(ids=True, alternative=True)]:
-        yield dataclasses.asdict(case) | case.configuration._asdict() | dataclasses.asdict(resources(case))
+    for ids, alternative in itertools.product((False, True), repeat=2):
+        for case in cases(ids=ids, alternative=alternative):
+            yield dataclasses.asdict(case) | case.configuration._asdict() | dataclasses.asdict(resources(case))
 
 
 def main() -> None:

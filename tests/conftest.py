@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
 import torch
@@ -15,6 +18,31 @@ hypothesis.settings.load_profile("suite")
 torch.set_num_threads(1)  # the tensors of tests are small: threads would cost more than they give
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available(), *["mps"] * torch.backends.mps.is_available()]
+
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Whether this process runs Triton's kernels in its interpreter; compiling them needs one that does not."""
+
+collect_ignore = ["engine/test_compiled_kernels.py" if INTERPRETED else "engine/test_interpreted_kernels.py"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The interpreter would take minutes for thousands of rows."""
+    large = [item for item in items if INTERPRETED and item.get_closest_marker("large")]
+    config.hook.pytest_deselected(items=large)
+    items[:] = [item for item in items if item not in large]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def faithful_interpreter() -> Iterator[None]:
+    """In the interpreter, products and casts as a GPU makes them."""
+    if not INTERPRETED:
+        yield
+        return
+    from tests.engine.interpreter import faithful_arithmetic
+
+    with faithful_arithmetic():
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,3 +70,9 @@ def route(request: pytest.FixtureRequest) -> str:
     if request.param == "tiles":
         request.getfixturevalue("tiny_tiles")
     return str(request.param)
+
+
+@pytest.fixture
+def tile_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tile loop, also where the environment asks for the kernel: what may be asked on a CPU is asked by it alone."""
+    monkeypatch.setattr(routes, "chosen_engine", lambda: "tiles")

@@ -196,6 +196,7 @@ def test_one_view_is_no_positive_pair() -> None:
 # ------------------------------------------------------------------------------------------------- numbers near the limits
 
 
+@pytest.mark.usefixtures("tile_loop")
 def test_rows_far_from_their_centre_are_computed_in_float64_on_a_cpu() -> None:
     x = torch.tensor([[1234.567, 0], [1234.568, 0], [-1234.567, 0], [-1234.568, 0]])
     value = uniform_loss(x)
@@ -207,6 +208,7 @@ def test_rows_far_from_their_centre_are_computed_in_float64_on_a_cpu() -> None:
 
 @pytest.mark.parametrize("n", [40, 900], ids=["one tile", "tiles"])
 @pytest.mark.parametrize("t", [2, 30])
+@pytest.mark.usefixtures("tile_loop")
 def test_unnormalised_rows_have_the_gradient_of_float64(t: float, n: int) -> None:
     x = 100 * rows.normal(n, 5, dtype=torch.float32)
     x[1::2] = x[::2] + 1e-3 * rows.normal(n // 2, 5, dtype=torch.float32)  # near pairs among far ones

@@ -17,7 +17,7 @@ from torch import Tensor
 from align_uniform import _checks as checks
 from align_uniform._ids import check_some_pair, equal_pairs
 from align_uniform._ranks import gather, log_sum_over_ranks, sum_over_ranks
-from align_uniform.engine import keeps_halves, log_potential, log_sum_exp
+from align_uniform.engine import keeps_halves, log_odds, log_potential, log_sum_exp
 from align_uniform.engine.precision import widest
 
 
@@ -279,29 +279,36 @@ def contrastive_loss(
 
     checks.check_row_count(everyones_x.shape[-2], 1, "the mean over no pairs is not a number")
 
-    scale, dtype = 1 / tau, widest(x, y)
-    positives = (x.to(dtype) * y.to(dtype)).sum(-1) * scale
-    if negatives is not None:
-        against = log_sum_exp(x, negatives, scale, columns=False, ids=ids, y_ids=negative_ids).unsqueeze(-2)
-    elif gather_distributed:
-        x_to_y = log_sum_exp(x, everyones_y, scale, columns=False, skip=start, ids=ids, y_ids=everyones_ids)
-        y_to_x = log_sum_exp(y, everyones_x, scale, columns=False, skip=start, ids=ids, y_ids=everyones_ids)
-        against = torch.stack([x_to_y, y_to_x])
-    else:
-        against = log_sum_exp(x, y, scale, columns=True, skip=0, ids=ids, y_ids=ids)
     # The loss of a row is log(1 + sum exp(negative - positive)): never below 0, and exact where it is near.
-    losses = _softplus(against - positives.unsqueeze(-2))
-    if negatives is not None or ids is not None or x.shape[-2] == 1:
-        losses = losses + _not_finite(positives, negatives)
+    scale = 1 / tau
+    if negatives is None and not gather_distributed:
+        odds = log_odds(x, y, scale, ids=ids)
+        losses = _softplus(odds) if ids is None and x.shape[-2] > 1 else _softplus(odds) + _not_finite(x, y).unsqueeze(-1)
+        return losses.mean((-2, -1))
+    positives = _products(x, y) * scale
+    if negatives is not None:
+        against = log_sum_exp(x, negatives, scale, ids=ids, y_ids=negative_ids)
+        losses = _softplus(against - positives) + _not_finite(x, y, negatives)
+    else:
+        x_to_y = log_sum_exp(x, everyones_y, scale, skip=start, ids=ids, y_ids=everyones_ids)
+        y_to_x = log_sum_exp(y, everyones_x, scale, skip=start, ids=ids, y_ids=everyones_ids)
+        losses = (_softplus(x_to_y - positives) + _softplus(y_to_x - positives)) / 2 + _not_finite(x, y)
     if gather_distributed:
-        return sum_over_ranks(losses.sum()) / (losses.shape[0] * everyones_x.shape[-2])
-    return losses.mean((-2, -1))
+        return sum_over_ranks(losses.sum()) / everyones_x.shape[-2]
+    return losses.mean(-1)
 
 
-def _not_finite(positives: Tensor, negatives: Tensor | None) -> Tensor:
-    """NaN where a number is not finite that would pass for an easy pair, else 0: infinite positives, logits of -inf."""
-    zero = 0 * positives.detach().unsqueeze(-2)
-    return zero if negatives is None else zero + 0 * negatives.detach().sum((-2, -1))[..., None, None]
+def _products(x: Tensor, y: Tensor) -> Tensor:
+    """x_i . y_i, in float32 or wider."""
+    dtype = widest(x, y)
+    return (x.to(dtype) * y.to(dtype)).sum(-1)
+
+
+def _not_finite(x: Tensor, y: Tensor, negatives: Tensor | None = None) -> Tensor:
+    """NaN if a number is not finite that would pass for an easy pair, else 0: infinite positives, logits of -inf."""
+    zero = 0 * _products(x.detach(), y.detach()).sum(-1)
+    zero = zero if negatives is None else zero + 0 * negatives.detach().sum((-2, -1))
+    return zero.unsqueeze(-1)
 
 
 def _softplus(z: Tensor) -> Tensor:

@@ -55,18 +55,38 @@ def test_log_sums_and_their_gradients_are_those_of_the_matrix(
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     x, y = rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(), rows.normal(*batch, 9, 3, seed=1).requires_grad_()
     ids, y_ids = (z if z is None else z.expand(*batch, -1) for z in (mask.ids, mask.column_ids))
-    found = engine.log_sum_exp(x, y, 1.0, columns=True, skip=mask.skip, ids=ids, y_ids=y_ids)
-    rows_alone = engine.log_sum_exp(x, y.detach(), 1.0, columns=False, skip=mask.skip, ids=ids, y_ids=y_ids)
-    matrix = masked(x @ y.mT, mask)
-    for sums, dim, leaves in zip((*found.unbind(-2), rows_alone), (-1, -2, -1), ((x, y), (x, y), (x,)), strict=True):
-        truth = matrix.logsumexp(dim)
-        close(sums.detach(), truth.detach())
-        # Where nothing is summed, no gradient may come of it, whatever its weight.
-        weights = rows.normal(*truth.shape, seed=2)
-        grads = torch.autograd.grad(sums, leaves, weights, retain_graph=True)
-        expected = torch.autograd.grad(truth, leaves, weights.masked_fill(truth == -math.inf, 0), retain_graph=True)
-        for grad, part in zip(grads, expected, strict=True):
-            close(grad, part.nan_to_num(0), 1e-10)
+    sums = engine.log_sum_exp(x, y, 1.0, skip=mask.skip, ids=ids, y_ids=y_ids)
+    rows_alone = engine.log_sum_exp(x, y.detach(), 1.0, skip=mask.skip, ids=ids, y_ids=y_ids)
+    truth = masked(x @ y.mT, mask).logsumexp(-1)
+    check_against(sums, truth, (x, y))
+    check_against(rows_alone, truth, (x,))
+
+
+@pytest.mark.parametrize("ids", [None, torch.arange(9) % 4, torch.zeros(9, dtype=torch.int64)], ids=["none", "four", "one"])
+@pytest.mark.parametrize("scale", [1, 1000], ids="logits up to {}".format)
+@pytest.mark.parametrize("size", [None, 1, 3, 100])
+@pytest.mark.parametrize("batch", [(), (2,)], ids=str)
+def test_log_odds_and_their_gradients_are_those_of_the_matrix(
+    batch: tuple[int, ...], size: int | None, scale: float, ids: Tensor | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if size is not None:
+        monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
+        monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
+    x, y = rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(), rows.normal(*batch, 9, 3, seed=1).requires_grad_()
+    odds = engine.log_odds(x, y, 1.0, ids=None if ids is None else ids.expand(*batch, -1))
+    matrix = masked(x @ y.mT, Mask(0, ids, ids))
+    truth = torch.stack([matrix.logsumexp(-1), matrix.logsumexp(-2)], -2) - (x * y).sum(-1).unsqueeze(-2)
+    check_against(odds, truth, (x, y))
+
+
+def check_against(sums: Tensor, truth: Tensor, leaves: tuple[Tensor, ...]) -> None:
+    close(sums.detach(), truth.detach())
+    # Where nothing is summed, no gradient may come of it; such a sum has no weight in a loss.
+    weights = rows.normal(*truth.shape, seed=2).masked_fill(truth == -math.inf, 0)
+    grads = torch.autograd.grad(sums, leaves, weights, retain_graph=True)
+    expected = torch.autograd.grad(truth.masked_fill(truth == -math.inf, 0), leaves, weights, retain_graph=True)
+    for grad, part in zip(grads, expected, strict=True):
+        close(grad, part.nan_to_num(0), 1e-10)
 
 
 @pytest.mark.parametrize("scale", [1, 1000], ids="logits up to {}".format)
@@ -79,7 +99,7 @@ def test_one_sweep_gives_the_log_sums_of_rows_and_their_gradient(
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     x, y = rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(), rows.normal(*batch, 7, 3, seed=1)
     weights = rows.normal(*batch, 9, seed=2)
-    sums = engine.log_sum_exp(x, y, 1.0, columns=False)
+    sums = engine.log_sum_exp(x, y, 1.0)
     expected = (x @ y.mT).logsumexp(-1)
     close(sums, expected)
     found, true = (torch.autograd.grad((weights * each).sum(), x)[0] for each in (sums, expected))
@@ -88,8 +108,8 @@ def test_one_sweep_gives_the_log_sums_of_rows_and_their_gradient(
 
 def test_the_gradient_of_log_sums_of_rows_is_itself_differentiable() -> None:
     x, y = rows.normal(5, 3).requires_grad_(), rows.normal(7, 3, seed=1)
-    assert torch.autograd.gradcheck(lambda x: engine.log_sum_exp(x, y, 1.0, columns=False), x)
-    assert torch.autograd.gradgradcheck(lambda x: engine.log_sum_exp(x, y, 1.0, columns=False), x)
+    assert torch.autograd.gradcheck(lambda x: engine.log_sum_exp(x, y, 1.0), x)
+    assert torch.autograd.gradgradcheck(lambda x: engine.log_sum_exp(x, y, 1.0), x)
 
 
 def test_the_contrastive_loss_with_a_queue_keeps_no_matrix_of_logits(monkeypatch: pytest.MonkeyPatch) -> None:

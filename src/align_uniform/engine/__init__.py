@@ -5,7 +5,8 @@ Two quantities are computed here. The first is the log of a sum of Gaussian pote
     log_potential(x, t, pairs)       = log( 1/pairs  sum_{i<j}  exp(-t ||x_i - x_j||^2) ),
     log_potential(x, t, pairs, y=y)  = log( 1/pairs  sum_{i, j} exp(-t ||x_i - y_j||^2) ),
 
-the second, `log_sum_exp`, the row-wise and column-wise log-sum-exp of a matrix of logits. The ways:
+the second the log-sum-exp of the rows of a matrix of logits, and, as `log_odds`, of rows and columns of those of a batch, less
+each row's own. The ways:
 
 * `plain`: the definition in differentiable operations, O(N^2) in memory; for forward-mode AD, higher derivatives, and graphs.
 * `tiles` and `logits`: sweeps over tiles of the matrix in O(N m) memory, on any device; value and gradient in one pass.
@@ -21,11 +22,11 @@ import math
 import torch
 from torch import Tensor
 
-from align_uniform.engine import autograd, plain, routes, sweeps
+from align_uniform.engine import autograd, logits, plain, routes, sweeps
 from align_uniform.engine.precision import widest
 from align_uniform.engine.tiles import Mask
 
-__all__ = ["keeps_halves", "log_potential", "log_sum_exp"]
+__all__ = ["keeps_halves", "log_odds", "log_potential", "log_sum_exp"]
 
 
 def keeps_halves(x: Tensor, *others: Tensor | None) -> bool:
@@ -92,46 +93,70 @@ def log_sum_exp(
     y: Tensor,
     scale: float | Tensor,
     *,
-    columns: bool,
     skip: int | None = None,
     ids: Tensor | None = None,
     y_ids: Tensor | None = None,
 ) -> Tensor:
-    """Return `log sum_j exp(scale x_i . y_j)`, and with `columns` also `log sum_i exp(scale x_i . y_j)`.
+    """Return `log sum_j exp(scale x_i . y_j)`, [..., N].
 
-    The memory is O((N + M) m), and the result differentiable to any order. Without `columns`, and where y is a constant, one
-    sweep gives values and gradient.
+    The memory is O((N + M) m), and the result differentiable to any order. Where y is a constant, one sweep gives values and
+    gradient.
 
     Args:
         x: rows, [..., N, m], floating point; half precision is computed in float32.
         y: columns, [..., M, m].
         scale: the factor of the logits, a number or a tensor of no dimensions, which may have a gradient.
-        columns: sum over the rows as well; M is N then.
         skip: row i of x and row `skip + i` of y are no pair.
         ids: [..., N] integers; pairs of one id are left out.
         y_ids: the ids of y, [..., M].
 
     Returns:
-        [..., N] of the rows, or [..., 2, N] of rows and columns; -inf where no pair is left.
+        [..., N], float32 or float64; -inf where no pair is left.
     """
     if x.shape[-2] == 0:  # a process without rows has no sums, and still takes part in the graph
         return (x @ y.mT * scale).sum(-1)
     mask = Mask(skip, ids, y_ids)
-    is_recorded = torch.compiler.is_compiling() or _is_transformed()
+    is_recorded = _is_recorded()
     if not is_recorded and routes.takes_kernel(x, y):
-        return autograd.fused_log_sum_exp(*_of_one_dtype(x, y), _on_device(scale, x), mask, columns)
-    dtype = widest(x, y)
-    x, y = x.to(dtype) * scale, y.to(dtype)
+        return autograd.fused_log_sum_exp(*_of_one_dtype(x, y), _on_device(scale, x), mask)
+    x, y = _scaled(x, y, scale)
     if is_recorded:
-        return plain.log_sum_exp(x, y, columns, *mask)
+        return plain.log_sum_exp(x, y, *mask)
     if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
-        return autograd.log_sum_exp(x, y, mask, columns)
-    sums, _ = sweeps.log_sums(x, y, mask, columns)
-    return sums.stacked()
+        return autograd.log_sum_exp(x, y, mask)
+    sums, _ = sweeps.log_sums(x, y, mask, columns=False)
+    return sums.rows
 
 
-def _is_transformed() -> bool:
+def log_odds(x: Tensor, y: Tensor, scale: float | Tensor, *, ids: Tensor | None = None) -> Tensor:
+    """Return the log-odds against the positive of every row of x among those of y, and the other way round, [..., 2, N].
+
+    These are `log sum_{j != i} exp(l_ij - l_ii)` and `log sum_{j != i} exp(l_ji - l_ii)` with logits `l_ij = scale x_i . y_j`.
+    Arguments and memory are those of `log_sum_exp`, row i of x and row i of y being a pair; with ids, the others of the same id
+    are left out.
+    """
+    is_recorded = _is_recorded()
+    if not is_recorded and routes.takes_kernel(x, y):
+        return autograd.fused_log_odds(*_of_one_dtype(x, y), _on_device(scale, x), ids)
+    x, y = _scaled(x, y, scale)
+    if is_recorded:
+        return plain.log_odds(x, y, ids)
+    if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
+        return autograd.log_odds(x, y, ids)
+    sums, _ = sweeps.log_sums(x, y, Mask(0, ids, ids), columns=True)
+    return logits.odds(x, y, sums)
+
+
+def _is_recorded() -> bool:
+    """Whether operations are recorded into a graph, or transformed: what only plain operations survive."""
+    if torch.compiler.is_compiling():
+        return True
     return routes.forward_ad_is_active() or routes.functorch_is_active() or routes.is_traced()
+
+
+def _scaled(x: Tensor, y: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
+    dtype = widest(x, y)
+    return x.to(dtype) * scale, y.to(dtype)
 
 
 def _of_one_dtype(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

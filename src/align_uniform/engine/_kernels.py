@@ -3,10 +3,11 @@
 A program takes a block of ROWS rows of one batch entry and walks over a range of columns, COLUMNS at a time. `_exponents` makes
 the tile of exponents for all of them; the kernels differ in what they sum. Axis 0 of the grid holds the blocks of all batch
 entries, axis 1 the ranges of columns ("splits"), axis 2 the parts of the features whose weighted sums a program accumulates.
-With several splits a kernel stores partial results, [splits, ...], which a `combine_...` kernel adds up in a fixed order.
+With several splits a kernel stores partial results, [splits, ...], which a `combine_...` kernel puts together in a fixed order.
 
 Exponents are natural; `exp` is computed as 2 to the power of (exponent * LOG2_E - base), one fused multiplication and `ex2`.
-Rows are at most 2^24 numbers apart, so that offsets within a block fit in 32 bits; the offset of a block itself has 64 bits.
+Rows begin at multiples of 16 numbers, and have a multiple of 16 features, of which the results have `width`. They are at most
+2^24 numbers apart, so that offsets within a block fit in 32 bits; the offset of a block itself has 64 bits.
 """
 
 # ruff: noqa: N803, N806 - Triton's compile-time constants are written in capitals
@@ -28,16 +29,14 @@ FP16_BITS = tl.constexpr(15)  # weights are raised by this many bits before they
 
 @triton.jit
 def _block(matrix, batch, first):
-    """Return a batch entry of a matrix from row `first` on: its pointer, ids, the number of rows left, and their stride.
+    """Return a batch entry of a matrix from row `first` on: its pointer, place, the number of rows left, and their stride.
 
-    The matrix is its pointer, ids or None, the number of rows, and the strides of batch entries and rows.
+    The matrix is its pointer, the number of rows, and the strides of batch entries and rows. The place counts the rows before
+    the block, of all batch entries.
     """
-    pointer, ids, count, batch_stride, stride = matrix
+    pointer, count, batch_stride, stride = matrix
     batch = tl.cast(batch, tl.int64)
-    pointer += batch * batch_stride + tl.cast(first, tl.int64) * stride
-    if ids is not None:
-        ids += batch * count + first
-    return pointer, ids, count - first, stride
+    return pointer + batch * batch_stride + tl.cast(first, tl.int64) * stride, batch * count + first, count - first, stride
 
 
 @triton.jit
@@ -118,7 +117,9 @@ def _products(
 def _exponents(
     x_block,
     x_squares,
+    x_ids,
     y_block,
+    y_ids,
     features,
     scale,
     own,
@@ -132,8 +133,8 @@ def _exponents(
 
     Pairs that do not count are -inf: columns past the end, column `own + i` of row i, and pairs of the same id.
     """
-    _, x_ids, x_count, _ = x_block
-    _, y_ids, y_count, _ = y_block
+    _, x_place, x_count, _ = x_block
+    _, y_place, y_count, _ = y_block
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
     products, y_squares = _products(x_block, y_block, features, ROWS, COLUMNS, FEATURES, STEP)
     if SQUARED:
@@ -145,8 +146,8 @@ def _exponents(
     if (own > -ROWS) & (own < COLUMNS):
         exponents = tl.where(row[:, None] + own == column[None, :], float("-inf"), exponents)
     if x_ids is not None:
-        x_id = tl.load(x_ids + row, mask=row < x_count, other=0)
-        y_id = tl.load(y_ids + column, mask=column < y_count, other=0)
+        x_id = tl.load(x_ids + x_place + row, mask=row < x_count, other=0)
+        y_id = tl.load(y_ids + y_place + column, mask=column < y_count, other=0)
         exponents = tl.where(x_id[:, None] == y_id[None, :], float("-inf"), exponents)
     return exponents
 
@@ -193,6 +194,7 @@ def log_sums(
     rows,
     columns,
     features,
+    width,
     x_batch,
     x_stride,
     y_batch,
@@ -211,8 +213,8 @@ def log_sums(
     """
     batch, first_row, batches = _place(rows, ROWS)
     split, first_value = tl.program_id(1), 0 if VALUES == FEATURES else tl.program_id(2) * VALUES
-    x_block = _block((x, x_ids, rows, x_batch, x_stride), batch, first_row)
-    y_matrix = (y, y_ids, columns, y_batch, y_stride)
+    x_block = _block((x, rows, x_batch, x_stride), batch, first_row)
+    y_matrix = (y, columns, y_batch, y_stride)
     x_squares = None
     if SQUARED:
         x_squares = _squared_norms(x_block, features, ROWS, FEATURES, STEP)
@@ -225,8 +227,21 @@ def log_sums(
     sums = tl.zeros([ROWS, VALUES], tl.float32)
     for first in tl.range(split * span, tl.minimum(columns, (split + 1) * span), COLUMNS):
         y_block = _block(y_matrix, batch, first)
-        own = skip + first_row - first
-        exponents = _exponents(x_block, x_squares, y_block, features, scale, own, SQUARED, ROWS, COLUMNS, FEATURES, STEP)
+        exponents = _exponents(
+            x_block,
+            x_squares,
+            x_ids,
+            y_block,
+            y_ids,
+            features,
+            scale,
+            skip + first_row - first,
+            SQUARED,
+            ROWS,
+            COLUMNS,
+            FEATURES,
+            STEP,
+        )
         larger = tl.maximum(base, tl.max(exponents, 1) * LOG2_E)
         raised = _or_0(larger) - FP16_BITS
         shrink = tl.exp2(base - FP16_BITS - raised)
@@ -240,10 +255,11 @@ def log_sums(
                 weight = weight * shrink.to(tl.float64) + _sum_of_terms(weights, y.dtype.element_ty).to(tl.float64)
 
     row = tl.arange(0, ROWS)
-    place = tl.cast(split * batches + batch, tl.int64) * rows + first_row + row
+    inside = row < rows - first_row
+    place = tl.cast(split * batches, tl.int64) * rows + x_block[1] + row
     nothing = total == 0
     log = (_or_0(base) - FP16_BITS).to(tl.float64) * LN_2 + tl.log(tl.where(nothing, 1.0, total))
-    tl.store(logs + place, tl.where(nothing, float("-inf"), log), mask=(row < rows - first_row) & (first_value == 0))
+    tl.store(logs + place, tl.where(nothing, float("-inf"), log), mask=inside & (first_value == 0))
     if means is not None:
         if y.dtype.element_ty == tl.float32:
             weight = total
@@ -251,7 +267,7 @@ def log_sums(
         if SQUARED:
             result -= _load(x_block, features, first_value, ROWS, VALUES).to(tl.float32)
         result = tl.where(nothing[:, None], 0.0, result)
-        _store(means, place, result, row < rows - first_row, features, first_value, VALUES)
+        _store(means, place, result, inside, width, first_value, VALUES)
 
 
 @triton.jit(do_not_specialize=["count", "splits"])
@@ -318,6 +334,7 @@ def logit_gradient(
     rows,
     columns,
     features,
+    width,
     x_batch,
     x_stride,
     y_batch,
@@ -332,31 +349,43 @@ def logit_gradient(
     """Store the sum of the columns, each times its share of the log-sum of the row, and, unless None, of its own log-sum."""
     batch, first_row, batches = _place(rows, ROWS)
     split, first_value = tl.program_id(1), 0 if VALUES == FEATURES else tl.program_id(2) * VALUES
-    x_block = _block((x, x_ids, rows, x_batch, x_stride), batch, first_row)
-    y_matrix = (y, y_ids, columns, y_batch, y_stride)
+    x_block = _block((x, rows, x_batch, x_stride), batch, first_row)
+    y_matrix = (y, columns, y_batch, y_stride)
     start, stop = split * span, tl.minimum(columns, (split + 1) * span)
     scale = tl.load(scale)
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
-    of_columns = tl.cast(batch, tl.int64) * columns
-    place = tl.cast(batch, tl.int64) * rows + first_row + row
-    x_logs = tl.load(row_logs + place, mask=row < rows - first_row, other=0.0)
-    x_weights = tl.load(row_weights + place, mask=row < rows - first_row, other=0.0)
+    inside = row < rows - first_row
+    x_logs = tl.load(row_logs + x_block[1] + row, mask=inside, other=0.0)
+    x_weights = tl.load(row_weights + x_block[1] + row, mask=inside, other=0.0)
     if y.dtype.element_ty == tl.float16:
         largest = tl.abs(x_weights)
         if column_logs is not None:
-            largest += _largest_weight(column_weights + of_columns, start, stop, 1024)
+            largest += _largest_weight(column_weights + _block(y_matrix, batch, 0)[1], start, stop, 1024)
         unit = tl.where(largest > 0, tl.maximum(largest, 1e-30) * 2.0**-FP16_BITS, 1.0)
 
     sums = tl.zeros([ROWS, VALUES], tl.float32)
     for first in tl.range(start, stop, COLUMNS):
         y_block = _block(y_matrix, batch, first)
-        own = skip + first_row - first
-        exponents = _exponents(x_block, None, y_block, features, scale, own, False, ROWS, COLUMNS, FEATURES, STEP)
+        exponents = _exponents(
+            x_block,
+            None,
+            x_ids,
+            y_block,
+            y_ids,
+            features,
+            scale,
+            skip + first_row - first,
+            False,
+            ROWS,
+            COLUMNS,
+            FEATURES,
+            STEP,
+        )
         weights = x_weights[:, None] * _shares(exponents, x_logs[:, None])
         if column_logs is not None:
-            inside = first + column < columns
-            y_logs = tl.load(column_logs + of_columns + first + column, mask=inside, other=0.0)
-            y_weights = tl.load(column_weights + of_columns + first + column, mask=inside, other=0.0)
+            counts = column < columns - first
+            y_logs = tl.load(column_logs + y_block[1] + column, mask=counts, other=0.0)
+            y_weights = tl.load(column_weights + y_block[1] + column, mask=counts, other=0.0)
             weights += y_weights[None, :] * _shares(exponents, y_logs[None, :])
         if y.dtype.element_ty == tl.float16:
             weights *= (1 / unit)[:, None]
@@ -365,7 +394,8 @@ def logit_gradient(
 
     if y.dtype.element_ty == tl.float16:
         sums *= unit[:, None]
-    _store(gradient, split * batches * rows + place, sums, row < rows - first_row, features, first_value, VALUES)
+    place = tl.cast(split * batches, tl.int64) * rows + x_block[1] + row
+    _store(gradient, place, sums, inside, width, first_value, VALUES)
 
 
 @triton.jit(do_not_specialize=["count", "splits"])
@@ -415,8 +445,8 @@ def potential_sums(
     WIDTH: tl.constexpr = 4 if COUNT > 2 else COUNT
     batch, first_row, batches = _place(rows, ROWS)
     split = tl.program_id(1)
-    x_block = _block((x, x_ids, rows, x_batch, x_stride), batch, first_row)
-    y_matrix = (y, y_ids, columns, y_batch, y_stride)
+    x_block = _block((x, rows, x_batch, x_stride), batch, first_row)
+    y_matrix = (y, columns, y_batch, y_stride)
     x_squares = _squared_norms(x_block, features, ROWS, FEATURES, STEP)
 
     base = tl.full([ROWS], float("-inf"), tl.float32)
@@ -425,8 +455,21 @@ def potential_sums(
     which = tl.arange(0, WIDTH)[None, :]
     for first in tl.range(split * span, tl.minimum(columns, (split + 1) * span), COLUMNS):
         y_block = _block(y_matrix, batch, first)
-        own = skip + first_row - first
-        exponents = _exponents(x_block, x_squares, y_block, features, 1.0, own, True, ROWS, COLUMNS, FEATURES, STEP)
+        exponents = _exponents(
+            x_block,
+            x_squares,
+            x_ids,
+            y_block,
+            y_ids,
+            features,
+            1.0,
+            skip + first_row - first,
+            True,
+            ROWS,
+            COLUMNS,
+            FEATURES,
+            STEP,
+        )
         larger = tl.maximum(base, tl.max(exponents, 1))
         now = _or_0(larger)
         for k in tl.static_range(COUNT):
@@ -441,12 +484,12 @@ def potential_sums(
 
     row = tl.arange(0, ROWS)
     count = tl.cast(batches, tl.int64) * rows
-    place = tl.cast(batch, tl.int64) * rows + first_row + row
-    tl.store(largest + split * count + place, base * unit, mask=row < rows - first_row)
+    inside = row < rows - first_row
+    place = x_block[1] + row
+    tl.store(largest + split * count + place, base * unit, mask=inside)
     places = (split * COUNT + which) * count + place[:, None]
-    inside = (row < rows - first_row)[:, None] & (which < COUNT)
-    tl.store(sums + places, total, mask=inside)
-    tl.store(squares + places, total_squares, mask=inside)
+    tl.store(sums + places, total, mask=inside[:, None] & (which < COUNT))
+    tl.store(squares + places, total_squares, mask=inside[:, None] & (which < COUNT))
 
 
 @triton.jit(do_not_specialize=["count", "splits"])

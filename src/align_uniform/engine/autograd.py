@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_uniform.engine import plain, sweeps
+from align_uniform.engine import logits, plain, sweeps
 from align_uniform.engine.logits import Kept, LogSums
 from align_uniform.engine.precision import widest
 from align_uniform.engine.routes import PLAIN_PAIRS, functorch_is_active, is_batched
@@ -41,21 +41,33 @@ def log_potential(
     return value
 
 
-def log_sum_exp(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> Tensor:
-    """The sweeps over logits, differentiable in x and y; arguments as in `engine.log_sum_exp`."""
+def log_sum_exp(x: Tensor, y: Tensor, mask: Mask) -> Tensor:
+    """The sweep over logits, differentiable in x and y; arguments as in `engine.log_sum_exp`."""
     options = x, y, mask.ids, mask.column_ids, mask.skip
     sums: Tensor
-    if columns or y.requires_grad or not sweeps.gives_gradients_at_once(x, y):
-        sums = _LogSums.apply(*options, columns)
+    if y.requires_grad or not sweeps.gives_gradients_at_once(x, y):
+        sums = _LogSums.apply(*options, False)
     else:
         sums = _RowLogSums.apply(*options)
     return sums
 
 
-def fused_log_sum_exp(x: Tensor, y: Tensor, scale: Tensor, mask: Mask, columns: bool) -> Tensor:
+def log_odds(x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor:
+    """The sweep over the logits of a batch, differentiable in x and y; arguments as in `engine.log_odds`."""
+    odds: Tensor = _LogSums.apply(x, y, ids, ids, 0, True)
+    return odds
+
+
+def fused_log_sum_exp(x: Tensor, y: Tensor, scale: Tensor, mask: Mask) -> Tensor:
     """The kernel's sums over logits, differentiable in x, y and the scale."""
-    sums: Tensor = _FusedLogSums.apply(x, y, scale, mask.ids, mask.column_ids, mask.skip, columns)
+    sums: Tensor = _FusedLogSums.apply(x, y, scale, mask.ids, mask.column_ids, mask.skip, False)
     return sums
+
+
+def fused_log_odds(x: Tensor, y: Tensor, scale: Tensor, ids: Tensor | None) -> Tensor:
+    """The kernel's log-odds of a batch, differentiable in x, y and the scale."""
+    sums: Tensor = _FusedLogSums.apply(x, y, scale, ids, ids, 0, True)
+    return sums - ((x.float() * y.float()).sum(-1) * scale).unsqueeze(-2)
 
 
 class _LogPotential(torch.autograd.Function):
@@ -169,26 +181,28 @@ def _batch_first(info: Any, dims: tuple[int | None, ...], *tensors: Any) -> Iter
 
 
 class _LogSums(torch.autograd.Function):
-    """The sweep over logits; its gradient is a sweep of its own."""
+    """The sweep over logits, and over those of a batch less each row's own; its gradient is a sweep of its own."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, ids: Tensor | None, y_ids: Tensor | None, skip: int | None, columns: bool
+        ctx: Any, x: Tensor, y: Tensor, ids: Tensor | None, y_ids: Tensor | None, skip: int | None, in_batch: bool
     ) -> Tensor:
-        sums, kept = sweeps.log_sums(x, y, Mask(skip, ids, y_ids), columns)
-        ctx.skip = skip
+        sums, kept = sweeps.log_sums(x, y, Mask(skip, ids, y_ids), in_batch)
+        ctx.skip, ctx.in_batch = skip, in_batch
         ctx.save_for_backward(x, y, ids, y_ids, *sums, *(kept or ()))
-        return sums.stacked()
+        return logits.odds(x, y, sums) if in_batch else sums.rows
 
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> Gradients:
         x, y, ids, y_ids, row_logs, column_logs, *kept = ctx.saved_tensors
-        sums, mask, needs = LogSums(row_logs, column_logs), Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:2]
+        mask, needs = Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:2]
         if torch.is_grad_enabled() or is_batched(weights):
-            grads = _plain_gradients(x, y, mask, weights, sums.columns is not None, needs)
-        else:
-            weights_of = LogSums(weights, None) if sums.columns is None else LogSums(weights[..., 0, :], weights[..., 1, :])
-            grads = sweeps.logit_gradients(x, y, mask, Kept(*kept) if kept else None, sums, weights_of, *needs)
+            return *_plain_gradients(x, y, None, mask, weights, ctx.in_batch, needs), None, None, None, None
+        each = LogSums(weights[..., 0, :], weights[..., 1, :]) if ctx.in_batch else LogSums(weights, None)
+        sums = LogSums(row_logs, column_logs)
+        grads = sweeps.logit_gradients(x, y, mask, Kept(*kept) if kept else None, sums, each, *needs)
+        if ctx.in_batch:
+            grads = logits.add_own_pairs_(x, y, each, *grads)
         return *grads, None, None, None, None
 
 
@@ -206,14 +220,14 @@ class _RowLogSums(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, y, ids, y_ids, grad_x = ctx.saved_tensors
         if torch.is_grad_enabled():
-            grad_x, _ = _plain_gradients(x, y, Mask(ctx.skip, ids, y_ids), grad, False, (True, False))
+            grad_x, _ = _plain_gradients(x, y, None, Mask(ctx.skip, ids, y_ids), grad, False, (True, False))
         else:
             grad_x = grad.unsqueeze(-1) * grad_x
         return grad_x, None, None, None, None
 
 
 class _FusedLogSums(torch.autograd.Function):
-    """The kernel's sums of `scale x_i . y_j`, differentiable in the scale too.
+    """The kernel's sums of `scale x_i . y_j` over the columns, and over the rows in batch; differentiable in the scale too.
 
     Where the columns are constants, the sweep also finds the mean column under every row, which is the gradient of its sum.
     """
@@ -227,31 +241,30 @@ class _FusedLogSums(torch.autograd.Function):
         ids: Tensor | None,
         y_ids: Tensor | None,
         skip: int | None,
-        columns: bool,
+        in_batch: bool,
     ) -> Tensor:
         from align_uniform.engine import fused  # loads triton
 
-        rows_alone = not columns and not ctx.needs_input_grad[1]
-        sums, mean = fused.log_sums(x, y, scale, Mask(skip, ids, y_ids), columns, needs_mean=rows_alone)
-        ctx.skip = skip
+        rows_alone = not in_batch and not ctx.needs_input_grad[1]
+        sums, mean = fused.log_sums(x, y, scale, Mask(skip, ids, y_ids), in_batch, needs_mean=rows_alone)
+        ctx.skip, ctx.in_batch = skip, in_batch
         ctx.save_for_backward(x, y, scale, ids, y_ids, *sums, mean)
-        return sums.stacked()
+        return sums.rows if sums.columns is None else torch.stack([sums.rows, sums.columns], -2)
 
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> Gradients:
         from align_uniform.engine import fused
 
         x, y, scale, ids, y_ids, row_logs, column_logs, mean = ctx.saved_tensors
-        sums, mask, needs = LogSums(row_logs, column_logs), Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:3]
-        columns = column_logs is not None
+        mask, needs = Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or is_batched(weights):
-            return *_plain_gradients(x, y, mask, weights, columns, needs, scale), None, None, None, None
+            return *_plain_gradients(x, y, scale, mask, weights, ctx.in_batch, needs), None, None, None, None
         pulls_y = None
         if mean is not None:
             pulls_x = weights.unsqueeze(-1) * mean
         else:
-            each = LogSums(weights[..., 0, :], weights[..., 1, :]) if columns else LogSums(weights, None)
-            pulls_x, pulls_y = fused.logit_pulls(x, y, scale, mask, sums, each, needs[1])
+            each = LogSums(weights[..., 0, :], weights[..., 1, :]) if ctx.in_batch else LogSums(weights, None)
+            pulls_x, pulls_y = fused.logit_pulls(x, y, scale, mask, LogSums(row_logs, column_logs), each, needs[1])
         of_scale = (pulls_x * x).sum() if needs[2] else None
         return pulls_x * scale, None if pulls_y is None else pulls_y * scale, of_scale, None, None, None, None
 
@@ -259,17 +272,23 @@ class _FusedLogSums(torch.autograd.Function):
 def _plain_gradients(
     x: Tensor,
     y: Tensor,
+    scale: Tensor | None,
     mask: Mask,
     weights: Tensor,
-    columns: bool,
+    in_batch: bool,
     needs: tuple[bool, ...],
-    scale: Tensor | None = None,
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of weighted log-sums by the plain formula, differentiable themselves where that is asked for."""
+    """The gradients of weighted sums by the plain formula, differentiable themselves where that is asked for."""
     create_graph = torch.is_grad_enabled()
     inputs = [z for z, need in zip((x, y, scale), needs, strict=False) if need and z is not None]
     with torch.enable_grad():
-        sums = plain.log_sum_exp(x if scale is None else x.float() * scale, y, columns, *mask)
+        rows = x if scale is None else x.float() * scale
+        if not in_batch:
+            sums = plain.log_sum_exp(rows, y, *mask)
+        elif scale is None:
+            sums = plain.log_odds(rows, y, mask.ids)
+        else:  # the kernel's are not yet less each row's own logit
+            sums = plain.log_odds(rows, y, mask.ids) + (rows * y).sum(-1).unsqueeze(-2)
         grads = iter(torch.autograd.grad(sums, inputs, weights, create_graph=create_graph))
     return tuple(next(grads) if need else None for need in needs)
 

@@ -50,7 +50,7 @@ SUMS: tuple[Kernel, ...] = ("logs", "potentials")
 WEIGHTED: tuple[Kernel, ...] = ("means", "gradients")
 
 ENTRIES = (
-    Entry(SUMS, False, 64, AMPERE, Configuration(128, 64, 64, 8, 2)),
+    Entry(SUMS, False, 64, HOPPER, Configuration(128, 64, 64, 8, 2)),
     Entry(SUMS, False, 256, AMPERE, Configuration(128, 64, 16, 8, 2)),
     Entry(WEIGHTED, False, 32, AMPERE, Configuration(64, 64, 16, 8, 2)),
     Entry(WEIGHTED, False, 64, AMPERE, Configuration(128, 32, 32, 8, 2)),
@@ -61,7 +61,8 @@ ENTRIES = (
     Entry(WEIGHTED, True, 64, AMPERE, Configuration(128, 64, 64, 8, 2)),
     Entry(WEIGHTED, True, 128, AMPERE, Configuration(64, 64, 128, 8, 2)),
     Entry(WEIGHTED, True, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
-    Entry(WEIGHTED, True, 256, AMPERE, Configuration(128, 64, 64, 8, 2)),
+    Entry(WEIGHTED, True, 256, AMPERE, Configuration(64, 64, 64, 8, 2)),
+    Entry(WEIGHTED, True, 256, HOPPER, Configuration(128, 64, 64, 8, 2)),
 )
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from align_uniform.engine import triton as kernels
+from align_uniform.engine.logits import LogSums
 from align_uniform.engine.plain import common_centre
 from align_uniform.engine.precision import full_precision, widest
 from align_uniform.engine.routes import HALVES
-from align_uniform.engine.logits import LogSums
 from align_uniform.engine.tiles import Mask, Sweep
 
 
@@ -57,7 +57,7 @@ def sweep(
     if needs_y and y is not None:
         logs, pull = log_sums(columns, rows, opposite, column_ids, row_ids, pull=True)
         grad_y = _gradient(pull, logs, base, factor).view(y.shape)
-    return Sweep((total - math.log(pairs)).view(batch), grad_x, grad_y)
+    return Sweep((total - math.log(pairs)).float().view(batch), grad_x, grad_y)
 
 
 def _as_the_kernel_takes_them(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -92,8 +92,8 @@ def log_sums(
         down, _ = kernels.log_sums(
             others, rows, scale, squared_distances=False, skip=opposite, x_ids=mask.column_ids, y_ids=mask.ids
         )
-        down = down.view(y.shape[:-1])
-    return LogSums(across.view(x.shape[:-1]), down), mean.view(x.shape) if needs_mean else None
+        down = down.float().view(y.shape[:-1])
+    return LogSums(across.float().view(x.shape[:-1]), down), mean.view(x.shape) if needs_mean else None
 
 
 def logit_pulls(

@@ -30,9 +30,23 @@ class LogSums(NamedTuple):
     columns: Tensor | None
     """[..., M]: `log sum_i exp(x_i . y_j)`; None if not asked for."""
 
-    def stacked(self) -> Tensor:
-        """[..., N] of the rows, or [..., 2, N] of rows and columns."""
-        return self.rows if self.columns is None else torch.stack([self.rows, self.columns], -2)
+
+def odds(x: Tensor, y: Tensor, sums: LogSums) -> Tensor:
+    """The log-sums of rows and columns over each row's own pair: [..., 2, N]."""
+    assert sums.columns is not None
+    return torch.stack([sums.rows, sums.columns], -2).sub_((x * y).sum(-1).unsqueeze(-2))
+
+
+def add_own_pairs_(
+    x: Tensor, y: Tensor, weights: LogSums, grad_x: Tensor | None, grad_y: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Add to the gradients of weighted log-sums, in place, what makes them those of `odds`."""
+    assert weights.columns is not None
+    own = (weights.rows + weights.columns).unsqueeze(-1)
+    for grad, other in ((grad_x, y), (grad_y, x)):
+        if grad is not None:
+            grad.addcmul_(own, other, value=-1)
+    return grad_x, grad_y
 
 
 class Kept(NamedTuple):

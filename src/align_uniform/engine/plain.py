@@ -49,24 +49,29 @@ def common_centre(x: Tensor, y: Tensor | None) -> Tensor:
 
 @full_precision
 def log_sum_exp(
-    x: Tensor,
-    y: Tensor,
-    columns: bool,
-    skip: int | None = None,
-    ids: Tensor | None = None,
-    y_ids: Tensor | None = None,
+    x: Tensor, y: Tensor, skip: int | None = None, ids: Tensor | None = None, y_ids: Tensor | None = None
 ) -> Tensor:
-    """`log sum_j exp(x_i . y_j)`, and with `columns` also `log sum_i exp(x_i . y_j)`; arguments as in `engine.log_sum_exp`."""
+    """`log sum_j exp(x_i . y_j)`; arguments as in `engine.log_sum_exp`."""
+    logits, may_be_empty = _logits(x, y, skip, ids, y_ids)
+    return log_of_sum(logits, -1) if may_be_empty else logits.logsumexp(-1)
+
+
+@full_precision
+def log_odds(x: Tensor, y: Tensor, ids: Tensor | None = None) -> Tensor:
+    """`log sum_{j != i} exp(x_i . y_j - x_i . y_i)` of rows and of columns; arguments as in `engine.log_odds`."""
+    logits, may_be_empty = _logits(x, y, 0, ids, ids)
+    sums = [log_of_sum(logits, dim) if may_be_empty else logits.logsumexp(dim) for dim in (-1, -2)]
+    return torch.stack(sums, -2) - (x * y).sum(-1).unsqueeze(-2)
+
+
+def _logits(x: Tensor, y: Tensor, skip: int | None, ids: Tensor | None, y_ids: Tensor | None) -> tuple[Tensor, bool]:
+    """x_i . y_j, -inf where a pair does not count; and whether a row or a column may have no pair that does."""
     dtype = widest(x, y)
     logits = x.to(dtype) @ y.to(dtype).mT
     excluded = _excluded(logits, skip, ids, y_ids)
-    may_be_empty = ids is not None or logits.shape[-1] == 1
     if excluded is not None:
         logits = logits.masked_fill(excluded, -math.inf)
-    rows = log_of_sum(logits, -1) if may_be_empty else logits.logsumexp(-1)
-    if not columns:
-        return rows
-    return torch.stack([rows, log_of_sum(logits, -2) if may_be_empty else logits.logsumexp(-2)], -2)
+    return logits, ids is not None or logits.shape[-1] == 1
 
 
 def log_of_sum(logits: Tensor, dim: int) -> Tensor:

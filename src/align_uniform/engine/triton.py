@@ -26,6 +26,9 @@ MULTIPROCESSORS = 132
 TS_PER_LAUNCH = 4
 """Inverse widths whose sums one launch keeps side by side."""
 
+ALIGNMENT = 16
+"""Rows begin at multiples of this many numbers, and bytes."""
+
 FARTHEST = 2**24
 """Rows that lie more numbers apart are copied, so that offsets within a block fit in 32 bits."""
 
@@ -103,14 +106,17 @@ def _log_sums(
             partial_means if needs_mean else None,
             t if scale is None else scale,
             pairs.skip,
-            *pairs.sizes,
+            *pairs.counts,
+            x.shape[2],
+            *pairs.strides,
             plan.span,
             SQUARED=scale is None,
             **plan.constants,
         )
         if plan.splits > 1:
             rows, features = logs.numel(), x.shape[2]
-            _kernels.combine_log_sums[(triton.cdiv(rows, 4),)](
+            block = 4 if needs_mean else 128
+            _kernels.combine_log_sums[(triton.cdiv(rows, block),)](
                 partial_logs,
                 partial_means if needs_mean else None,
                 logs,
@@ -118,7 +124,7 @@ def _log_sums(
                 rows,
                 features,
                 plan.splits,
-                ROWS=4,
+                ROWS=block,
                 FEATURES=_padded(features),
             )
     return logs, means
@@ -192,7 +198,9 @@ def _logit_gradient(
             partial,
             scale,
             pairs.skip,
-            *pairs.sizes,
+            *pairs.counts,
+            x.shape[2],
+            *pairs.strides,
             plan.span,
             **plan.constants,
         )
@@ -284,7 +292,8 @@ def _launch_potential_sums(pairs: _Pairs, plan: _Plan, results: tuple[Tensor, ..
         ts,
         1.0 if split else unit,
         pairs.skip,
-        *pairs.sizes,
+        *pairs.counts,
+        *pairs.strides,
         plan.span,
         COUNT=len(ts),
         **plan.constants,
@@ -309,22 +318,35 @@ class _Pairs(NamedTuple):
     y_ids: Tensor | None
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """Rows, columns, features, and the strides of both sides."""
-        x, y = self.x, self.y
-        return *x.shape[1:2], *y.shape[1:], *x.stride()[:2], *y.stride()[:2]
+    def counts(self) -> tuple[int, int, int]:
+        """Rows, columns, and features, with the zeros that were added."""
+        return self.x.shape[1], self.y.shape[1], self.x.shape[2]
+
+    @property
+    def strides(self) -> tuple[int, int, int, int]:
+        """The strides of batch entries and rows of both sides."""
+        return self.x.stride(0), self.x.stride(1), self.y.stride(0), self.y.stride(1)
 
 
 def _pairs(x: Tensor, y: Tensor, skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None) -> _Pairs:
     columns = y.shape[1]
     skip = columns if skip is None else max(-x.shape[1], min(skip, columns))  # at the ends no pair is left out
     x_ids, y_ids = (z if z is None else z.contiguous() for z in (x_ids, y_ids))
-    return _Pairs(_readable(x), _readable(y), skip, x_ids, y_ids)
+    readable = _readable(x)
+    return _Pairs(readable, readable if y is x else _readable(y), skip, x_ids, y_ids)
 
 
 def _readable(z: Tensor) -> Tensor:
-    """The rows with their features side by side, and near enough to each other for offsets of 32 bits."""
-    return z if (z.stride(2) == 1 or z.shape[2] == 1) and z.stride(1) <= FARTHEST else z.contiguous()
+    """Return the rows as kernels load them, 16 numbers at a time: themselves if they can be, else a copy, with zeros added.
+
+    Kernels for rows that begin anywhere would need more registers than there are.
+    """
+    if missing := -z.shape[2] % ALIGNMENT:
+        return torch.nn.functional.pad(z, (0, missing))
+    aligned = all(stride % ALIGNMENT == 0 for stride in z.stride()[:2]) and z.data_ptr() % ALIGNMENT == 0
+    if aligned and z.stride(2) == 1 and z.stride(1) <= FARTHEST:
+        return z
+    return z.clone(memory_format=torch.contiguous_format)
 
 
 class _Plan(NamedTuple):
@@ -341,7 +363,7 @@ class _Plan(NamedTuple):
         return self.grid[1]
 
 
-def _plan(kernel: str, x: Tensor, y: Tensor, *, parts: bool) -> _Plan:
+def _plan(kernel: configurations.Kernel, x: Tensor, y: Tensor, *, parts: bool) -> _Plan:
     """Choose blocks and grid; with `parts`, rows of more than 128 features have a program for each 128 of their sums."""
     features = _padded(x.shape[2])
     assert features <= 256
