@@ -43,17 +43,17 @@ def test_uniformity_is_the_log_mean_over_pairs_of_different_ids(
     queue: list[int] | None, t: float, ids: list[int], device: str
 ) -> None:
     x, z = rows.unit(11, 3), rows.unit(7, 3, seed=1)
-    tensors = {"ids": torch.tensor(ids, device=device)}
+    own, others = torch.tensor(ids, device=device), torch.tensor(queue, device=device) if queue else None
     options: dict[str, Any] = {"ids": ids}
     if queue is not None:
         options["negatives"] = oracle.numbers(z)
     if queue:
-        tensors["negative_ids"] = torch.tensor(queue, device=device)
         options["negative_ids"] = queue
 
     def loss(x: Tensor, z: Tensor) -> Tensor:
-        negatives = {} if queue is None else {"negatives": z.to(device)}
-        return uniform_loss(x.to(device), t, **negatives, **tensors) + 0 * z.sum().to(device)
+        negatives = None if queue is None else z.to(device)
+        value = uniform_loss(x.to(device), t, negatives=negatives, ids=own, negative_ids=others)
+        return value + 0 * z.sum().to(device)
 
     close(loss(x, z).cpu(), oracle.uniform(oracle.numbers(x), t, **options), 1e-11)
     for grad, expected in zip(gradient(loss, x, z), oracle.uniform_gradient(oracle.numbers(x), t, **options), strict=True):
@@ -170,7 +170,7 @@ def test_alignment_of_views_is_the_mean_over_pairs_of_views(count: int, alpha: f
     close(align_loss(views, alpha=alpha, reduction="none"), each, 1e-13)
     close(AlignLoss(alpha)(views), align_loss(views, alpha=alpha), 1e-14)
     if count == 2:
-        close(align_loss(views, alpha=alpha), align_loss(*views, alpha), 1e-14)
+        close(align_loss(views, alpha=alpha), align_loss(views[0], views[1], alpha), 1e-14)
 
 
 def test_alignment_of_views_normalises_and_keeps_leading_dimensions() -> None:

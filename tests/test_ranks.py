@@ -214,4 +214,4 @@ def test_no_thread_of_the_process_group_outlives_it(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n") == ["[]", "[]", ""]
+    assert done.stdout.replace("\n", "") == "[][]"  # the two may print at the same time

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("Interrupted.\n")
     if options.out is not None:
         _write(options, facts, found, complete=complete)
-    for line in lines(facts, found, judge(found)):
+    for line in lines(facts, found, judge(_judged(options, facts, found))):
         sys.stdout.write(f"{line}\n")
     if not complete:
         return 130
@@ -160,10 +160,15 @@ def _write(options: argparse.Namespace, facts: Record, found: dict[str, list[Rec
         "quick": options.quick,
         "machine": facts,
         "parts": found,
-        "aims": [aim._asdict() for aim in judge(found)],
+        "aims": [aim._asdict() for aim in judge(_judged(options, facts, found))],
     }
     with written_whole(options.out) as partial:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _judged(options: argparse.Namespace, facts: Record, found: dict[str, list[Record]]) -> dict[str, list[Record]]:
+    """What the aims are about: full sizes on a GPU."""
+    return {} if options.quick or facts["capability"] is None else found
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -72,7 +72,7 @@ class Supervised:
         if status is not None:
             self._lost(None if status == 3 and self._begun is None else f"the process ended with status {status}")
         elif now > self.deadline + GRACE:
-            self._lost("ended: its time was over")
+            self._lost("ended: its time was over", "left out")
         elif now - self._since > PARTS[self.part].patience:
             self._lost(f"ended: no answer within {PARTS[self.part].patience:g} s")
 
@@ -99,16 +99,16 @@ class Supervised:
                 if line["outcome"] == "failed":
                     self.report(f"{self.part}: {line['name']} FAILED: {line['why'].splitlines()[0][:160]}")
 
-    def _lost(self, why: str | None) -> None:
+    def _lost(self, why: str | None, outcome: str = "failed") -> None:
         """Record the item that was running, and go on behind it."""
         self.end()
         self.read()
         following = self.records[-1]["number"] + 1 if self.records else 0
         if why is not None:
             begun = self._begun or {"begins": following, "name": "start" if not self.records else "between items"}
-            self.report(f"{self.part}: {begun['name']} FAILED: {why}")
+            self.report(f"{self.part}: {begun['name']} {outcome.upper()}: {why}")
             tail = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
-            lost = {"number": begun["begins"], "name": begun["name"], "outcome": "failed", "why": why, "traceback": tail}
+            lost = {"number": begun["begins"], "name": begun["name"], "outcome": outcome, "why": why, "traceback": tail}
             self.records.append(lost)
             following = begun["begins"] + 1
         if self._starts > RESTARTS or time.time() > self.deadline or (why is not None and self._begun is None):

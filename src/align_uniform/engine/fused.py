@@ -3,7 +3,8 @@
 With l_i = log sum_j exp(e_ij) of every row, the value is L = logsumexp_i l_i - log pairs, and row i carries the share
 w_i = exp(l_i - logsumexp l) of it. The kernel also gives p_i, the mean of the columns under the potentials of row i, less the
 row; the gradient is then 2 t w_i p_i, and twice that where the row is a column as well. The gradient of the columns of a
-rectangle is found by a second sweep with the roles exchanged. No operation here waits for a value.
+rectangle is found by a second sweep with the roles exchanged. The logs are float64, since L is small beside them. No operation
+here waits for a value.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from align_uniform.engine.precision import full_precision, sum_dtype
 from align_uniform.engine.routes import may_ask
 from align_uniform.engine.tiles import Mask, cut, in_buffer
 
-
 DENSE_LOGITS = 2**18
 """Up to this many logits are kept for the gradient (1 MiB in float32), in a few operations without a loop."""
 

@@ -80,7 +80,15 @@ def takes_kernel(x: Tensor, y: Tensor | None = None) -> bool:
     if chosen_engine() == "tiles":
         return False
     dtypes = {x.dtype} if y is None else {x.dtype, y.dtype}
-    return dtypes <= NARROW and x.shape[-1] <= KERNEL_FEATURES and (x.is_cuda or (x.is_cpu and is_interpreted()))
+    if not dtypes <= NARROW or x.shape[-1] > KERNEL_FEATURES:
+        return False
+    return _is_capable(x.get_device()) if x.is_cuda else x.is_cpu and is_interpreted()
+
+
+@functools.cache
+def _is_capable(device: int) -> bool:
+    """Whether a GPU has the matrix products that the kernel needs: Ampere and later. Fake GPUs, which compute nothing, do."""
+    return device >= torch.cuda.device_count() or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @functools.cache

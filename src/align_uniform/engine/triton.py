@@ -44,7 +44,7 @@ def log_sums(
     y_ids: Tensor | None = None,
     needs_mean: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return `l_i = log sum_j exp(e_ij)`, and the means `sum_j exp(e_ij - l_i) y_j`, in float32.
+    """Return `l_i = log sum_j exp(e_ij)` in float64, and the means `sum_j exp(e_ij - l_i) y_j` in float32.
 
     The exponents are `e_ij = min(0, -scale ||x_i - y_j||^2)` for squared distances, else `e_ij = scale x_i . y_j`. For squared
     distances the second result is the mean less x_i, computed so that little cancels. No exponent is too small or too large.
@@ -137,7 +137,7 @@ def _(x: Tensor, y: Tensor, scale: Tensor | None, t: float, skip: int | None, *r
 
 def _log_sums_like(x: Tensor, needs_mean: bool) -> tuple[Tensor, Tensor]:
     means = x.new_empty(x.shape if needs_mean else 0, dtype=torch.float32)
-    return x.new_empty(x.shape[:2], dtype=torch.float32), means
+    return x.new_empty(x.shape[:2], dtype=torch.float64), means
 
 
 def logit_gradient(
