@@ -350,6 +350,8 @@ def _check_ids(
     x: Tensor, negatives: Tensor | None, ids: Tensor | None, negative_ids: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
     """Both as int64, with the leading dimensions of x."""
+    if ids is None and negative_ids is None:
+        return None, None
     if negative_ids is not None and (ids is None or negatives is None):
         raise ValueError("negative_ids say which negatives are items of the batch; pass ids and negatives too.")
     if ids is not None:

@@ -121,9 +121,7 @@ def test_a_small_value_and_gradient_is_few_operators_beside_the_kernel(monkeypat
 
 @each_loss
 @pytest.mark.parametrize("tracing_mode", ["real", "symbolic"])
-def test_make_fx_records_a_graph_without_values_of_the_rows_it_saw(
-    loss: Loss, tracing_mode: Literal["real", "symbolic"]
-) -> None:
+def test_make_fx_records_no_value_of_the_rows_it_saw(loss: Loss, tracing_mode: Literal["real", "symbolic"]) -> None:
     graph = make_fx(loss, tracing_mode=tracing_mode)(*views(20))
     other = views(20 if tracing_mode == "real" else 31)
     other[0] = 30 * other[0] + 5

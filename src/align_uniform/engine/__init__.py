@@ -31,8 +31,9 @@ __all__ = ["keeps_halves", "log_odds", "log_potential", "log_sum_exp"]
 
 def keeps_halves(x: Tensor, *others: Tensor | None) -> bool:
     """Whether half-precision rows are multiplied as they are, without a copy in float32."""
-    dtypes = {x.dtype, *(z.dtype for z in others if z is not None)}
-    return x.dtype in routes.HALVES and len(dtypes) == 1 and routes.takes_kernel(x)
+    if x.dtype not in routes.HALVES:
+        return False
+    return all(z is None or z.dtype == x.dtype for z in others) and routes.takes_kernel(x)
 
 
 def log_potential(

@@ -62,10 +62,12 @@ class Kept(NamedTuple):
 @full_precision
 def dense(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kept]:
     """The sums as in `log_sums`, and all logits."""
-    bound = _bound(x, y)
     matrix = x @ y.mT
-    if mask.skip is not None or mask.ids is not None:
-        mask.flat().apply_(_flat(matrix), slice(0, x.shape[-2]), slice(0, y.shape[-2]))
+    bound = _if_safe(float(torch.linalg.vector_norm(matrix, math.inf))) if may_ask(x) else None
+    if mask.ids is not None and mask.column_ids is not None:
+        matrix.masked_fill_(mask.ids.unsqueeze(-1) == mask.column_ids.unsqueeze(-2), -math.inf)
+    if mask.skip is not None:
+        matrix.diagonal(mask.skip, -2, -1).fill_(-math.inf)
     if bound is None:
         return LogSums(matrix.logsumexp(-1), matrix.logsumexp(-2) if columns else None), Kept(matrix)
     matrix.sub_(bound).exp_()
@@ -222,7 +224,10 @@ def _bound(x: Tensor, y: Tensor) -> float | None:
     """A number that no logit exceeds in size, if it is small enough to serve all and can be asked; else None."""
     if not may_ask(x):
         return None
-    bound = float(torch.linalg.vector_norm(x, dim=-1).amax()) * float(torch.linalg.vector_norm(y, dim=-1).amax())
+    return _if_safe(math.prod(float(torch.linalg.vector_norm(z, dim=-1).amax()) for z in (x, y)))
+
+
+def _if_safe(bound: float) -> float | None:
     return bound if bound <= SAFE_LOGIT else None
 
 

@@ -74,7 +74,8 @@ def sweep(
 ) -> Sweep:
     """Compute the value and, if needed, gradients in one pass over the pairs; arguments as in `engine.log_potential`."""
     dtype = widest(x, y)
-    x, y = x.to(dtype), None if y is None else y.to(dtype)
+    if x.dtype != dtype or (y is not None and y.dtype != dtype):
+        x, y = x.to(dtype), None if y is None else y.to(dtype)
     # -t ||x_i - y_j||^2 = a_i.b_j - |a_i|^2/2 - |b_j|^2/2, where a and b are the centred rows times this scale.
     scale = math.sqrt(2 * t)
     centre = common_centre(x, y)
