@@ -4,6 +4,9 @@ PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 BIN := .venv/bin
 
+# The tests of what the kernel computes, which run once more through it, in Triton's interpreter.
+INTERPRETED := tests/engine $(addprefix tests/test_,functional.py ids.py losses.py ranks.py row_sums.py uniformity.py)
+
 .PHONY: demo test test-browser lint bench gpu docs clean
 
 demo: .venv/demo
@@ -11,6 +14,7 @@ demo: .venv/demo
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+	TRITON_INTERPRET=1 ALIGN_UNIFORM_ENGINE=triton $(BIN)/python -m pytest $(INTERPRETED) $(ARGS)
 
 test-browser: .venv/dev
 	$(BIN)/python -m pytest tests/browser $(ARGS)

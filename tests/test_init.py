@@ -50,6 +50,14 @@ def test_importing_the_package_loads_torch_and_nothing_else() -> None:
     assert any(name.startswith("hypothesis") for name in modules_loaded_by("import torch, hypothesis") - by_torch)
 
 
+def test_triton_is_loaded_by_no_loss_that_does_not_need_it() -> None:
+    by_torch = modules_loaded_by("import torch")
+    code = (
+        "import align_uniform, torch; x = torch.eye(3); align_uniform.uniform_loss(x); align_uniform.contrastive_loss(x, x, 1)"
+    )
+    assert not {name for name in modules_loaded_by(code) - by_torch if name.startswith("triton")}
+
+
 def test_what_measures_is_loaded_when_it_is_asked_for() -> None:
     assert "align_uniform.measurement" not in modules_loaded_by("import align_uniform")
     assert "align_uniform.measurement" in modules_loaded_by("from align_uniform import measure")
