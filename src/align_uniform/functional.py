@@ -283,16 +283,18 @@ def contrastive_loss(
     scale = 1 / tau
     if negatives is None and not gather_distributed:
         odds = log_odds(x, y, scale, ids=ids)
-        losses = _softplus(odds) if ids is None and x.shape[-2] > 1 else _softplus(odds) + _not_finite(x, y).unsqueeze(-1)
+        losses = _softplus(odds)
+        if ids is not None or x.shape[-2] == 1:
+            losses = losses + _not_finite(_products(x, y)).unsqueeze(-2)
         return losses.mean((-2, -1))
     positives = _products(x, y) * scale
     if negatives is not None:
         against = log_sum_exp(x, negatives, scale, ids=ids, y_ids=negative_ids)
-        losses = _softplus(against - positives) + _not_finite(x, y, negatives)
+        losses = _softplus(against - positives) + _not_finite(positives, negatives)
     else:
         x_to_y = log_sum_exp(x, everyones_y, scale, skip=start, ids=ids, y_ids=everyones_ids)
         y_to_x = log_sum_exp(y, everyones_x, scale, skip=start, ids=ids, y_ids=everyones_ids)
-        losses = (_softplus(x_to_y - positives) + _softplus(y_to_x - positives)) / 2 + _not_finite(x, y)
+        losses = (_softplus(x_to_y - positives) + _softplus(y_to_x - positives)) / 2 + _not_finite(positives)
     if gather_distributed:
         return sum_over_ranks(losses.sum()) / everyones_x.shape[-2]
     return losses.mean(-1)
@@ -304,11 +306,10 @@ def _products(x: Tensor, y: Tensor) -> Tensor:
     return (x.to(dtype) * y.to(dtype)).sum(-1)
 
 
-def _not_finite(x: Tensor, y: Tensor, negatives: Tensor | None = None) -> Tensor:
-    """NaN if a number is not finite that would pass for an easy pair, else 0: infinite positives, logits of -inf."""
-    zero = 0 * _products(x.detach(), y.detach()).sum(-1)
-    zero = zero if negatives is None else zero + 0 * negatives.detach().sum((-2, -1))
-    return zero.unsqueeze(-1)
+def _not_finite(positives: Tensor, negatives: Tensor | None = None) -> Tensor:
+    """NaN where a number is not finite that would pass for an easy pair, else 0: infinite positives, logits of -inf."""
+    zero = 0 * positives.detach()
+    return zero if negatives is None else zero + 0 * negatives.detach().sum((-2, -1)).unsqueeze(-1)
 
 
 def _softplus(z: Tensor) -> Tensor:
