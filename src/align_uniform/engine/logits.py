@@ -54,7 +54,7 @@ class Kept(NamedTuple):
     matrix: Tensor
     """[..., N, M]: the logits; with sums, exp(logit - bound)."""
     row_sums: Tensor | None = None
-    """[..., N]: the sums of the rows of exponentials."""
+    """[..., N]: the sums of the rows of exponentials, above 0 also where no pair counts."""
     column_sums: Tensor | None = None
     """[..., M]: the sums of the columns."""
 
@@ -63,7 +63,7 @@ class Kept(NamedTuple):
 def dense(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kept]:
     """The sums as in `log_sums`, and all logits."""
     matrix = x @ y.mT
-    bound = _if_safe(float(torch.linalg.vector_norm(matrix, math.inf))) if may_ask(x) else None
+    bound = _largest_size(matrix) if may_ask(x) else None
     if mask.ids is not None and mask.column_ids is not None:
         matrix.masked_fill_(mask.ids.unsqueeze(-1) == mask.column_ids.unsqueeze(-2), -math.inf)
     if mask.skip is not None:
@@ -73,6 +73,9 @@ def dense(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kep
     matrix.sub_(bound).exp_()
     row_sums, column_sums = matrix.sum(-1), matrix.sum(-2) if columns else None
     logs = LogSums(row_sums.log().add_(bound), None if column_sums is None else column_sums.log().add_(bound))
+    if mask.ids is not None or 1 in matrix.shape[-2:]:  # a sum may be 0, and is divided by
+        tiny = torch.finfo(matrix.dtype).tiny
+        row_sums, column_sums = row_sums.clamp(min=tiny), None if column_sums is None else column_sums.clamp(min=tiny)
     return logs, Kept(matrix, row_sums, column_sums)
 
 
@@ -86,16 +89,11 @@ def dense_gradients(
         if sums.columns is not None and weights.columns is not None:
             pulls.add_(_Shares(sums.columns, weights.columns, -2).pulls(kept.matrix))
     else:
-        factors = _quotient(weights.rows, kept.row_sums).unsqueeze(-1)
+        factors = (weights.rows / kept.row_sums).unsqueeze(-1)
         if kept.column_sums is not None and weights.columns is not None:
-            factors = factors + _quotient(weights.columns, kept.column_sums).unsqueeze(-2)
+            factors = factors + (weights.columns / kept.column_sums).unsqueeze(-2)
         pulls = kept.matrix * factors
     return pulls @ y if needs_x else None, pulls.mT @ x if needs_y else None
-
-
-def _quotient(weights: Tensor, sums: Tensor) -> Tensor:
-    """Weights over sums of exponentials, which are 0 where no pair counts."""
-    return weights / sums.clamp(min=torch.finfo(sums.dtype).tiny)
 
 
 @full_precision
@@ -225,6 +223,12 @@ def _bound(x: Tensor, y: Tensor) -> float | None:
     if not may_ask(x):
         return None
     return _if_safe(math.prod(float(torch.linalg.vector_norm(z, dim=-1).amax()) for z in (x, y)))
+
+
+def _largest_size(logits: Tensor) -> float | None:
+    """The size of the largest logit, if it is small enough."""
+    lowest, highest = torch.aminmax(logits)
+    return _if_safe(max(-float(lowest), float(highest)))
 
 
 def _if_safe(bound: float) -> float | None:
