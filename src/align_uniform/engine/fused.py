@@ -35,20 +35,10 @@ def sweep(
     needs_y: bool = False,
 ) -> Sweep:
     """Compute the value and, if needed, gradients; arguments as in `engine.log_potential`."""
-    batch = x.shape[:-2]
     rows, columns = _as_the_kernel_takes_them(x, y)
     within = y is None
-    if within:
-        skip, pairs, y_ids = 0, 2 * pairs, ids
-    row_ids, column_ids = (z if z is None else z.reshape(-1, z.shape[-1]) for z in (ids, y_ids))
-
-    opposite = None if skip is None else -skip
-
-    def log_sums(of: Tensor, over: Tensor, skip: int | None, *ids: Tensor | None, pull: bool) -> tuple[Tensor, Tensor]:
-        x_ids, y_ids = ids
-        return kernels.log_sums(of, over, t, squared_distances=True, skip=skip, x_ids=x_ids, y_ids=y_ids, needs_mean=pull)
-
-    logs, pull = log_sums(rows, columns, skip, row_ids, column_ids, pull=needs_x)
+    mask = (Mask(0, ids, ids) if within else Mask(skip, ids, y_ids)).flat()
+    logs, pull = _log_potentials(rows, columns, t, mask, needs_x)
     total = logs.logsumexp(-1)
     base = total if ids is None else total.clamp(min=torch.finfo(total.dtype).min)  # -inf where no pair counts
     factor = 4 * t if within else 2 * t
@@ -56,9 +46,24 @@ def sweep(
     if needs_x:
         grad_x = _gradient(pull, logs, base, factor).view(x.shape)
     if needs_y and y is not None:
-        logs, pull = log_sums(columns, rows, opposite, column_ids, row_ids, pull=True)
+        logs, pull = _log_potentials(columns, rows, t, mask.exchanged(), True)
         grad_y = _gradient(pull, logs, base, factor).view(y.shape)
-    return Sweep((total - math.log(pairs)).float().view(batch), grad_x, grad_y)
+    value = total - math.log(2 * pairs if within else pairs)
+    return Sweep(value.float().view(x.shape[:-2]), grad_x, grad_y)
+
+
+def _log_potentials(x: Tensor, y: Tensor, t: float, mask: Mask, needs_pull: bool) -> tuple[Tensor, Tensor]:
+    """The log of every row's potentials summed, and how the columns pull it."""
+    return kernels.log_sums(
+        x,
+        y,
+        t,
+        squared_distances=True,
+        skip=mask.skip,
+        x_ids=mask.ids,
+        y_ids=mask.column_ids,
+        needs_mean=needs_pull,
+    )
 
 
 def _as_the_kernel_takes_them(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -68,8 +73,8 @@ def _as_the_kernel_takes_them(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tens
         x, y = x.to(dtype), None if y is None else y.to(dtype)
         centre = common_centre(x, y)
         x, y = x - centre, None if y is None else y - centre
-    rows = x.reshape(-1, *x.shape[-2:])
-    return rows, rows if y is None else y.reshape(-1, *y.shape[-2:])
+    rows = _flat(x)
+    return rows, rows if y is None else _flat(y)
 
 
 def log_sums(
@@ -77,10 +82,16 @@ def log_sums(
 ) -> tuple[LogSums, Tensor | None]:
     """The log-sum-exps of `scale x_i . y_j`, as in `logits.log_sums`; if needed, the mean column under each row too."""
     rows, others, mask = _flat(x), _flat(y), mask.flat()
-    opposite = None if mask.skip is None else -mask.skip
-    across, mean = kernels.log_sums(
-        rows,
-        others,
+    across, mean = _log_logits(rows, others, scale, mask, needs_mean)
+    down = _log_logits(others, rows, scale, mask.exchanged(), False)[0].view(y.shape[:-1]) if columns else None
+    return LogSums(across.view(x.shape[:-1]), down), mean.view(x.shape) if needs_mean else None
+
+
+def _log_logits(x: Tensor, y: Tensor, scale: Tensor, mask: Mask, needs_mean: bool) -> tuple[Tensor, Tensor]:
+    """The log-sum-exp of every row, and the mean of the columns under it."""
+    logs, mean = kernels.log_sums(
+        x,
+        y,
         scale,
         squared_distances=False,
         skip=mask.skip,
@@ -88,13 +99,7 @@ def log_sums(
         y_ids=mask.column_ids,
         needs_mean=needs_mean,
     )
-    down = None
-    if columns:
-        down, _ = kernels.log_sums(
-            others, rows, scale, squared_distances=False, skip=opposite, x_ids=mask.column_ids, y_ids=mask.ids
-        )
-        down = down.float().view(y.shape[:-1])
-    return LogSums(across.float().view(x.shape[:-1]), down), mean.view(x.shape) if needs_mean else None
+    return logs.float(), mean
 
 
 def logit_pulls(
@@ -111,8 +116,7 @@ def logit_pulls(
         return pulls, None
     if down is None:  # sums of nothing, which pull nothing
         down = across[0].new_full(others.shape[:2], -math.inf), across[0].new_zeros(others.shape[:2])
-    opposite = Mask(None if mask.skip is None else -mask.skip, mask.column_ids, mask.ids)
-    return pulls, _pulls(others, rows, scale, opposite, down, across).view(y.shape)
+    return pulls, _pulls(others, rows, scale, mask.exchanged(), down, across).view(y.shape)
 
 
 def _pulls(

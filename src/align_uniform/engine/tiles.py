@@ -46,6 +46,10 @@ class Mask(NamedTuple):
     column_ids: Tensor | None = None
     """[batch, M]: the ids of the columns."""
 
+    def exchanged(self) -> Mask:
+        """The same with rows and columns exchanged."""
+        return Mask(None if self.skip is None else -self.skip, self.column_ids, self.ids)
+
     def flat(self) -> Mask:
         """The same with one leading dimension."""
         ids, column_ids = (z if z is None else z.reshape(-1, z.shape[-1]) for z in (self.ids, self.column_ids))
