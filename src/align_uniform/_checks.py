@@ -105,9 +105,10 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 def check_gatherable(x: Tensor, shape: str = "[N, m]") -> None:
     """What processes exchange, and how far its derivatives reach."""
-    if x.dim() != shape.count(",") + 1:
+    dimensions = shape.count(",") + 1
+    if x.dim() != dimensions:
         raise ValueError(
-            f"with gather_distributed=True x must be {shape}, got shape {list(x.shape)}; give one batch of rows at a time."
+            f"with gather_distributed=True x must be {shape}, got shape {list(x.shape)}; use x.flatten({dimensions - 2}, -2)."
         )
     if torch.compiler.is_compiling():
         raise RuntimeError(
