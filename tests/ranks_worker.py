@@ -63,6 +63,7 @@ OBJECTIVES: dict[str, Callable[[Features, bool], Tensor]] = {
     "uniform queue ids": lambda f, g: uniform_loss(
         f.x, negatives=f.queue, ids=f.ids, negative_ids=QUEUE_IDS, gather_distributed=g
     ),
+    "uniform queue one id": lambda f, g: uniform_loss(f.x, negatives=f.queue, ids=0 * f.ids, gather_distributed=g),
     "contrastive ids": lambda f, g: contrastive_loss(f.x, f.y, 0.5, ids=f.ids, gather_distributed=g),
     "contrastive queue ids": lambda f, g: contrastive_loss(
         f.x, f.y, f.tau, negatives=f.queue, ids=f.ids, negative_ids=QUEUE_IDS, gather_distributed=g

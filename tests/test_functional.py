@@ -500,6 +500,31 @@ def test_a_number_that_is_not_finite_never_gives_a_finite_loss(name: str, place:
         assert not value.isfinite(), value
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.usefixtures("route")
+def test_an_infinite_positive_is_no_easy_one(swapped: bool) -> None:
+    x = torch.tensor([[1, 0.1], [-1, 0.1], [-0.5, 0.3]])
+    y = torch.tensor([[INF, 0.5], [0.3, 0.4], [0.2, 0.1]])  # infinite with its own row, -infinite with the others
+    value = contrastive_loss(y, x, 0.5) if swapped else contrastive_loss(x, y, 0.5)
+    assert not value.isfinite()
+
+
+@pytest.mark.usefixtures("compiler")
+def test_half_precision_compiles() -> None:
+    x, y = rows.unit(2, 20, 8, dtype=torch.bfloat16)
+    compiled = torch.compile(lambda x, y: uniform_loss(x) + contrastive_loss(x, y, 0.2), fullgraph=True, backend="aot_eager")
+    close(compiled(x, y), uniform_loss(x) + contrastive_loss(x, y, 0.2), 1e-5)
+
+
+@pytest.mark.usefixtures("route")
+def test_large_halves_among_the_negatives_overflow_nothing() -> None:
+    x, y, z = rows.normal(5, 16), rows.normal(5, 16, seed=1), 1e4 * rows.normal(50, 16, seed=2).abs()
+    x, y, z = x.half(), y.half(), z.half()
+    a, b, c = (oracle.numbers(part) for part in (x, y, z))
+    truth = oracle.contrastive(a, b, 1e4, negatives=c)
+    close(contrastive_loss(x, y, 1e4, negatives=z) / truth, 1, 1e-5)
+
+
 @pytest.mark.usefixtures("route")
 def test_a_nan_in_one_batch_leaves_the_others_alone() -> None:
     x = rows.unit(3, 8, 4)

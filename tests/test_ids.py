@@ -104,10 +104,45 @@ def test_a_row_that_has_no_negative_left_contributes_0() -> None:
 def test_no_pair_left_is_an_error_where_it_can_be_known_and_nan_where_not() -> None:
     x = rows.unit(3, 5, 2)
     same = torch.zeros(5, dtype=torch.int64)
-    with pytest.raises(ValueError, match="at least two rows must have different ids"):
+    with pytest.raises(ValueError, match="ids must leave at least one pair"):
         uniform_loss(x[0], ids=same)
     assert uniform_loss(x[0], ids=same, negatives=x[1]).isfinite()
     assert torch.func.vmap(lambda x: uniform_loss(x, ids=same))(x).isnan().all()
+
+
+@pytest.mark.parametrize("t", [0.1, 2, 30])
+@pytest.mark.parametrize("n", [5, 800], ids=["one tile", "tiles"])
+@pytest.mark.usefixtures("route")
+def test_a_batch_of_one_item_leaves_the_pairs_with_its_queue(n: int, t: float) -> None:
+    x, z = rows.unit(n, 3), rows.unit(4, 3, seed=1)
+    same = torch.zeros(n, dtype=torch.int64)
+
+    def loss(x: Tensor) -> Tensor:
+        return uniform_loss(x, t, ids=same, negatives=z)
+
+    def queue_alone(x: Tensor) -> Tensor:
+        return uniform_loss(x, t, negatives=z, intra_batch=False)
+
+    close(loss(x), queue_alone(x))
+    close(gradient(loss, x)[0], gradient(queue_alone, x)[0])
+    close(gradient(lambda x: loss(x).float(), x.float())[0], gradient(queue_alone, x)[0], 1e-5)
+    few = x[:5]
+    same = same[:5]
+    close(torch.func.jvp(loss, (few,), (few,))[1], torch.func.jvp(queue_alone, (few,), (few,))[1])
+    close(torch.func.jacrev(torch.func.grad(loss))(few), torch.func.jacrev(torch.func.grad(queue_alone))(few), 1e-10)
+
+
+def test_one_batch_of_one_item_leaves_the_gradients_of_the_others() -> None:
+    x, z = rows.unit(2, 4, 3), rows.unit(3, 3, seed=1)
+    ids = torch.tensor([[0, 0, 0, 0], [0, 1, 2, 3]])
+    (grad,) = gradient(lambda x: uniform_loss(x, ids=ids, negatives=z).sum(), x)
+    close(grad[0], gradient(lambda x: uniform_loss(x, negatives=z, intra_batch=False), x[0])[0])
+    close(grad[1], gradient(lambda x: uniform_loss(x, negatives=z), x[1])[0])
+
+
+def test_ids_that_are_all_different_change_not_one_bit() -> None:
+    x = rows.unit(1500, 8, dtype=torch.float32)
+    assert torch.equal(uniform_loss(x, ids=torch.arange(1500)), uniform_loss(x))
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool], ids=str)
@@ -133,11 +168,14 @@ def test_wrong_ids_are_refused_with_a_remedy() -> None:
     wrong: list[tuple[Callable[[], Tensor], str]] = [
         (lambda: uniform_loss(x, ids=[0] * 6), r"ids must be a torch.Tensor, got list; use torch.as_tensor\(ids\)"),  # type: ignore[arg-type]
         (lambda: uniform_loss(x, ids=ids.float()), r"ids must be whole numbers, got torch.float32; use ids.long\(\)"),
-        (lambda: uniform_loss(x, ids=z_ids), r"ids must be \[N\], one for each of the 6 rows of x.* got shape \[4\]"),
-        (lambda: uniform_loss(x, ids=ids[:, None]), r"ids must be \[N\]"),
+        (lambda: uniform_loss(x, ids=z_ids), r"ids must be \[6\], one for each row of x.* got shape \[4\]"),
+        (lambda: uniform_loss(x, ids=ids[:, None]), r"ids must be \[6\]"),
         (lambda: uniform_loss(x, negatives=z, negative_ids=z_ids), "pass ids and negatives too"),
         (lambda: uniform_loss(x, ids=ids, negative_ids=z_ids), "pass ids and negatives too"),
-        (lambda: uniform_loss(x, negatives=z, ids=ids, negative_ids=ids), r"negative_ids must be \[N\].* 4 rows of negatives"),
+        (
+            lambda: uniform_loss(x, negatives=z, ids=ids, negative_ids=ids),
+            "negative_ids must be .4., one for each row of neg",
+        ),
         (lambda: uniform_loss(x, negatives=z, intra_batch=False, ids=ids), "pass negative_ids, or leave ids out"),
         (lambda: contrastive_loss(x, x, 0.5, negatives=z, ids=ids), "pass negative_ids, or leave ids out"),
         (lambda: uniform_loss(x, ids=ids.to("meta")), r"ids must be on the device of x, cpu, got meta; use ids.to\(x.device\)"),

@@ -57,6 +57,16 @@ def test_what_would_underflow_does_not(blocks: None) -> None:
     torch.testing.assert_close(log_sums(found), expected(z, [60, 1]), rtol=1e-6, atol=1e-6)
 
 
+def test_far_rows_keep_their_digits(blocks: None) -> None:
+    z = 300 * rows.normal(40, 5, dtype=torch.float32)
+    z[1::2] = z[::2] + 1e-3 * rows.normal(20, 5, dtype=torch.float32)
+    found = row_sums.all_row_sums(population(z), [2.0], lambda _: None)
+    torch.testing.assert_close(log_sums(found), expected(z, [2.0]), rtol=1e-6, atol=1e-6)
+    some = torch.tensor([0, 7, 30])
+    found = row_sums.anchor_row_sums(population(z), some, [2.0], lambda _: None)
+    torch.testing.assert_close(log_sums(found), expected(z, [2.0])[:, some], rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("t", [2.0, 50.0])
 def test_anchors_have_the_sums_of_their_rows(blocks: None, t: float) -> None:
     z, anchors = rows.unit(40, 5), torch.tensor([0, 3, 4, 11, 25, 39])

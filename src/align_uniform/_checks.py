@@ -52,6 +52,12 @@ def check_negatives(x: Tensor, negatives: Tensor) -> None:
             f"negatives must have the {x.shape[-1]} features of x, got shape {list(negatives.shape)}; "
             f"a queue stored as [m, K] is passed as queue.T."
         )
+    leading, own = negatives.shape[:-2], x.shape[:-2]
+    if len(leading) > len(own) or any(a not in (1, b) for a, b in zip(reversed(leading), reversed(own), strict=False)):
+        raise ValueError(
+            f"negatives must be [M, m], or have the leading dimensions of x, {list(own)}, got shape {list(negatives.shape)}; "
+            f"use negatives.flatten(0, -2) for one population."
+        )
     if negatives.shape[-2] == 0:
         raise ValueError("negatives must have at least one row, got none; pass negatives=None for a loss without them.")
 
@@ -66,14 +72,14 @@ def check_ids(name: str, ids: object, rows: str, z: Tensor) -> Tensor:
         raise ValueError(f"{name} must be on the device of {rows}, {z.device}, got {ids.device}; use {name}.to({rows}.device).")
     if ids.dim() == 0 or ids.dim() >= z.dim() or ids.shape != z.shape[z.dim() - 1 - ids.dim() : -1]:
         raise ValueError(
-            f"{name} must be [N], one for each of the {z.shape[-2]} rows of {rows}, or of shape {list(z.shape[:-1])}, "
+            f"{name} must be [{z.shape[-2]}], one for each row of {rows}, or of shape {list(z.shape[:-1])}, "
             f"got shape {list(ids.shape)}."
         )
     return ids.long().expand(z.shape[:-1])
 
 
 def check_row_count(rows: int, least: int, why: str) -> None:
-    """So many rows that the mean is over something."""
+    """Enough rows for a mean."""
     if rows < least:
         raise ValueError(f"x must have at least {least} rows, got {rows}: {why}.")
 

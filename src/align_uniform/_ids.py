@@ -10,7 +10,7 @@ from align_uniform.engine import routes
 
 def equal_pairs(ids: Tensor, others: Tensor) -> Tensor:
     """The number of pairs (i, j) with `ids[..., i] == others[..., j]`: [...], in O(N log N) where that can be had."""
-    if torch.compiler.is_compiling() or routes.functorch_is_active() or routes.is_traced():
+    if routes.is_recorded():
         return (ids.unsqueeze(-1) == others.unsqueeze(-2)).sum((-2, -1))
     rising, ids = others.sort(-1).values, ids.contiguous()
     return (torch.searchsorted(rising, ids, right=True) - torch.searchsorted(rising, ids)).sum(-1)
@@ -20,6 +20,6 @@ def check_some_pair(pairs: Tensor) -> None:
     """Refuse a batch of which no pair is left, where that can be known without waiting."""
     if routes.may_ask(pairs) and bool((pairs <= 0).any()):
         raise ValueError(
-            "at least two rows must have different ids, got one id for all: no pair is left; "
-            "give a batch of several items, or negatives."
+            "ids must leave at least one pair, but every two rows that would be compared share an id; "
+            "give a batch of several items, or negatives of other items."
         )

@@ -1,4 +1,4 @@
-"""What processes tell each other: rank, world size, rows of all, sums over all. Without a process group, one's own.
+"""Communication between processes: rank, world size, rows of all, sums over all. Without a process group, one's own.
 
 The convention for gradients is that of DistributedDataParallel, which averages over the W processes what each of them
 computed. A loss of the global batch is the same number on every process, and each process differentiates its own share of it;
@@ -199,7 +199,8 @@ class _LogSum(torch.autograd.Function):
         parts = [torch.empty_like(value) for _ in range(world_size())]
         dist.all_gather(parts, value.contiguous())
         total = torch.stack(parts).logsumexp(0)
-        ctx.save_for_backward((value - total).exp() * share)
+        base = total.clamp(min=torch.finfo(total.dtype).min)  # -inf where no process has a pair
+        ctx.save_for_backward((value - base).exp() * share)
         return total
 
     @staticmethod

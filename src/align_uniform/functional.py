@@ -155,8 +155,7 @@ def uniform_loss(
         On CUDA, `torch.set_float32_matmul_precision("high")` lets TF32 into the matrix products of the tile loop: three digits
         instead of six.
 
-        The gradient is computed from `negatives` as they are in the forward pass. To overwrite a queue before `backward`, pass
-        `queue.clone()`.
+        To overwrite a queue or its ids before `backward`, pass `queue.clone()` and `queue_ids.clone()`.
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, section 4.1.2.
@@ -165,11 +164,12 @@ def uniform_loss(
     t = checks.check_positive("t", t)
     if negatives is None and not intra_batch:
         raise ValueError("intra_batch=False leaves no pairs without negatives; pass negatives, or intra_batch=True.")
+    if negatives is not None:
+        checks.check_negatives(x, negatives)
     ids, negative_ids = _check_ids(x, negatives, ids, negative_ids)
     if ids is not None and negative_ids is None and not intra_batch:
         raise ValueError("ids have no effect on negatives without ids; pass negative_ids, or leave ids out.")
     if negatives is not None:
-        checks.check_negatives(x, negatives)
         negatives = negatives.expand(*x.shape[:-2], *negatives.shape[-2:])
     if normalize or gather_distributed or not keeps_halves(x, negatives):
         x, negatives = _prepare(normalize, x, negatives)
@@ -184,7 +184,7 @@ def uniform_loss(
 
     within = n * (n - 1) // 2 if intra_batch else 0
     across = 0 if negatives is None else n * negatives.shape[-2]
-    pairs = within + across if ids is None else 1  # with ids it is their number that the sum is divided by, at the end
+    pairs = within + across
     terms = []
     if intra_batch and n > 1 and everyone is x:
         terms.append(log_potential(x, t, pairs, ids=ids))
@@ -196,12 +196,12 @@ def uniform_loss(
         cross_ids = ids if negative_ids is not None else None
         share = log_potential(x, t, pairs, y=negatives, ids=cross_ids, y_ids=negative_ids)
         terms.append(log_sum_over_ranks(share) if gather_distributed else share)
-    loss = terms[0] if len(terms) == 1 else torch.logaddexp(*terms)
     if everyones_ids is None:
-        return loss
+        return terms[0] if len(terms) == 1 else torch.logaddexp(*terms)
+    loss = terms[0] if len(terms) == 1 else _log_of_both(*terms)
     left = _pairs_left(everyones_ids, negative_ids, within, across)
     check_some_pair(left)
-    return loss - left.to(loss.dtype).log()
+    return loss - (left.to(loss.dtype) / pairs).log()
 
 
 def contrastive_loss(
@@ -232,7 +232,7 @@ def contrastive_loss(
     Args:
         x: features of one view, [..., N, m], of unit norm as a rule. Half precision is computed in float32.
         y: features of the other view, of the same shape.
-        tau: temperature, above 0; or a 0-d tensor, which may be learned.
+        tau: temperature, above 0; or a 0-d tensor on the device of x, which may be learned.
         negatives: [..., K, m]; None takes them from the batch.
         ids: the item of each row, [N] (or [..., N]) integers. Rows with the same id are no negatives of each other; the
             positive of a row always counts. A row that has no negative left contributes 0.
@@ -255,6 +255,9 @@ def contrastive_loss(
         >>> contrastive_loss(torch.eye(2), torch.eye(2), tau=0.5)  # log(e^2 + 1) - 2
         tensor(0.1269)
 
+    Note:
+        To overwrite a queue or its ids before `backward`, pass `queue.clone()` and `queue_ids.clone()`.
+
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, section 2 and theorem 1; He et al., CVPR 2020, 1911.05722 (the queue).
     """
@@ -262,9 +265,10 @@ def contrastive_loss(
     checks.check_features("y", y)
     checks.check_same_shape(x, y)
     checks.check_temperature(tau)
-    ids, negative_ids = _check_ids(x, negatives, ids, negative_ids)
     if negatives is not None:
         checks.check_negatives(x, negatives)
+    ids, negative_ids = _check_ids(x, negatives, ids, negative_ids)
+    if negatives is not None:
         negatives = negatives.expand(*x.shape[:-2], *negatives.shape[-2:])
         if ids is not None and negative_ids is None:
             raise ValueError("ids have no effect on negatives without ids; pass negative_ids, or leave ids out.")
@@ -283,10 +287,9 @@ def contrastive_loss(
     scale = 1 / tau
     if negatives is None and not gather_distributed:
         odds = log_odds(x, y, scale, ids=ids)
-        losses = _softplus(odds)
-        if ids is not None or x.shape[-2] == 1:
-            losses = losses + _not_finite(_products(x, y)).unsqueeze(-2)
-        return losses.mean((-2, -1))
+        only_if_infinite = ids is None and x.shape[-2] > 1  # odds of -inf
+        not_finite = 0 * odds.detach() if only_if_infinite else _not_finite(_products(x, y)).unsqueeze(-2)
+        return (_softplus(odds) + not_finite).mean((-2, -1))
     positives = _products(x, y) * scale
     if negatives is not None:
         against = log_sum_exp(x, negatives, scale, ids=ids, y_ids=negative_ids)
@@ -309,7 +312,7 @@ def _products(x: Tensor, y: Tensor) -> Tensor:
 def _not_finite(positives: Tensor, negatives: Tensor | None = None) -> Tensor:
     """NaN where a number is not finite that would pass for an easy pair, else 0: infinite positives, logits of -inf."""
     zero = 0 * positives.detach()
-    return zero if negatives is None else zero + 0 * negatives.detach().sum((-2, -1)).unsqueeze(-1)
+    return zero if negatives is None else zero + 0 * negatives.detach().sum((-2, -1), dtype=zero.dtype).unsqueeze(-1)
 
 
 def _softplus(z: Tensor) -> Tensor:
@@ -337,6 +340,13 @@ def _distances_of_views(views: Tensor, alpha: float) -> Tensor:
     return total / (count * (count - 1) / 2)
 
 
+def _log_of_both(a: Tensor, b: Tensor) -> Tensor:
+    """`log(exp(a) + exp(b))`; one of them may be -inf, the log of nothing, and has then derivatives of 0 to any order."""
+    negligible = 80  # less by so much, a number adds nothing to the other, and its exp is still one
+    filled_a = torch.where(a == -torch.inf, b.detach() - negligible, a)
+    return torch.logaddexp(filled_a, torch.where(b == -torch.inf, a.detach() - negligible, b))
+
+
 def _pairs_left(ids: Tensor, negative_ids: Tensor | None, within: int, across: int) -> Tensor:
     """The number of pairs of different ids, [...], out of this many within the batch and across to the negatives."""
     left = ids.new_full(ids.shape[:-1], within + across)
@@ -358,7 +368,6 @@ def _check_ids(
     if ids is not None:
         ids = checks.check_ids("ids", ids, "x", x)
     if negative_ids is not None and negatives is not None:
-        checks.check_features("negatives", negatives)
         negative_ids = checks.check_ids("negative_ids", negative_ids, "negatives", negatives)
         negative_ids = negative_ids.expand(*x.shape[:-2], negatives.shape[-2])
     return ids, negative_ids

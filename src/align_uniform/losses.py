@@ -78,7 +78,7 @@ class UniformLoss(nn.Module):
         ids: Tensor | None = None,
         negative_ids: Tensor | None = None,
     ) -> Tensor:
-        """Return `uniform_loss(x)` of [..., N, m], and of its pairs with [..., M, m] negatives if given; ids as there."""
+        """Return `uniform_loss(x)` of [..., N, m], and of its pairs with [..., M, m] negatives if given."""
         return uniform_loss(
             x,
             self.t,
@@ -123,7 +123,7 @@ class ContrastiveLoss(nn.Module):
         ids: Tensor | None = None,
         negative_ids: Tensor | None = None,
     ) -> Tensor:
-        """Return `contrastive_loss(x, y)` of two views, [..., N, m] each, with [..., K, m] negatives if given; ids as there."""
+        """Return `contrastive_loss(x, y)` of two views, [..., N, m] each, with [..., K, m] negatives if given."""
         return contrastive_loss(
             x,
             y,

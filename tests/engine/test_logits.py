@@ -51,7 +51,6 @@ def test_log_sums_and_their_gradients_are_those_of_the_matrix(
 ) -> None:
     if size is not None:
         monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
-        monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     x, y = rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(), rows.normal(*batch, 9, 3, seed=1).requires_grad_()
     ids, y_ids = (z if z is None else z.expand(*batch, -1) for z in (mask.ids, mask.column_ids))

@@ -16,6 +16,8 @@ from align_uniform.engine import plain, routes, tiles
 from tests import oracle, rows
 from tests.engine.outputs import Outputs
 
+pytestmark = pytest.mark.usefixtures("tile_loop")
+
 
 def close(value: Tensor, expected: Any, tolerance: float = 1e-12) -> None:
     torch.testing.assert_close(

@@ -31,6 +31,8 @@ LOSSES: dict[str, Loss] = {
     "uniform ids": lambda x, _y, _z: uniform_loss(x, ids=numbers(x) // 2),
     "uniform negatives ids": lambda x, _y, z: uniform_loss(x, negatives=z, ids=numbers(x), negative_ids=numbers(z) + 1),
     "contrastive": lambda x, y, _z: contrastive_loss(x, y, 0.1),
+    "contrastive tau": lambda x, y, _z: contrastive_loss(x, y, torch.full((), 0.1, device=x.device)),
+    "contrastive tau on a CPU": lambda x, y, z: contrastive_loss(x, y, torch.full((), 0.1), negatives=z),
     "contrastive ids": lambda x, y, _z: contrastive_loss(x, y, 0.1, ids=numbers(x) // 2),
     "contrastive negatives": lambda x, y, z: contrastive_loss(x, y, 0.1, negatives=z),
     "contrastive negatives ids": lambda x, y, z: contrastive_loss(
@@ -66,9 +68,10 @@ def engine_of_gpus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("requires_grad", [True, False], ids=["with gradient", "value alone"])
 @pytest.mark.usefixtures("engine_of_gpus")
 def test_no_loss_asks_a_gpu_for_a_value(loss: Loss, n: int, dtype: torch.dtype, requires_grad: bool) -> None:
-    with FakeTensorMode():
+    with FakeTensorMode(allow_non_fake_inputs=True), Operators() as operators:
         x, y, z = (torch.empty(n, 32, device="cuda", dtype=dtype, requires_grad=requires_grad) for _ in range(3))
         value = loss(x, y, z)
+    assert not operators.copies
     assert value.device.type == "cuda"
     assert value.dtype == torch.float32
     assert value.shape == ()
@@ -97,12 +100,17 @@ class Operators(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.called: list[str] = []
+        self.copies: list[str] = []
+        """Those that bring a tensor from the CPU, which waits."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         if name not in self.FREE:
             self.called.append(name)
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if name in ("_to_copy", "copy_") and args[0].device.type == "cpu" and result.device.type == "cuda":
+            self.copies.append(name)
+        return result
 
 
 def test_a_small_value_and_gradient_is_few_operators_beside_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ __all__ = ["keeps_halves", "log_odds", "log_potential", "log_sum_exp"]
 
 def keeps_halves(x: Tensor, *others: Tensor | None) -> bool:
     """Whether half-precision rows are multiplied as they are, without a copy in float32."""
-    if x.dtype not in routes.HALVES:
+    if x.dtype not in routes.HALVES or torch.compiler.is_compiling():
         return False
     return all(z is None or z.dtype == x.dtype for z in others) and routes.takes_kernel(x)
 
@@ -105,7 +105,7 @@ def log_sum_exp(
 
     Args:
         x: rows, [..., N, m], floating point; half precision is computed in float32.
-        y: columns, [..., M, m].
+        y: columns, [..., M, m], in the dtype of x.
         scale: the factor of the logits, a number or a tensor of no dimensions, which may have a gradient.
         skip: row i of x and row `skip + i` of y are no pair.
         ids: [..., N] integers; pairs of one id are left out.
@@ -117,9 +117,9 @@ def log_sum_exp(
     if x.shape[-2] == 0:  # a process without rows has no sums, and still takes part in the graph
         return (x @ y.mT * scale).sum(-1)
     mask = Mask(skip, ids, y_ids)
-    is_recorded = _is_recorded()
+    is_recorded = routes.is_recorded()
     if not is_recorded and routes.takes_kernel(x, y):
-        return autograd.fused_log_sum_exp(*_of_one_dtype(x, y), _on_device(scale, x), mask)
+        return autograd.fused_log_sum_exp(x, y, _on_device(scale, x), mask)
     x, y = _scaled(x, y, scale)
     if is_recorded:
         return plain.log_sum_exp(x, y, *mask)
@@ -136,9 +136,9 @@ def log_odds(x: Tensor, y: Tensor, scale: float | Tensor, *, ids: Tensor | None 
     Arguments and memory are those of `log_sum_exp`, row i of x and row i of y being a pair; with ids, the others of the same id
     are left out.
     """
-    is_recorded = _is_recorded()
+    is_recorded = routes.is_recorded()
     if not is_recorded and routes.takes_kernel(x, y):
-        return autograd.fused_log_odds(*_of_one_dtype(x, y), _on_device(scale, x), ids)
+        return autograd.fused_log_odds(x, y, _on_device(scale, x), ids)
     x, y = _scaled(x, y, scale)
     if is_recorded:
         return plain.log_odds(x, y, ids)
@@ -148,25 +148,15 @@ def log_odds(x: Tensor, y: Tensor, scale: float | Tensor, *, ids: Tensor | None 
     return logits.odds(x, y, sums)
 
 
-def _is_recorded() -> bool:
-    """Whether operations are recorded into a graph, or transformed: what only plain operations survive."""
-    if torch.compiler.is_compiling():
-        return True
-    return routes.forward_ad_is_active() or routes.functorch_is_active() or routes.is_traced()
-
-
 def _scaled(x: Tensor, y: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
     dtype = widest(x, y)
     return x.to(dtype) * scale, y.to(dtype)
 
 
-def _of_one_dtype(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in half precision if both came in the same, else in float32."""
-    return (x, y) if x.dtype == y.dtype else (x.float(), y.float())
-
-
 def _on_device(scale: float | Tensor, x: Tensor) -> Tensor:
     """The scale as the kernel reads it, without waiting for its value."""
-    if isinstance(scale, Tensor):
-        return scale.to(x.device, torch.float32)
-    return x.new_full((), scale, dtype=torch.float32)
+    if not isinstance(scale, Tensor):
+        return x.new_full((), scale, dtype=torch.float32)
+    if scale.device != x.device:  # a number on the CPU goes along with a launch, where a copy would wait
+        scale = x.new_ones((), dtype=scale.dtype) * scale
+    return scale.float()

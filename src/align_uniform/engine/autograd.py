@@ -60,13 +60,14 @@ def log_odds(x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor:
 
 def fused_log_sum_exp(x: Tensor, y: Tensor, scale: Tensor, mask: Mask) -> Tensor:
     """The kernel's sums over logits, differentiable in x, y and the scale."""
-    sums: Tensor = _FusedLogSums.apply(x, y, scale, mask.ids, mask.column_ids, mask.skip, False)
+    needs_mean = torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad) and not y.requires_grad
+    sums: Tensor = _FusedLogSums.apply(x, y, scale, mask.ids, mask.column_ids, mask.skip, False, needs_mean)
     return sums
 
 
 def fused_log_odds(x: Tensor, y: Tensor, scale: Tensor, ids: Tensor | None) -> Tensor:
     """The kernel's log-odds of a batch, differentiable in x, y and the scale."""
-    sums: Tensor = _FusedLogSums.apply(x, y, scale, ids, ids, 0, True)
+    sums: Tensor = _FusedLogSums.apply(x, y, scale, ids, ids, 0, True, False)
     return sums - ((x.float() * y.float()).sum(-1) * scale).unsqueeze(-2)
 
 
@@ -242,11 +243,11 @@ class _FusedLogSums(torch.autograd.Function):
         y_ids: Tensor | None,
         skip: int | None,
         in_batch: bool,
+        needs_mean: bool,
     ) -> Tensor:
         from align_uniform.engine import fused  # loads triton
 
-        rows_alone = not in_batch and not ctx.needs_input_grad[1]
-        sums, mean = fused.log_sums(x, y, scale, Mask(skip, ids, y_ids), in_batch, needs_mean=rows_alone)
+        sums, mean = fused.log_sums(x, y, scale, Mask(skip, ids, y_ids), in_batch, needs_mean)
         ctx.skip, ctx.in_batch = skip, in_batch
         ctx.save_for_backward(x, y, scale, ids, y_ids, *sums, mean)
         return sums.rows if sums.columns is None else torch.stack([sums.rows, sums.columns], -2)
@@ -258,7 +259,7 @@ class _FusedLogSums(torch.autograd.Function):
         x, y, scale, ids, y_ids, row_logs, column_logs, mean = ctx.saved_tensors
         mask, needs = Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or is_batched(weights):
-            return *_plain_gradients(x, y, scale, mask, weights, ctx.in_batch, needs), None, None, None, None
+            return *_plain_gradients(x, y, scale, mask, weights, ctx.in_batch, needs), *(None,) * 5
         pulls_y = None
         if mean is not None:
             pulls_x = weights.unsqueeze(-1) * mean
@@ -266,7 +267,7 @@ class _FusedLogSums(torch.autograd.Function):
             each = LogSums(weights[..., 0, :], weights[..., 1, :]) if ctx.in_batch else LogSums(weights, None)
             pulls_x, pulls_y = fused.logit_pulls(x, y, scale, mask, LogSums(row_logs, column_logs), each, needs[1])
         of_scale = (pulls_x * x).sum() if needs[2] else None
-        return pulls_x * scale, None if pulls_y is None else pulls_y * scale, of_scale, None, None, None, None
+        return pulls_x * scale, None if pulls_y is None else pulls_y * scale, of_scale, *(None,) * 5
 
 
 def _plain_gradients(

@@ -38,7 +38,9 @@ def log_potential(
     excluded = _excluded(exponents, skip, ids, y_ids)
     if excluded is not None:
         exponents = exponents.masked_fill(excluded, -math.inf)
-    return exponents.flatten(-2).logsumexp(-1) - x.new_full((), pairs).log()  # a tensor, lest graphs be made for one N
+    exponents = exponents.flatten(-2)
+    log_sum = exponents.logsumexp(-1) if ids is None else log_of_sum(exponents, -1)
+    return log_sum - x.new_full((), pairs).log()  # a tensor, lest graphs be made for one N
 
 
 def common_centre(x: Tensor, y: Tensor | None) -> Tensor:

@@ -60,6 +60,13 @@ def is_traced() -> bool:
     return torch.compiler.is_exporting() or torch._C._get_dispatch_mode(_PROXY) is not None
 
 
+def is_recorded() -> bool:
+    """Whether operations are recorded into a graph, or transformed: what only plain operations survive."""
+    if torch.compiler.is_compiling():
+        return True
+    return forward_ad_is_active() or functorch_is_active() or is_traced()
+
+
 def may_ask(x: Tensor) -> bool:
     """Whether a value can be read from x without waiting for a device, and without tying a graph to it."""
     return (

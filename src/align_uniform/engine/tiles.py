@@ -299,7 +299,7 @@ def _finite(largest: Tensor) -> Tensor:
 
 def _not_0(total: Tensor, ids: Tensor | None) -> Tensor:
     """A number to divide by; the sum is 0 where no pair counts, and there is then nothing to divide."""
-    return total if ids is None else total.clamp(min=torch.finfo(total.dtype).tiny)
+    return total if ids is None else total.masked_fill(total == 0, 1)
 
 
 def _log(total: Tensor, pairs: int, shift: Tensor | None) -> Tensor:

@@ -25,7 +25,7 @@ from align_uniform.engine.sweeps import sweep
 from align_uniform.engine.tiles import Columns, Mask, all_tiles, half_squares, slices, upper_tiles
 
 BLOCK_BYTES = 2**25
-"""Of a block of float32 rows. A block is read anew for every block that it meets: larger ones spare reading."""
+"""Bytes of a block of float32 rows. Every block is read again for each block that it meets: larger blocks save reading."""
 
 NEAR_COSINE = 0.999
 """Unit rows of at least this cosine, 2.6 degrees apart, are near duplicates."""
@@ -75,7 +75,7 @@ class _Tile(NamedTuple):
 
     rows: slice
     columns: slice | None
-    """None where the sums of the columns are not asked for, or are there as rows"""
+    """None if column sums are not needed, or if the columns are also visited as rows"""
     exponents: Tensor
     """[rows, columns]: -t ||x_i - x_j||^2 less a shift at the first t, -inf for a row and itself; to be overwritten"""
 
@@ -86,7 +86,7 @@ def all_row_sums(population: Population, ts: Sequence[float], progress: Progress
     pairs = [(rows, columns) for number, columns in enumerate(blocks, start=1) for rows in blocks[:number]]
     share = pairs[ranks.rank() :: ranks.world_size()]
     count = population.shape[0]
-    if routes.takes_kernel(population.centre):
+    if _takes_kernel(population, ts):
         visits = (visit for rows, columns in share for visit in _kernel_visits(population, ts, rows, columns))
         return _merge(population, count, ts, visits, progress)
 
@@ -101,7 +101,7 @@ def anchor_row_sums(population: Population, anchors: Tensor, ts: Sequence[float]
     """Sum over the others of the rows with these indices, which rise: N potentials for each are computed."""
     anchor_rows = take(population, anchors)
     share = block_slices(population)[ranks.rank() :: ranks.world_size()]
-    if routes.takes_kernel(population.centre):
+    if _takes_kernel(population, ts):
         visits = (_kernel_visit_of_anchors(population, ts, anchor_rows, anchors, part) for part in share)
         return _merge(population, len(anchors), ts, visits, progress)
 
@@ -261,6 +261,11 @@ def _within(part: slice, inner: slice) -> slice:
 
 
 # ----------------------------------------------------------------------------------------------------------- by the kernel
+
+
+def _takes_kernel(population: Population, ts: Sequence[float]) -> bool:
+    """Whether the kernel computes these rows; far ones want float64, which it has not."""
+    return routes.takes_kernel(population.centre) and not _needs(population, ts).wider
 
 
 class _Visit(NamedTuple):
