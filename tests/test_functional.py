@@ -91,7 +91,10 @@ def test_uniformity_of_unit_rows_equals_the_reference(n: int, m: int, dtype: tor
     for t in (2, 4):
         truth = oracle.uniform(oracle.numbers(x), t)
         rounding = max(1, abs(truth) / 4)  # a float32 has units of 5e-7 from 4 on, of 1e-6 from 8 on
-        close(uniform_loss(x, t), truth, UNIT_TOLERANCE[dtype] * rounding)
+        allowed = UNIT_TOLERANCE[dtype] * rounding
+        if routes.takes_kernel(x):  # three TF32 products leave out the smallest part of each, the same for all equal rows
+            allowed = max(allowed, 8 * torch.finfo(dtype).eps * t)
+        close(uniform_loss(x, t), truth, allowed)
         torch.testing.assert_close(uniform_loss(x, t), reference_uniform(x, t))
 
 
