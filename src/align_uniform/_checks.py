@@ -110,7 +110,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_gatherable(x: Tensor, shape: str = "[N, m]") -> None:
-    """What processes exchange, and how far its derivatives reach."""
+    """Rows that processes can exchange: of one batch, and outside of compiled graphs."""
     dimensions = shape.count(",") + 1
     if x.dim() != dimensions:
         raise ValueError(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from align_uniform import contrastive_loss, engine
 from align_uniform.engine import logits, tiles
-from align_uniform.engine.tiles import Mask
+from align_uniform.engine.mask import Mask
 from tests import rows
 from tests.engine.outputs import Outputs
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from align_uniform import contrastive_loss, uniform_loss
 from align_uniform.engine import plain, routes, tiles
+from align_uniform.engine.mask import Mask
 from tests import oracle, rows
 from tests.engine.outputs import Outputs
 
@@ -55,11 +56,11 @@ def test_a_row_that_is_skipped_is_no_pair_of_itself(skip: int, size: int, t: flo
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     y = rows.unit(14, 3)
     x = y[skip : skip + 5].clone()
-    result = tiles.sweep(x, y, t, 1, skip, needs_x=True)
+    result = tiles.sweep(x, y, t, 1, Mask(skip), needs_x=True)
     sums = oracle.potential_sums(oracle.numbers(x), t, oracle.numbers(y), skip)
     close(result.log_potential, np.log(sums.sum()))
     plain_x = x.clone().requires_grad_()
-    value = plain.log_potential(plain_x, y, t, 1, skip)
+    value = plain.log_potential(plain_x, y, t, 1, Mask(skip))
     close(result.log_potential, value.detach())
     assert result.grad_x is not None
     close(result.grad_x, torch.autograd.grad(value, plain_x)[0], 1e-11)

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from align_uniform.engine import autograd, logits, plain, routes, sweeps
+from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import widest
-from align_uniform.engine.tiles import Mask
 
 __all__ = ["keeps_halves", "log_odds", "log_potential", "log_sum_exp"]
 
@@ -63,20 +63,21 @@ def log_potential(
     if x.shape[-2] == 0:  # a process without rows adds nothing to the sum, and still takes part in the graph
         no_rows = x if y is None else torch.cat([x, y[..., :0, :]], -2)
         return no_rows.sum((-2, -1)) - math.inf
+    mask = Mask(skip, ids, y_ids)
     if routes.forward_ad_is_active():
-        return plain.log_potential(x, y, t, pairs, skip, ids, y_ids)
+        return plain.log_potential(x, y, t, pairs, mask)
     needs_x, needs_y = (torch.is_grad_enabled() and z is not None and z.requires_grad for z in (x, y))
     if torch.compiler.is_compiling():
         if _belongs_into_a_graph(x, x if y is None else y):
-            return plain.log_potential(x, y, t, pairs, skip, ids, y_ids)
+            return plain.log_potential(x, y, t, pairs, mask)
         value: Tensor
         value, *_ = autograd.opaque_log_potential(x, y, ids, y_ids, t, pairs, needs_x, needs_y)
         return value
     if routes.is_traced():
-        return plain.log_potential(x, y, t, pairs, skip, ids, y_ids)
+        return plain.log_potential(x, y, t, pairs, mask)
     if needs_x or needs_y or routes.functorch_is_active():
-        return autograd.log_potential(x, y, ids, y_ids, t, pairs, skip, needs_x, needs_y)
-    return sweeps.sweep(x, y, t, pairs, skip, ids, y_ids).log_potential
+        return autograd.log_potential(x, y, t, pairs, mask, needs_x, needs_y)
+    return sweeps.sweep(x, y, t, pairs, mask).log_potential
 
 
 def _belongs_into_a_graph(x: Tensor, y: Tensor) -> bool:
@@ -122,7 +123,7 @@ def log_sum_exp(
         return autograd.fused_log_sum_exp(x, y, _on_device(scale, x), mask)
     x, y = _scaled(x, y, scale)
     if is_recorded:
-        return plain.log_sum_exp(x, y, *mask)
+        return plain.log_sum_exp(x, y, mask)
     if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
         return autograd.log_sum_exp(x, y, mask)
     sums, _ = sweeps.log_sums(x, y, mask, columns=False)
@@ -144,7 +145,7 @@ def log_odds(x: Tensor, y: Tensor, scale: float | Tensor, *, ids: Tensor | None 
         return plain.log_odds(x, y, ids)
     if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
         return autograd.log_odds(x, y, ids)
-    sums, _ = sweeps.log_sums(x, y, Mask(0, ids, ids), columns=True)
+    sums, _ = sweeps.log_sums(x, y, Mask(ids=ids).within(), columns=True)
     return logits.odds(x, y, sums)
 
 

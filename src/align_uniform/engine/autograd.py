@@ -13,31 +13,22 @@ from torch import Tensor
 
 from align_uniform.engine import logits, plain, sweeps
 from align_uniform.engine.logits import Kept, LogSums
+from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import widest
 from align_uniform.engine.routes import PLAIN_PAIRS, functorch_is_active, is_batched
 from align_uniform.engine.sweeps import sweep
-from align_uniform.engine.tiles import Mask
 
 Gradients = tuple[Tensor | None, ...]
 
 
-def log_potential(
-    x: Tensor,
-    y: Tensor | None,
-    ids: Tensor | None,
-    y_ids: Tensor | None,
-    t: float,
-    pairs: int,
-    skip: int | None,
-    needs_x: bool,
-    needs_y: bool,
-) -> Tensor:
-    """The sweep over pairs, differentiable in x and y; arguments as in `engine.log_potential`."""
+def log_potential(x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask, needs_x: bool, needs_y: bool) -> Tensor:
+    """The sweep over pairs, differentiable in x and y; arguments as in `tiles.sweep`."""
+    inputs = x, y, mask.ids, mask.column_ids, t, pairs, mask.skip, needs_x, needs_y
     value: Tensor
     if functorch_is_active():
-        value, *_ = _LogPotential.apply(x, y, ids, y_ids, t, pairs, skip, needs_x, needs_y)
+        value, *_ = _LogPotential.apply(*inputs)
     else:
-        value = _EagerLogPotential.apply(x, y, ids, y_ids, t, pairs, skip, needs_x, needs_y)
+        value = _EagerLogPotential.apply(*inputs)
     return value
 
 
@@ -86,7 +77,7 @@ class _LogPotential(torch.autograd.Function):
         needs_x: bool,
         needs_y: bool,
     ) -> Gradients:
-        result = sweep(x, y, t, pairs, skip, ids, y_ids, needs_x, needs_y)
+        result = sweep(x, y, t, pairs, Mask(skip, ids, y_ids), needs_x, needs_y)
         return result.log_potential, result.grad_x, result.grad_y
 
     @staticmethod
@@ -134,7 +125,7 @@ class _EagerLogPotential(torch.autograd.Function):
         needs_x: bool,
         needs_y: bool,
     ) -> Tensor:
-        result = sweep(x, y, t, pairs, skip, ids, y_ids, needs_x, needs_y)
+        result = sweep(x, y, t, pairs, Mask(skip, ids, y_ids), needs_x, needs_y)
         ctx.options = t, pairs, skip
         ctx.save_for_backward(x, y, ids, y_ids, result.grad_x, result.grad_y)
         return result.log_potential
@@ -161,7 +152,7 @@ class _Gradient(torch.autograd.Function):
 
         def value(x: Tensor, y: Tensor | None = None) -> Tensor:
             t, pairs, skip = ctx.options
-            return plain.log_potential(x, y, t, pairs, skip, ids, y_ids).sum()
+            return plain.log_potential(x, y, t, pairs, Mask(skip, ids, y_ids)).sum()
 
         gradient = torch.func.grad(value, argnums=tuple(range(len(populations))))
         pullback = torch.func.vjp(gradient, *populations)[1]
@@ -285,7 +276,7 @@ def _plain_gradients(
     with torch.enable_grad():
         rows = x if scale is None else x.float() * scale
         if not in_batch:
-            sums = plain.log_sum_exp(rows, y, *mask)
+            sums = plain.log_sum_exp(rows, y, mask)
         elif scale is None:
             sums = plain.log_odds(rows, y, mask.ids)
         else:  # the kernel's are not yet less each row's own logit
@@ -314,7 +305,7 @@ def opaque_log_potential(
     needs_y: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The sweep as one operator of a graph: the value, and the two gradients or an empty tensor in their place."""
-    result = sweep(x, y, t, pairs, None, ids, y_ids, needs_x, needs_y)
+    result = sweep(x, y, t, pairs, Mask(None, ids, y_ids), needs_x, needs_y)
     grad_x, grad_y = (
         result.log_potential.new_empty(0) if grad is None else grad.contiguous() for grad in (result.grad_x, result.grad_y)
     )

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from align_uniform.engine import triton as kernels
 from align_uniform.engine.logits import LogSums
+from align_uniform.engine.mask import ALL_PAIRS, Mask
 from align_uniform.engine.plain import common_centre
 from align_uniform.engine.precision import full_precision, widest
 from align_uniform.engine.routes import HALVES
-from align_uniform.engine.tiles import Mask, Sweep
+from align_uniform.engine.tiles import Sweep
 
 
 @full_precision
@@ -28,19 +29,17 @@ def sweep(
     y: Tensor | None,
     t: float,
     pairs: int,
-    skip: int | None = None,
-    ids: Tensor | None = None,
-    y_ids: Tensor | None = None,
+    mask: Mask = ALL_PAIRS,
     needs_x: bool = False,
     needs_y: bool = False,
 ) -> Sweep:
     """Compute the value and, if needed, gradients; arguments as in `engine.log_potential`."""
     rows, columns = _as_the_kernel_takes_them(x, y)
     within = y is None
-    mask = (Mask(0, ids, ids) if within else Mask(skip, ids, y_ids)).flat()
+    mask = (mask.within() if within else mask).flat()
     logs, pull = _log_potentials(rows, columns, t, mask, needs_x)
     total = logs.logsumexp(-1)
-    base = total if ids is None else total.clamp(min=torch.finfo(total.dtype).min)  # -inf where no pair counts
+    base = total if mask.ids is None else total.clamp(min=torch.finfo(total.dtype).min)  # -inf where no pair counts
     factor = 4 * t if within else 2 * t
     grad_x = grad_y = None
     if needs_x:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import full_precision, sum_dtype
 from align_uniform.engine.routes import may_ask
-from align_uniform.engine.tiles import Mask, cut, in_buffer
+from align_uniform.engine.tiles import cut, in_buffer
 
 DENSE_LOGITS = 2**18
 """Up to this many logits are kept for the gradient (1 MiB in float32), in a few operations without a loop."""
@@ -64,10 +65,7 @@ def dense(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kep
     """The sums as in `log_sums`, and all logits."""
     matrix = x @ y.mT
     bound = _largest_size(matrix) if may_ask(x) else None
-    if mask.ids is not None and mask.column_ids is not None:
-        matrix.masked_fill_(mask.ids.unsqueeze(-1) == mask.column_ids.unsqueeze(-2), -math.inf)
-    if mask.skip is not None:
-        matrix.diagonal(mask.skip, -2, -1).fill_(-math.inf)
+    mask.apply_(matrix)
     if bound is None:
         return LogSums(matrix.logsumexp(-1), matrix.logsumexp(-2) if columns else None), Kept(matrix)
     matrix.sub_(bound).exp_()
@@ -250,4 +248,4 @@ def _tiles(x: Tensor, y: Tensor, mask: Mask, bound: float | None) -> Iterator[tu
                 torch.bmm(x[:, rows], y[:, columns].mT, out=tile)
             else:
                 torch.baddbmm(lift, x[:, rows], y[:, columns].mT, beta=-1, out=tile)
-            yield rows, columns, mask.apply_(tile, rows, columns)
+            yield rows, columns, mask.part(rows, columns).apply_(tile)

@@ -11,19 +11,12 @@ import math
 import torch
 from torch import Tensor
 
+from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import full_precision, widest
 
 
 @full_precision
-def log_potential(
-    x: Tensor,
-    y: Tensor | None,
-    t: float,
-    pairs: int,
-    skip: int | None = None,
-    ids: Tensor | None = None,
-    y_ids: Tensor | None = None,
-) -> Tensor:
+def log_potential(x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask) -> Tensor:
     """`log(1/pairs sum exp(-t ||x_i - y_j||^2))`; arguments as in `engine.log_potential`."""
     dtype = widest(x, y)
     x, y = x.to(dtype), None if y is None else y.to(dtype)
@@ -34,12 +27,12 @@ def log_potential(
     exponents = -t * squared_distances
     exponents = exponents - exponents.detach().clamp(min=0)  # at most 0, and every derivative that of the distance
     if x is y:
-        skip, pairs, y_ids = 0, 2 * pairs, ids  # the matrix holds every pair twice
-    excluded = _excluded(exponents, skip, ids, y_ids)
+        mask, pairs = mask.within(), 2 * pairs  # the matrix holds every pair twice
+    excluded = mask.excluded(exponents)
     if excluded is not None:
         exponents = exponents.masked_fill(excluded, -math.inf)
     exponents = exponents.flatten(-2)
-    log_sum = exponents.logsumexp(-1) if ids is None else log_of_sum(exponents, -1)
+    log_sum = exponents.logsumexp(-1) if mask.ids is None else log_of_sum(exponents, -1)
     return log_sum - x.new_full((), pairs).log()  # a tensor, lest graphs be made for one N
 
 
@@ -50,30 +43,28 @@ def common_centre(x: Tensor, y: Tensor | None) -> Tensor:
 
 
 @full_precision
-def log_sum_exp(
-    x: Tensor, y: Tensor, skip: int | None = None, ids: Tensor | None = None, y_ids: Tensor | None = None
-) -> Tensor:
+def log_sum_exp(x: Tensor, y: Tensor, mask: Mask) -> Tensor:
     """`log sum_j exp(x_i . y_j)`; arguments as in `engine.log_sum_exp`."""
-    logits, may_be_empty = _logits(x, y, skip, ids, y_ids)
+    logits, may_be_empty = _logits(x, y, mask)
     return log_of_sum(logits, -1) if may_be_empty else logits.logsumexp(-1)
 
 
 @full_precision
-def log_odds(x: Tensor, y: Tensor, ids: Tensor | None = None) -> Tensor:
+def log_odds(x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor:
     """`log sum_{j != i} exp(x_i . y_j - x_i . y_i)` of rows and of columns; arguments as in `engine.log_odds`."""
-    logits, may_be_empty = _logits(x, y, 0, ids, ids)
+    logits, may_be_empty = _logits(x, y, Mask(ids=ids).within())
     sums = [log_of_sum(logits, dim) if may_be_empty else logits.logsumexp(dim) for dim in (-1, -2)]
     return torch.stack(sums, -2) - (x * y).sum(-1).unsqueeze(-2)
 
 
-def _logits(x: Tensor, y: Tensor, skip: int | None, ids: Tensor | None, y_ids: Tensor | None) -> tuple[Tensor, bool]:
+def _logits(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, bool]:
     """x_i . y_j, -inf where a pair does not count; and whether a row or a column may have no pair that does."""
     dtype = widest(x, y)
     logits = x.to(dtype) @ y.to(dtype).mT
-    excluded = _excluded(logits, skip, ids, y_ids)
+    excluded = mask.excluded(logits)
     if excluded is not None:
         logits = logits.masked_fill(excluded, -math.inf)
-    return logits, ids is not None or logits.shape[-1] == 1
+    return logits, mask.ids is not None or logits.shape[-1] == 1
 
 
 def log_of_sum(logits: Tensor, dim: int) -> Tensor:
@@ -82,15 +73,3 @@ def log_of_sum(logits: Tensor, dim: int) -> Tensor:
     nothing = (logits == -math.inf).all(dim, keepdim=True)
     sums = logits.masked_fill(nothing, 0).logsumexp(dim)
     return sums.masked_fill(nothing.squeeze(dim), -math.inf)
-
-
-def _excluded(matrix: Tensor, skip: int | None, ids: Tensor | None, y_ids: Tensor | None) -> Tensor | None:
-    """Where the matrix of pairs has a row and itself, or two rows of one id; None if nowhere."""
-    excluded = None
-    if skip is not None:
-        itself = torch.arange(matrix.shape[-2], device=matrix.device).unsqueeze(-1) + skip
-        excluded = itself == torch.arange(matrix.shape[-1], device=matrix.device)
-    if ids is not None and y_ids is not None:
-        same = ids.unsqueeze(-1) == y_ids.unsqueeze(-2)
-        excluded = same if excluded is None else excluded | same
-    return excluded

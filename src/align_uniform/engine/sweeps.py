@@ -8,7 +8,8 @@ from torch import Tensor
 
 from align_uniform.engine import logits, routes, tiles
 from align_uniform.engine.logits import Kept, LogSums
-from align_uniform.engine.tiles import Mask, Sweep
+from align_uniform.engine.mask import Mask
+from align_uniform.engine.tiles import Sweep
 
 
 def sweep(x: Tensor, y: Tensor | None, *options: Any) -> Sweep:

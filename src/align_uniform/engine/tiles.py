@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from align_uniform.engine.mask import ALL_PAIRS, Mask
 from align_uniform.engine.plain import common_centre
 from align_uniform.engine.precision import Care, care, full_precision, sum_dtype, widest
 from align_uniform.engine.routes import may_ask
@@ -36,43 +37,13 @@ class Sweep(NamedTuple):
     """[..., M, m]: the same with respect to y."""
 
 
-class Mask(NamedTuple):
-    """The pairs that do not count."""
-
-    skip: int | None = None
-    """Row i and column `skip + i` are the same; None: no two are."""
-    ids: Tensor | None = None
-    """[batch, N]: the ids of the rows. Pairs of one id do not count."""
-    column_ids: Tensor | None = None
-    """[batch, M]: the ids of the columns."""
-
-    def exchanged(self) -> Mask:
-        """The same with rows and columns exchanged."""
-        return Mask(None if self.skip is None else -self.skip, self.column_ids, self.ids)
-
-    def flat(self) -> Mask:
-        """The same with one leading dimension."""
-        ids, column_ids = (z if z is None else z.reshape(-1, z.shape[-1]) for z in (self.ids, self.column_ids))
-        return Mask(self.skip, ids, column_ids)
-
-    def apply_(self, tile: Tensor, rows: slice, columns: slice) -> Tensor:
-        """Set the exponents of these rows and columns to -inf where a pair does not count."""
-        if self.ids is not None and self.column_ids is not None:
-            tile.masked_fill_(self.ids[:, rows].unsqueeze(2) == self.column_ids[:, columns].unsqueeze(1), -math.inf)
-        if self.skip is not None and -tile.shape[1] < (offset := self.skip + rows.start - columns.start) < tile.shape[2]:
-            tile.diagonal(offset, 1, 2).fill_(-math.inf)
-        return tile
-
-
 @full_precision
 def sweep(
     x: Tensor,
     y: Tensor | None,
     t: float,
     pairs: int,
-    skip: int | None = None,
-    ids: Tensor | None = None,
-    y_ids: Tensor | None = None,
+    mask: Mask = ALL_PAIRS,
     needs_x: bool = False,
     needs_y: bool = False,
 ) -> Sweep:
@@ -88,18 +59,18 @@ def sweep(
     halves = half_squares(a) if products is None else products.diagonal(0, -2, -1) / 2
     needs = _needs(halves, y, centre, scale)
     if needs.wider:
-        value, *gradients = sweep(x.double(), None if y is None else y.double(), t, pairs, skip, ids, y_ids, needs_x, needs_y)
+        value, *gradients = sweep(x.double(), None if y is None else y.double(), t, pairs, mask, needs_x, needs_y)
         return Sweep(value.to(dtype), *(grad if grad is None else grad.to(dtype) for grad in gradients))
     if products is not None:
-        return _dense(a, products, halves, scale, pairs, ids, needs, needs_x)
+        return _dense(a, products, halves, scale, pairs, mask.ids, needs, needs_x)
     batch = a.shape[:-2]
     a, centre = (z.reshape(-1, *z.shape[-2:]) for z in (a, centre))
     halves = halves.reshape(-1, halves.shape[-1])
     if y is None:
-        parts = _triangle(a, halves, scale, pairs, Mask(0, ids, ids).flat(), needs, needs_x)
+        parts = _triangle(a, halves, scale, pairs, mask.within().flat(), needs, needs_x)
     else:
         others = Columns(y.reshape(-1, *y.shape[-2:]), centre, scale)
-        parts = _rectangle(a, halves, others, pairs, Mask(skip, ids, y_ids).flat(), needs, needs_x, needs_y)
+        parts = _rectangle(a, halves, others, pairs, mask.flat(), needs, needs_x, needs_y)
     shapes = x.shape, None if y is None else y.shape
     grad_x, grad_y = (
         grad if grad is None or shape is None else grad.view(shape) for grad, shape in zip(parts[1:], shapes, strict=True)
@@ -219,7 +190,7 @@ def upper_tiles(
     for number, columns in enumerate(edges, start=1):
         for rows in edges[:number]:
             tile = _tile(buffer, a[:, rows], row_halves[:, rows], a[:, columns], halves[:, columns])
-            yield rows, columns, mask.apply_(_clamped_(tile, shift) if at_most_0 else tile, rows, columns)
+            yield rows, columns, mask.part(rows, columns).apply_(_clamped_(tile, shift) if at_most_0 else tile)
 
 
 def all_tiles(
@@ -233,7 +204,7 @@ def all_tiles(
         b_halves = half_squares(b)
         for rows in row_edges:
             tile = _tile(buffer, a[:, rows], row_halves[:, rows], b, b_halves)
-            yield rows, columns, b, mask.apply_(_clamped_(tile, shift) if at_most_0 else tile, rows, columns)
+            yield rows, columns, b, mask.part(rows, columns).apply_(_clamped_(tile, shift) if at_most_0 else tile)
 
 
 def cut(x: Tensor, y: Tensor) -> tuple[list[slice], list[slice], Tensor]:

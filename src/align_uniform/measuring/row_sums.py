@@ -20,9 +20,10 @@ from torch import Tensor
 
 from align_uniform import _ranks as ranks
 from align_uniform.engine import routes
+from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import Care, care, sum_dtype
 from align_uniform.engine.sweeps import sweep
-from align_uniform.engine.tiles import Columns, Mask, all_tiles, half_squares, slices, upper_tiles
+from align_uniform.engine.tiles import Columns, all_tiles, half_squares, slices, upper_tiles
 
 BLOCK_BYTES = 2**25
 """Bytes of a block of float32 rows. Every block is read again for each block that it meets: larger blocks save reading."""
