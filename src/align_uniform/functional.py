@@ -164,13 +164,7 @@ def uniform_loss(
     t = checks.check_positive("t", t)
     if negatives is None and not intra_batch:
         raise ValueError("intra_batch=False leaves no pairs without negatives; pass negatives, or intra_batch=True.")
-    if negatives is not None:
-        checks.check_negatives(x, negatives)
-    ids, negative_ids = _check_ids(x, negatives, ids, negative_ids)
-    if ids is not None and negative_ids is None and not intra_batch:
-        raise ValueError("ids have no effect on negatives without ids; pass negative_ids, or leave ids out.")
-    if negatives is not None:
-        negatives = negatives.expand(*x.shape[:-2], *negatives.shape[-2:])
+    negatives, ids, negative_ids = _check_negatives(x, negatives, ids, negative_ids, alone=not intra_batch)
     if normalize or gather_distributed or not keeps_halves(x, negatives):
         x, negatives = _prepare(normalize, x, negatives)
     everyone, everyones_ids, start = x, ids, 0
@@ -265,13 +259,7 @@ def contrastive_loss(
     checks.check_features("y", y)
     checks.check_same_shape(x, y)
     checks.check_temperature(tau)
-    if negatives is not None:
-        checks.check_negatives(x, negatives)
-    ids, negative_ids = _check_ids(x, negatives, ids, negative_ids)
-    if negatives is not None:
-        negatives = negatives.expand(*x.shape[:-2], *negatives.shape[-2:])
-        if ids is not None and negative_ids is None:
-            raise ValueError("ids have no effect on negatives without ids; pass negative_ids, or leave ids out.")
+    negatives, ids, negative_ids = _check_negatives(x, negatives, ids, negative_ids, alone=negatives is not None)
     if normalize or gather_distributed or not keeps_halves(x, y, negatives):
         x, y, negatives = _prepare(normalize, x, y, negatives)
     everyones_x, everyones_y, everyones_ids, start = x, y, ids, 0
@@ -286,10 +274,7 @@ def contrastive_loss(
     # The loss of a row is log(1 + sum exp(negative - positive)): never below 0, and exact where it is near.
     scale = 1 / tau
     if negatives is None and not gather_distributed:
-        odds = log_odds(x, y, scale, ids=ids)
-        only_if_infinite = ids is None and x.shape[-2] > 1  # odds of -inf
-        not_finite = 0 * odds.detach() if only_if_infinite else _not_finite(_products(x, y)).unsqueeze(-2)
-        return (_softplus(odds) + not_finite).mean((-2, -1))
+        return _contrastive_in_batch(x, y, scale, ids)
     positives = _products(x, y) * scale
     if negatives is not None:
         against = log_sum_exp(x, negatives, scale, ids=ids, y_ids=negative_ids)
@@ -301,6 +286,14 @@ def contrastive_loss(
     if gather_distributed:
         return sum_over_ranks(losses.sum()) / everyones_x.shape[-2]
     return losses.mean(-1)
+
+
+def _contrastive_in_batch(x: Tensor, y: Tensor, scale: float | Tensor, ids: Tensor | None) -> Tensor:
+    """The contrastive loss of one process without negatives, [...]: the mean over both directions."""
+    odds = log_odds(x, y, scale, ids=ids)
+    only_if_infinite = ids is None and x.shape[-2] > 1  # odds of -inf
+    not_finite = 0 * odds.detach() if only_if_infinite else _not_finite(_products(x, y)).unsqueeze(-2)
+    return (_softplus(odds) + not_finite).mean((-2, -1))
 
 
 def _products(x: Tensor, y: Tensor) -> Tensor:
@@ -353,24 +346,26 @@ def _pairs_left(ids: Tensor, negative_ids: Tensor | None, within: int, across: i
     if within:
         left = left - (equal_pairs(ids, ids) - ids.shape[-1]) // 2  # each pair is counted from both ends, each row once
     if negative_ids is not None:
-        left = left - equal_pairs(ids, negative_ids.expand(*ids.shape[:-1], -1))
+        left = left - equal_pairs(ids, negative_ids)
     return left
 
 
-def _check_ids(
-    x: Tensor, negatives: Tensor | None, ids: Tensor | None, negative_ids: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Both as int64, with the leading dimensions of x."""
-    if ids is None and negative_ids is None:
-        return None, None
-    if negative_ids is not None and (ids is None or negatives is None):
-        raise ValueError("negative_ids say which negatives are items of the batch; pass ids and negatives too.")
-    if ids is not None:
-        ids = checks.check_ids("ids", ids, "x", x)
-    if negative_ids is not None and negatives is not None:
+def _check_negatives(
+    x: Tensor, negatives: Tensor | None, ids: Tensor | None, negative_ids: Tensor | None, *, alone: bool
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Negatives and ids with the leading dimensions of x, ids as int64; `alone`: no pairs within x are counted."""
+    if negatives is not None:
+        checks.check_negatives(x, negatives)
+        negatives = negatives.expand(*x.shape[:-2], *negatives.shape[-2:])
+    if negative_ids is not None:
+        if ids is None or negatives is None:
+            raise ValueError("negative_ids say which negatives are items of the batch; pass ids and negatives too.")
         negative_ids = checks.check_ids("negative_ids", negative_ids, "negatives", negatives)
-        negative_ids = negative_ids.expand(*x.shape[:-2], negatives.shape[-2])
-    return ids, negative_ids
+    if ids is not None:
+        if negative_ids is None and alone:
+            raise ValueError("ids have no effect on negatives without ids; pass negative_ids, or leave ids out.")
+        ids = checks.check_ids("ids", ids, "x", x)
+    return negatives, ids, negative_ids
 
 
 def _power(squared: Tensor, exponent: float) -> Tensor:
