@@ -148,7 +148,7 @@ def uniform_loss(
         tensor(-8.)
 
     Note:
-        Float32 rows far from their common centre, at distances R with t R^2 beyond a thousand, are computed in float64 on the
+        Float32 rows far from their common centre, at distances R with t R^2 beyond about 840, are computed in float64 on the
         CPU. On other devices, where asking for R would mean waiting, exponents are only kept from exceeding 0: give float64
         rows there.
 

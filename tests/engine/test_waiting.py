@@ -119,8 +119,9 @@ def test_a_small_value_and_gradient_is_few_operators_beside_the_kernel(monkeypat
     with FakeTensorMode(), Operators() as operators:
         value = uniform_loss(torch.empty(256, 128, device="cuda", requires_grad=True))
     assert operators.called.count("log_sums") == 1
-    # The gradient is found with the value; what is left for the backward pass is to multiply it by that of the value.
-    assert len(operators.called) - 1 + 1 <= 10, operators.called
+    operators.called.remove("log_sums")
+    # The gradient is found with the value; one operator is left for the backward pass: times the gradient of the value.
+    assert len(operators.called) + 1 <= 10, operators.called
     assert type(value.grad_fn).__name__ == "_EagerLogPotentialBackward"
 
 

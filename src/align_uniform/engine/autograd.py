@@ -35,11 +35,8 @@ def log_potential(x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask,
 def log_sum_exp(x: Tensor, y: Tensor, mask: Mask) -> Tensor:
     """The sweep over logits, differentiable in x and y; arguments as in `engine.log_sum_exp`."""
     options = x, y, mask.ids, mask.column_ids, mask.skip
-    sums: Tensor
-    if y.requires_grad or not sweeps.gives_gradients_at_once(x, y):
-        sums = _LogSums.apply(*options, False)
-    else:
-        sums = _RowLogSums.apply(*options)
+    at_once = not y.requires_grad and not sweeps.are_few_logits(x, y)
+    sums: Tensor = _RowLogSums.apply(*options) if at_once else _LogSums.apply(*options, False)
     return sums
 
 
@@ -58,8 +55,8 @@ def fused_log_sum_exp(x: Tensor, y: Tensor, scale: Tensor, mask: Mask) -> Tensor
 
 def fused_log_odds(x: Tensor, y: Tensor, scale: Tensor, ids: Tensor | None) -> Tensor:
     """The kernel's log-odds of a batch, differentiable in x, y and the scale."""
-    sums: Tensor = _FusedLogSums.apply(x, y, scale, ids, ids, 0, True, False)
-    return sums - ((x.float() * y.float()).sum(-1) * scale).unsqueeze(-2)
+    odds: Tensor = _FusedLogSums.apply(x, y, scale, ids, ids, 0, True, False)
+    return odds
 
 
 class _LogPotential(torch.autograd.Function):
@@ -203,7 +200,7 @@ class _RowLogSums(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, ids: Tensor | None, y_ids: Tensor | None, skip: int | None) -> Tensor:
-        value, grad = sweeps.row_sums_and_gradient(x, y, Mask(skip, ids, y_ids))
+        value, grad = logits.row_sums_and_gradient(x, y, Mask(skip, ids, y_ids))
         ctx.skip = skip
         ctx.save_for_backward(x, y, ids, y_ids, grad)
         return value
@@ -219,7 +216,7 @@ class _RowLogSums(torch.autograd.Function):
 
 
 class _FusedLogSums(torch.autograd.Function):
-    """The kernel's sums of `scale x_i . y_j` over the columns, and over the rows in batch; differentiable in the scale too.
+    """The kernel's sweep over logits `scale x_i . y_j`, as `_LogSums`; differentiable in the scale too.
 
     Where the columns are constants, the sweep also finds the mean column under every row, which is the gradient of its sum.
     """
@@ -241,7 +238,7 @@ class _FusedLogSums(torch.autograd.Function):
         sums, mean = fused.log_sums(x, y, scale, Mask(skip, ids, y_ids), in_batch, needs_mean)
         ctx.skip, ctx.in_batch = skip, in_batch
         ctx.save_for_backward(x, y, scale, ids, y_ids, *sums, mean)
-        return sums.rows if sums.columns is None else torch.stack([sums.rows, sums.columns], -2)
+        return logits.odds(x.float() * scale, y.float(), sums) if in_batch else sums.rows
 
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> Gradients:
@@ -257,6 +254,8 @@ class _FusedLogSums(torch.autograd.Function):
         else:
             each = LogSums(weights[..., 0, :], weights[..., 1, :]) if ctx.in_batch else LogSums(weights, None)
             pulls_x, pulls_y = fused.logit_pulls(x, y, scale, mask, LogSums(row_logs, column_logs), each, needs[1])
+            if ctx.in_batch:
+                logits.add_own_pairs_(x.float(), y.float(), each, pulls_x, pulls_y)
         of_scale = (pulls_x * x).sum() if needs[2] else None
         return pulls_x * scale, None if pulls_y is None else pulls_y * scale, of_scale, *(None,) * 5
 
@@ -275,12 +274,7 @@ def _plain_gradients(
     inputs = [z for z, need in zip((x, y, scale), needs, strict=False) if need and z is not None]
     with torch.enable_grad():
         rows = x if scale is None else x.float() * scale
-        if not in_batch:
-            sums = plain.log_sum_exp(rows, y, mask)
-        elif scale is None:
-            sums = plain.log_odds(rows, y, mask.ids)
-        else:  # the kernel's are not yet less each row's own logit
-            sums = plain.log_odds(rows, y, mask.ids) + (rows * y).sum(-1).unsqueeze(-2)
+        sums = plain.log_odds(rows, y, mask.ids) if in_batch else plain.log_sum_exp(rows, y, mask)
         grads = iter(torch.autograd.grad(sums, inputs, weights, create_graph=create_graph))
     return tuple(next(grads) if need else None for need in needs)
 

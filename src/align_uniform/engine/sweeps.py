@@ -23,7 +23,7 @@ def sweep(x: Tensor, y: Tensor | None, *options: Any) -> Sweep:
 
 def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kept | None]:
     """The log-sum-exps of rows and, if asked for, columns of logits; and the logits themselves where they are few."""
-    if x.shape[:-1].numel() * y.shape[-2] <= logits.DENSE_LOGITS:
+    if are_few_logits(x, y):
         return logits.dense(x, y, mask, columns)
     return logits.log_sums(x, y, mask, columns), None
 
@@ -37,11 +37,6 @@ def logit_gradients(
     return logits.gradients(x, y, mask, sums, weights, needs_x, needs_y)
 
 
-def row_sums_and_gradient(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-    """The log-sum-exps of the rows and their gradients; arguments as in `logits.row_sums_and_gradient`."""
-    return logits.row_sums_and_gradient(x, y, mask)
-
-
-def gives_gradients_at_once(x: Tensor, y: Tensor) -> bool:
-    """Whether a sweep over the rows of logits had better find their gradient too."""
-    return x.shape[:-1].numel() * y.shape[-2] > logits.DENSE_LOGITS
+def are_few_logits(x: Tensor, y: Tensor) -> bool:
+    """Whether the logits of these rows and columns are so few that `log_sums` keeps them for the gradient."""
+    return x.shape[:-1].numel() * y.shape[-2] <= logits.DENSE_LOGITS
