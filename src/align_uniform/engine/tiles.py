@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,14 +55,13 @@ def sweep(
     scale = math.sqrt(2 * t)
     centre = common_centre(x, y)
     a = (x - centre).mul_(scale)
-    products = a @ a.mT if y is None and a.shape[-2] <= DENSE_ROWS else None
-    halves = half_squares(a) if products is None else products.diagonal(0, -2, -1) / 2
+    if y is None and a.shape[-2] <= DENSE_ROWS:
+        dense = _dense(a, scale, pairs, mask.ids, needs_x)
+        return _in_float64(x, y, t, pairs, mask, needs_x, needs_y) if dense is None else dense
+    halves = half_squares(a)
     needs = _needs(halves, y, centre, scale)
     if needs.wider:
-        value, *gradients = sweep(x.double(), None if y is None else y.double(), t, pairs, mask, needs_x, needs_y)
-        return Sweep(value.to(dtype), *(grad if grad is None else grad.to(dtype) for grad in gradients))
-    if products is not None:
-        return _dense(a, products, halves, scale, pairs, mask.ids, needs, needs_x)
+        return _in_float64(x, y, t, pairs, mask, needs_x, needs_y)
     batch = a.shape[:-2]
     a, centre = (z.reshape(-1, *z.shape[-2:]) for z in (a, centre))
     halves = halves.reshape(-1, halves.shape[-1])
@@ -78,23 +77,31 @@ def sweep(
     return Sweep(parts.log_potential.view(batch), grad_x, grad_y)
 
 
-def _needs(halves: Tensor, y: Tensor | None, centre: Tensor, scale: float) -> Care:
-    """What the exponents of all pairs need, t ||x_i - centre||^2 being these halves."""
+def _in_float64(x: Tensor, y: Tensor | None, *options: Any) -> Sweep:
+    """The sweep of rows so far from each other that float32 does not do, in the dtype that they came in."""
+    value, *gradients = sweep(x.double(), None if y is None else y.double(), *options)
+    return Sweep(value.to(x.dtype), *(grad if grad is None else grad.to(x.dtype) for grad in gradients))
+
+
+def _needs(halves: Tensor, y: Tensor | None = None, centre: Tensor | None = None, scale: float = 1) -> Care:
+    """The care that the exponents of all pairs need, t ||x_i - centre||^2 being these halves."""
     if not may_ask(halves):
         return Care()
     reach = float(halves.amax())
-    if y is not None:
+    if y is not None and centre is not None:
         farthest = torch.linalg.vector_norm(y, dim=-1).amax() + torch.linalg.vector_norm(centre, dim=-1).amax()
         reach = max(reach, (scale * float(farthest)) ** 2 / 2) if reach == reach else reach  # a NaN stays one
     return care(reach, halves.dtype)
 
 
-def _dense(
-    a: Tensor, products: Tensor, halves: Tensor, scale: float, pairs: int, ids: Tensor | None, needs: Care, needs_grad: bool
-) -> Sweep:
-    """All pairs of a in one tile, every pair twice; the tile holds their products, and is overwritten."""
-    potentials = products
+def _dense(a: Tensor, scale: float, pairs: int, ids: Tensor | None, needs_grad: bool) -> Sweep | None:
+    """All pairs of a in one tile, every pair twice; None if that takes float64."""
+    potentials = a @ a.mT
     diagonal = potentials.diagonal(0, -2, -1)
+    halves = diagonal / 2
+    needs = _needs(halves)
+    if needs.wider:
+        return None
     potentials.sub_(halves.unsqueeze(-1)).sub_(halves.unsqueeze(-2))
     if needs.at_most_0:
         potentials.clamp_(max=0)
