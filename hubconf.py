@@ -12,6 +12,6 @@ _SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "src")
 if _SOURCE not in sys.path:
     sys.path.insert(0, _SOURCE)
 
-from align_uniform.recipes.published import imagenet_resnet50_encoder  # noqa: E402  # found on the path set above
+from align_uniform.recipes.encoders.published import imagenet_resnet50_encoder  # noqa: E402  # found on the path set above
 
 __all__ = ["imagenet_resnet50_encoder"]

@@ -63,7 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", nargs="+", choices=list(BENCHMARKS), default=list(BENCHMARKS), metavar="NAME", help="%(choices)s"
+        "--only",
+        nargs="+",
+        choices=list(BENCHMARKS),
+        default=list(BENCHMARKS),
+        metavar="NAME",
+        help="%(choices)s",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write all numbers here as JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
@@ -72,7 +77,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _measure_all(cases: Sequence[Case], seconds: float, memory: Executor) -> Iterator[Row]:
-    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("remaining"), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("remaining"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as progress:
         task = progress.add_task("", total=sum(_estimate(case, seconds) for case in cases))
         before = 0.0

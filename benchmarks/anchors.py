@@ -2,9 +2,10 @@
 
     python -m benchmarks.anchors [--rows 1000000] [--fashion-mnist FOLDER] [--out FILE] [--force]
 
-Synthetic rows in 128 dimensions, uniform, in a cone, and in 1,000 clusters, and, if their folder is given, the 70,000 pictures
-of Fashion-MNIST as 784 pixels. The exact value of a million rows takes twenty minutes for each: there, the value of ten
-times as many anchors stands in for it, with a third of the error, and is said to. Smaller sets are summed exactly.
+Synthetic rows in 128 dimensions, uniform, in a cone, and in 1,000 clusters, and, if their folder is given,
+the 70,000 pictures of Fashion-MNIST as 784 pixels. The exact value of a million rows takes twenty minutes for
+each: there, the value of ten times as many anchors stands in for it, with a third of the error, and is said
+to. Smaller sets are summed exactly.
 """
 
 from __future__ import annotations
@@ -61,9 +62,13 @@ class Outcome:
 
 def main() -> int:
     """Measure each data set, print, and write."""
-    parser = argparse.ArgumentParser("python -m benchmarks.anchors", description=__doc__.split("\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.anchors", description=__doc__.split("\n")[0] if __doc__ else None
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--fashion-mnist", type=Path, metavar="FOLDER", help="where train-images-idx3-ubyte.gz is")
+    parser.add_argument(
+        "--fashion-mnist", type=Path, metavar="FOLDER", help="where train-images-idx3-ubyte.gz is"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers here as JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     options = parser.parse_args()
@@ -77,7 +82,9 @@ def main() -> int:
     if options.out is not None:
         with written_whole(options.out) as partial:
             document = {"schema_version": 1, "threads": torch.get_num_threads(), "anchors": ANCHORS}
-            partial.write_text(json.dumps(document | {"rows": [asdict(each) for each in outcomes]}, indent=1) + "\n")
+            partial.write_text(
+                json.dumps(document | {"rows": [asdict(each) for each in outcomes]}, indent=1) + "\n"
+            )
     return 0
 
 
@@ -88,10 +95,16 @@ def data_sets(count: int, fashion_mnist: Path | None) -> Iterator[tuple[str, Ten
     yield "cone", torch.randn(count, M, generator=generator) + 0.6
     centres = torch.nn.functional.normalize(torch.randn(1000, M, generator=generator))
     members = torch.randint(1000, (count,), generator=generator)
-    yield "1,000 clusters", torch.randn(count, M, generator=generator).mul_(0.3 / math.sqrt(M)).add_(centres[members])
+    yield (
+        "1,000 clusters",
+        torch.randn(count, M, generator=generator).mul_(0.3 / math.sqrt(M)).add_(centres[members]),
+    )
     if fashion_mnist is not None:
         files = [fashion_mnist / f"{part}-images-idx3-ubyte.gz" for part in ("train", "t10k")]
-        pixels = [np.frombuffer(gzip.decompress(file.read_bytes())[16:], np.uint8).reshape(-1, 784) for file in files]
+        pixels = [
+            np.frombuffer(gzip.decompress(file.read_bytes())[16:], np.uint8).reshape(-1, 784)
+            for file in files
+        ]
         yield "Fashion-MNIST pixels", torch.from_numpy(np.concatenate(pixels)).float()
 
 
@@ -108,7 +121,8 @@ def outcome(name: str, rows: Tensor) -> Outcome:
     pairs, plain, plain_error = random_pairs(population, seconds + surveyed - start)
     truth = true_value(population)
     return Outcome(
-        data=name, rows=len(rows), dim=rows.shape[1], survey_seconds=surveyed - start, anchor_seconds=seconds, extra_mib=extra,
+        data=name, rows=len(rows), dim=rows.shape[1], survey_seconds=surveyed - start,
+        anchor_seconds=seconds, extra_mib=extra,
         truth=truth.log_mean, truth_stderr=truth.approximation_stderr,
         anchors_error=found.log_mean - truth.log_mean, anchors_stderr=found.approximation_stderr,
         pairs=pairs, pairs_error=plain - truth.log_mean, pairs_stderr=plain_error,
@@ -135,7 +149,9 @@ def sample(count: int, size: int, seed: int) -> Tensor:
 
 
 def random_pairs(population: Population, seconds: float) -> tuple[int, float, float]:
-    """Pairs drawn at random for so long: how many, their uniformity, and its error. The rows are in memory, ready."""
+    """Pairs drawn at random for so long: how many, their uniformity, and its error. The rows are in memory,
+    ready.
+    """
     rows = population[slice(0, len(population))]
     generator = torch.Generator().manual_seed(0)
     total = squares = pairs = 0.0
@@ -154,17 +170,19 @@ def random_pairs(population: Population, seconds: float) -> tuple[int, float, fl
 
 def show(outcomes: list[Outcome]) -> None:
     """One line a data set."""
-    table = Table(title=f"{ANCHORS:,} anchors, t = {T:g}, {torch.get_num_threads()} threads", title_justify="left")
-    for heading in ("data", "rows", "survey s", "anchors s", "extra MiB", "truth", "its error", "anchors off by",
-                    "stated error", "pairs", "pairs off by", "their error"):  # fmt: skip
+    table = Table(
+        title=f"{ANCHORS:,} anchors, t = {T:g}, {torch.get_num_threads()} threads", title_justify="left"
+    )
+    for heading in ("data", "rows", "survey s", "anchors s", "extra MiB", "truth", "its error",
+                    "anchors off by", "stated error", "pairs", "pairs off by", "their error"):  # fmt: skip
         table.add_column(heading, justify="right")
     for each in outcomes:
         table.add_row(
             each.data, f"{each.rows:,}", f"{each.survey_seconds:.1f}", f"{each.anchor_seconds:.1f}",
             "not measured" if each.extra_mib is None else f"{each.extra_mib:.0f}",
             f"{each.truth:.6f}", f"{each.truth_stderr:.1e}",
-            f"{each.anchors_error:.1e}", f"{each.anchors_stderr:.1e}", f"{each.pairs:,}", f"{each.pairs_error:.1e}",
-            f"{each.pairs_stderr:.1e}",
+            f"{each.anchors_error:.1e}", f"{each.anchors_stderr:.1e}", f"{each.pairs:,}",
+            f"{each.pairs_error:.1e}", f"{each.pairs_stderr:.1e}",
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 

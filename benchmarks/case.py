@@ -41,7 +41,9 @@ class Work(NamedTuple):
     """What a computation over pairs of rows cannot do without."""
 
     products: float
-    """Scalar products of m features: one per pair for the value, and one more for each side of a pair that has a gradient."""
+    """Scalar products of m features: one per pair for the value, and one more for each side of a pair that
+    has a gradient.
+    """
     exponentials: float
     """One per pair."""
 
@@ -57,6 +59,8 @@ class Case:
     sizes: Mapping[str, int]
     """N rows of m features, and K negatives."""
     prepare: Callable[[], Operations]
-    """Makes the operands, when the turn of this case comes; can be pickled, since memory is measured in another process."""
+    """Makes the operands, when the turn of this case comes; can be pickled, since memory is measured in
+    another process.
+    """
     work: Work
     aims: tuple[Aim, ...] = ()

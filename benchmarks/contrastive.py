@@ -31,12 +31,17 @@ def from_queue(x: Tensor, y: Tensor, queue: Tensor) -> Tensor:
 
 def contrastive(quick: bool) -> list[Case]:
     """Value + gradient of both views by N, and of the queries alone with K negatives."""
-    return [*(_in_batch_case(n) for n in ((256, 1024) if quick else (256, 1024, 4096))), _queue_case(8192 if quick else 65536)]
+    return [
+        *(_in_batch_case(n) for n in ((256, 1024) if quick else (256, 1024, 4096))),
+        _queue_case(8192 if quick else 65536),
+    ]
 
 
 def _in_batch_case(n: int) -> Case:
     work = Work(3 * n**2, n**2)
-    return Case("contrastive", "value + gradient, in batch", {"N": n, "m": M}, partial(_prepare_in_batch, n), work)
+    return Case(
+        "contrastive", "value + gradient, in batch", {"N": n, "m": M}, partial(_prepare_in_batch, n), work
+    )
 
 
 def _prepare_in_batch(n: int) -> Operations:
@@ -47,7 +52,13 @@ def _prepare_in_batch(n: int) -> Operations:
 
 def _queue_case(k: int, n: int = 256) -> Case:
     work = Work(2 * n * k, n * k)
-    return Case("contrastive", "value + gradient, queue", {"N": n, "m": M, "K": k}, partial(_prepare_queue, k, n), work)
+    return Case(
+        "contrastive",
+        "value + gradient, queue",
+        {"N": n, "m": M, "K": k},
+        partial(_prepare_queue, k, n),
+        work,
+    )
 
 
 def _prepare_queue(k: int, n: int) -> Operations:

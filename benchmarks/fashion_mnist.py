@@ -1,14 +1,18 @@
-"""Training on Fashion-MNIST without labels: what comes of align + uniform, and of the contrastive loss, on 10,000 test images.
+"""Training on Fashion-MNIST without labels: what comes of align + uniform, and of the contrastive loss, on
+10,000 test images.
 
-    python -m benchmarks.fashion_mnist --root FOLDER [--out FOLDER] [--parts two-view moco plane] [--images 20000] [--epochs 48]
+    python -m benchmarks.fashion_mnist --root FOLDER [--out FOLDER] [--parts two-view moco plane] [--images
+    20000] [--epochs 48]
 
-Three parts. `two-view` and `moco` train an encoder for each objective and seed, and set beside them the same encoder untrained
-and the pixels themselves. `plane` is the paper's figure 5: shorter runs over weights and t, in the align-uniform plane,
-coloured by accuracy. Epochs were set beforehand. Every encoder is judged by logistic regression and by 5 nearest neighbours on
-the features that come before the head, both taught by the labels of the images that it was trained on.
+Three parts. `two-view` and `moco` train an encoder for each objective and seed, and set beside them the same
+encoder untrained and the pixels themselves. `plane` is the paper's figure 5: shorter runs over weights and t,
+in the align-uniform plane, coloured by accuracy. Epochs were set beforehand. Every encoder is judged by
+logistic regression and by 5 nearest neighbours on the features that come before the head, both taught by the
+labels of the images that it was trained on.
 
-Each run has one processor core, `--processes` of them at a time, which does more a second than one run on all cores. What is in
-results.json is not done again: after an interruption, or with more parts, the same command goes on.
+Each run has one processor core, `--processes` of them at a time, which does more a second than one run on all
+cores. What is in results.json is not done again: after an interruption, or with more parts, the same command
+goes on.
 """
 
 from __future__ import annotations
@@ -34,13 +38,14 @@ from torch.utils.data import DataLoader
 
 from align_uniform import align_loss, figures, uniform_loss, uniform_optimum
 from align_uniform._writing import written_whole
-from align_uniform.recipes import augment, data, moco, two_view
-from align_uniform.recipes.encoder_files import encoder_state
-from align_uniform.recipes.encoders import build
-from align_uniform.recipes.features import features
-from align_uniform.recipes.knn_eval import knn_scores
-from align_uniform.recipes.logistic import linear_scores
-from align_uniform.recipes.sampler import EvalSampler
+from align_uniform.recipes.encoders.features import features
+from align_uniform.recipes.encoders.networks import build
+from align_uniform.recipes.encoders.weights import encoder_state
+from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images.sampler import EvalSampler
+from align_uniform.recipes.judge.knn import knn_scores
+from align_uniform.recipes.judge.logistic import linear_scores
+from align_uniform.recipes.pretrain import moco, two_view
 
 DIM = 64
 Weights = dict[str, float]
@@ -58,8 +63,15 @@ MOCO: dict[str, Weights] = {
     },
 }
 PLANE: list[Weights] = [
-    *({"align_weight": a, "uniform_weight": u, "uniform_t": t} for t in (1, 2, 4) for a, u in ((1, 0.2), (1, 1), (0.3, 1))),
-    *({"align_weight": 0, "uniform_weight": 0, "contrastive_weight": 1, "contrastive_tau": tau} for tau in (0.1, 0.3, 1)),
+    *(
+        {"align_weight": a, "uniform_weight": u, "uniform_t": t}
+        for t in (1, 2, 4)
+        for a, u in ((1, 0.2), (1, 1), (0.3, 1))
+    ),
+    *(
+        {"align_weight": 0, "uniform_weight": 0, "contrastive_weight": 1, "contrastive_tau": tau}
+        for tau in (0.1, 0.3, 1)
+    ),
 ]
 """Twelve mixtures."""
 
@@ -110,8 +122,12 @@ def main() -> int:
     """Train, judge, print, draw and write; 130 after Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser("python -m benchmarks.fashion_mnist", description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="where Fashion-MNIST is")
-    parser.add_argument("--out", type=Path, default=Path("fashion-mnist"), help="folder for runs, results.json and plane.png")
-    parser.add_argument("--parts", nargs="+", default=["two-view", "moco", "plane"], choices=["two-view", "moco", "plane"])
+    parser.add_argument(
+        "--out", type=Path, default=Path("fashion-mnist"), help="folder for runs, results.json and plane.png"
+    )
+    parser.add_argument(
+        "--parts", nargs="+", default=["two-view", "moco", "plane"], choices=["two-view", "moco", "plane"]
+    )
     parser.add_argument("--images", type=int, default=20_000, help="training images, the first of the set")
     parser.add_argument("--epochs", type=int, default=48)
     parser.add_argument("--plane-epochs", type=int, default=3)
@@ -129,11 +145,17 @@ def main() -> int:
             sys.stderr.write(f"{outcome}\n")
             outcomes.append(outcome)
             with written_whole(results) as partial:
-                document = {"schema_version": 2, "images": options.images, "outcomes": [asdict(each) for each in outcomes]}
+                document = {
+                    "schema_version": 2,
+                    "images": options.images,
+                    "outcomes": [asdict(each) for each in outcomes],
+                }
                 partial.write_text(json.dumps(document, indent=1) + "\n")
     except KeyboardInterrupt:
         code = 130
-        sys.stderr.write("Interrupted; the runs that were finished are shown, and the same command goes on.\n")
+        sys.stderr.write(
+            "Interrupted; the runs that were finished are shown, and the same command goes on.\n"
+        )
     _show(outcomes)
     _draw([each for each in outcomes if each.part == "plane"], options.out)
     return code
@@ -141,10 +163,17 @@ def main() -> int:
 
 def jobs(options: argparse.Namespace) -> list[Job]:
     """The parts that were asked for, with pixels and untrained encoders before them."""
-    found = [Job("baseline", "raw pixels", 0, 0), *(Job("baseline", "random init", seed, 0) for seed in options.seeds)]
+    found = [
+        Job("baseline", "raw pixels", 0, 0),
+        *(Job("baseline", "random init", seed, 0) for seed in options.seeds),
+    ]
     for part, objectives in (("two-view", TWO_VIEW), ("moco", MOCO)):
         if part in options.parts:
-            found += [Job(part, name, seed, options.epochs, objectives[name]) for seed in options.seeds for name in objectives]
+            found += [
+                Job(part, name, seed, options.epochs, objectives[name])
+                for seed in options.seeds
+                for name in objectives
+            ]
     if "plane" in options.parts:
         found += [Job("plane", _spelled(weights), 0, options.plane_epochs, weights) for weights in PLANE]
     return found
@@ -180,7 +209,9 @@ def _outcomes(listed: list[Job], options: argparse.Namespace) -> Iterator[Outcom
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a recipe stops by itself while it trains; all else just ends
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # a recipe stops by itself while it trains; all else just ends
 
 
 def _outcome(job: Job, options: argparse.Namespace) -> Outcome:
@@ -191,9 +222,10 @@ def _outcome(job: Job, options: argparse.Namespace) -> Outcome:
         return _judge(build("small-conv", DIM, channels=1), job, 0.0, options)
     recipe = moco if job.part == "moco" else two_view
     chosen = recipe.options(
-        "fashion-mnist", root=options.root, out=options.out / f"seed{job.seed}_epochs{job.epochs}_images{options.images}",
-        epochs=job.epochs, seed=job.seed, limit=options.images, workers=0, evaluate_every=0, channels_last=True, dim=DIM,
-        **job.weights,
+        "fashion-mnist", root=options.root,
+        out=options.out / f"seed{job.seed}_epochs{job.epochs}_images{options.images}",
+        epochs=job.epochs, seed=job.seed, limit=options.images, workers=0, evaluate_every=0,
+        channels_last=True, dim=DIM, **job.weights,
     )  # fmt: skip
     started = time.perf_counter()
     if code := recipe.run(chosen):
@@ -205,8 +237,8 @@ def _outcome(job: Job, options: argparse.Namespace) -> Outcome:
 
 
 def _judge(encoder: nn.Module, job: Job, seconds: float, options: argparse.Namespace) -> Outcome:
-    train = data.load("fashion-mnist", options.root, "train").subset(range(options.images))
-    test = data.load("fashion-mnist", options.root, "test")
+    train = datasets.load("fashion-mnist", options.root, "train").subset(range(options.images))
+    test = datasets.load("fashion-mnist", options.root, "test")
     plain, random = augment.evaluation("fashion-mnist"), augment.views("fashion-mnist")
     train_rows, test_rows = (_rows(encoder, images, plain, "features") for images in (train, test))
     x, y = (_rows(encoder, test, random, "output", seed=view) for view in (1, 2))
@@ -228,7 +260,9 @@ class Pixels(nn.Module):
         return F.normalize(images.flatten(1), dim=1) if layer == "output" else images.flatten(1)
 
 
-def _rows(encoder: nn.Module, images: data.ImageSet, transform: augment.Transform, layer: str, seed: int = 0) -> Tensor:
+def _rows(
+    encoder: nn.Module, images: datasets.ImageSet, transform: augment.Transform, layer: str, seed: int = 0
+) -> Tensor:
     views = augment.LabelledViews(images, transform, seed=seed)
     loader = DataLoader(views, batch_size=500, sampler=EvalSampler(len(images)))
     return features(encoder, loader, lambda batch: encoder(batch, layer))[0]
@@ -267,7 +301,9 @@ def _draw(outcomes: list[Outcome], folder: Path) -> None:
             figures.PlanePoint(kinds["contrastive" in each.name], each.align, each.uniform, 100 * each.linear)
             for each in outcomes
         ]
-        figures.save(figures.plane_figure(points, uniform_optimum(DIM), "linear accuracy, %"), folder / "plane")
+        figures.save(
+            figures.plane_figure(points, uniform_optimum(DIM), "linear accuracy, %"), folder / "plane"
+        )
 
 
 if __name__ == "__main__":

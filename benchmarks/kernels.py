@@ -1,4 +1,5 @@
-"""What the kernels take of a GPU, by compiling them: registers, stack, spills and shared memory. Needs Triton, and no GPU.
+"""What the kernels take of a GPU, by compiling them: registers, stack, spills and shared memory. Needs
+Triton, and no GPU.
 
     python -m benchmarks.kernels --out benchmarks/kernels.json
 
@@ -28,7 +29,13 @@ from align_uniform.engine.configurations import Capability, Configuration, Kerne
 
 CAPABILITIES: tuple[Capability, ...] = ((8, 0), (9, 0), (10, 0))
 
-SHARED_BYTES = {(8, 0): 163 * 1024, (8, 6): 99 * 1024, (9, 0): 227 * 1024, (10, 0): 227 * 1024, (12, 0): 99 * 1024}
+SHARED_BYTES = {
+    (8, 0): 163 * 1024,
+    (8, 6): 99 * 1024,
+    (9, 0): 227 * 1024,
+    (10, 0): 227 * 1024,
+    (12, 0): 99 * 1024,
+}
 """The shared memory that a program can have, by the lowest capability that has it."""
 
 FEATURES = (16, 32, 64, 128, 256)
@@ -66,13 +73,17 @@ class Case:
     ids: bool = False
     """Whether pairs of one id are left out."""
     alternative: bool = False
-    """Products in place of squared distances, gradients without columns, one t in place of four; an odd number of features."""
+    """Products in place of squared distances, gradients without columns, one t in place of four; an odd
+    number of features.
+    """
 
     @property
     def configuration(self) -> Configuration:
         """The configuration that ships for this case."""
         half = self.dtype != "fp32"
-        return configurations.configuration(self.kernel, half=half, features=self.features, capability=self.capability)
+        return configurations.configuration(
+            self.kernel, half=half, features=self.features, capability=self.capability
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +145,16 @@ def _function(case: Case) -> tuple[Any, set[str], dict[str, Any]]:
     if case.kernel == "potentials":
         return _kernels.potential_sums, absent, {"COUNT": 1 if case.alternative else 4}
     if case.kernel == "gradients":
-        return _kernels.logit_gradient, absent | ({"column_logs", "column_weights"} if case.alternative else set()), {}
-    return _kernels.log_sums, absent | ({"means"} if case.kernel == "logs" else set()), {"SQUARED": not case.alternative}
+        return (
+            _kernels.logit_gradient,
+            absent | ({"column_logs", "column_weights"} if case.alternative else set()),
+            {},
+        )
+    return (
+        _kernels.log_sums,
+        absent | ({"means"} if case.kernel == "logs" else set()),
+        {"SQUARED": not case.alternative},
+    )
 
 
 def _type(name: str, case: Case) -> Any:
@@ -157,7 +176,9 @@ def usage(cubin: bytes, shared: int) -> Resources:
         usage = _cuobjdump("-res-usage", file.name)
         code = _cuobjdump("-sass", file.name)
     registers, stack = (int(re.findall(rf"{name}:(\d+)", usage)[0]) for name in ("REG", "STACK"))
-    return Resources(registers, stack, len(re.findall(r"\bSTL\b", code)), len(re.findall(r"\bLDL\b", code)), shared)
+    return Resources(
+        registers, stack, len(re.findall(r"\bSTL\b", code)), len(re.findall(r"\bLDL\b", code)), shared
+    )
 
 
 def _cuobjdump(option: str, path: str) -> str:
@@ -169,12 +190,16 @@ def table() -> Iterator[dict[str, Any]]:
     """Compile all cases, and yield each with its configuration and resources."""
     for ids, alternative in itertools.product((False, True), repeat=2):
         for case in cases(ids=ids, alternative=alternative):
-            yield dataclasses.asdict(case) | case.configuration._asdict() | dataclasses.asdict(resources(case))
+            yield (
+                dataclasses.asdict(case) | case.configuration._asdict() | dataclasses.asdict(resources(case))
+            )
 
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/kernels.json"), help="File to write.")
     out = parser.parse_args().out
     lines = ",\n".join(f"  {json.dumps(row)}" for row in table())

@@ -1,9 +1,10 @@
-"""What the machine could do at best: matrix products and exponentials of one tile, over and over, and nothing else.
+"""What the machine could do at best: matrix products and exponentials of one tile, over and over, and nothing
+else.
 
-The limit of a computation is `products * (seconds of a scalar product) + exponentials * (seconds of an exp)`, with rates
-measured on a square tile that stays in the cache: `torch.mm(a, a.T, out=tile)`, a [1024, m], and `torch.exp(tile, out=...)`.
-The rates take turns with the computation itself, so that both meet the same machine. It is a limit for torch, not for the
-processor: a kernel that fuses both could go below.
+The limit of a computation is `products * (seconds of a scalar product) + exponentials * (seconds of an exp)`,
+with rates measured on a square tile that stays in the cache: `torch.mm(a, a.T, out=tile)`, a [1024, m], and
+`torch.exp(tile, out=...)`. The rates take turns with the computation itself, so that both meet the same
+machine. It is a limit for torch, not for the processor: a kernel that fuses both could go below.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ TILE = 1024
 
 
 def rate_actions(m: int) -> dict[str, Callable[[], object]]:
-    """The two computations whose times `limit_seconds` takes: `TILE`^2 scalar products of m features, as many `exp`."""
+    """The two computations whose times `limit_seconds` takes: `TILE`^2 scalar products of m features, as many
+    `exp`.
+    """
     a = unit_rows(TILE, m)
     cosines = a @ a.T
     products, exponentials = torch.empty_like(cosines), torch.empty_like(cosines)

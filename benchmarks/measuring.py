@@ -1,4 +1,6 @@
-"""Exact uniformity with the sum of every row, from a file, against a loop over blocks of the whole pair matrix."""
+"""Exact uniformity with the sum of every row, from a file, against a loop over blocks of the whole pair
+matrix.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,14 @@ def measuring(quick: bool) -> list[Case]:
     aims = (Aim("over_limit", "<=", 1.4), Aim("ours_mib", "<=", 256))
     pairs = {n: n * (n - 1) / 2 for n in sizes}
     return [
-        Case("measuring", "value + row means", {"N": n, "m": M}, partial(_prepare, n), Work(pairs[n], pairs[n]), aims)
+        Case(
+            "measuring",
+            "value + row means",
+            {"N": n, "m": M},
+            partial(_prepare, n),
+            Work(pairs[n], pairs[n]),
+            aims,
+        )
         for n in sizes
     ]
 

@@ -1,4 +1,6 @@
-"""`uniform_loss(q, negatives=queue)` against what MoCo users write: the pairs with the queue, pooled with those within q."""
+"""`uniform_loss(q, negatives=queue)` against what MoCo users write: the pairs with the queue, pooled with
+those within q.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ AIMS = (Aim("speedup", ">=", 1), Aim("over_limit", "<=", 1.5), Aim("memory_ratio
 
 
 def ours(output: Tensor, queue: Tensor) -> Tensor:
-    """The loss of an encoder's output, normalised here because the gradient of `plain` is right only along the sphere."""
+    """The loss of an encoder's output, normalised here because the gradient of `plain` is right only along
+    the sphere.
+    """
     return uniform_loss(normalize(output), negatives=queue)
 
 

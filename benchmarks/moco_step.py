@@ -1,10 +1,12 @@
-"""What the loss takes of a step of MoCo: a whole step, and value and gradient of the loss alone, by our functions and plainly.
+"""What the loss takes of a step of MoCo: a whole step, and value and gradient of the loss alone, by our
+functions and plainly.
 
     python -m benchmarks.moco_step [--batch 32] [--seconds 30] [--out FILE] [--force]
 
-Two steps, of random images: ResNet-50 on 224 x 224 pixels with 128 outputs and 65,536 keys, as on ImageNet but for the batch,
-and the small network of the preset fashion-mnist with its batch of 256, 64 outputs and 4,096 keys. The plain formulation keeps
-the matrix of queries and keys. All three take turns in one process; numbers are medians.
+Two steps, of random images: ResNet-50 on 224 x 224 pixels with 128 outputs and 65,536 keys, as on ImageNet
+but for the batch, and the small network of the preset fashion-mnist with its batch of 256, 64 outputs and
+4,096 keys. The plain formulation keeps the matrix of queries and keys. All three take turns in one process;
+numbers are medians.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ from torch import Tensor
 
 from align_uniform import align_loss, contrastive_loss, uniform_loss
 from align_uniform._writing import check_replaceable, written_whole
-from align_uniform.recipes import augment, data, moco
-from align_uniform.recipes.encoders import build
+from align_uniform.recipes.encoders.networks import build
+from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.pretrain import moco
 from benchmarks.operations import unit_rows
 from benchmarks.timing import take_turns
 
@@ -45,7 +48,10 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.moco_step", description=__doc__)
     parser.add_argument("--batch", type=int, default=32, help="images of a step of ResNet-50 (default: 32)")
     parser.add_argument(
-        "--seconds", type=float, default=30, help="for each of the four steps, five rounds at least (default: 30)"
+        "--seconds",
+        type=float,
+        default=30,
+        help="for each of the four steps, five rounds at least (default: 30)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers here as JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
@@ -63,7 +69,17 @@ def main() -> int:
         for objective, weights in OBJECTIVES.items()
     ]
     table = Table(title=f"A step of MoCo on a CPU, {torch.get_num_threads()} threads", title_justify="left")
-    columns = "encoder", "batch", "keys", "objective", "step, s", "loss, ms", "of the step", "loss plainly, ms", "ratio"
+    columns = (
+        "encoder",
+        "batch",
+        "keys",
+        "objective",
+        "step, s",
+        "loss, ms",
+        "of the step",
+        "loss plainly, ms",
+        "ratio",
+    )
     for heading in columns:
         table.add_column(heading, justify="right")
     for row in rows:
@@ -84,7 +100,10 @@ def measured(objective: str, settings: dict[str, Any], seconds: float) -> dict[s
     with tempfile.TemporaryDirectory() as folder:
         options = moco.options(**settings, device="cpu", workers=0, out=Path(folder))
         step = _step(options, Path(folder))
-        q, k = unit_rows(options.batch_size, options.dim).requires_grad_(), unit_rows(options.batch_size, options.dim, seed=1)
+        q, k = (
+            unit_rows(options.batch_size, options.dim).requires_grad_(),
+            unit_rows(options.batch_size, options.dim, seed=1),
+        )
         queue = unit_rows(options.queue, options.dim, seed=2)
         ours, plain = LOSSES[objective]
         actions = {
@@ -102,8 +121,11 @@ def _step(options: moco.MocoOptions, folder: Path) -> Callable[[], object]:
     channels = 1 if options.data == "fashion-mnist" else 3
     x, y = torch.randn(2, options.batch_size, channels, options.size, options.size)
     model = moco.MocoModel(build(options.arch, options.dim, size=options.size, channels=channels), options)
-    images = data.ImageSet(
-        "none", [Image.new("L", (1, 1))] * options.batch_size, torch.zeros(options.batch_size, dtype=torch.int64), ("any",)
+    images = datasets.ImageSet(
+        "none",
+        [Image.new("L", (1, 1))] * options.batch_size,
+        torch.zeros(options.batch_size, dtype=torch.int64),
+        ("any",),
     )
     trainer = moco.trainer(options, model, augment.TwoViews(images, moco.transforms(options)[0], seed=0))
     trainer.model.train()

@@ -1,4 +1,6 @@
-"""Rows on the sphere, and the two computations that are timed on them: a loss alone, and a loss with its gradient."""
+"""Rows on the sphere, and the two computations that are timed on them: a loss alone, and a loss with its
+gradient.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""The STL-10 recipe against a restatement of the reference's: views a second on one core, images a second in a training step.
+"""The STL-10 recipe against a restatement of the reference's: views a second on one core, images a second in
+a training step.
 
     python -m benchmarks.recipe [--batch 32] [--seconds 20] [--out FILE] [--force]
 
-Views: the reference's pipeline is torchvision's transforms on PIL images; both make views of the same 96x96 pictures, in turns,
-and are timed by the processor's time. Step: SmallAlexNet, forward and backward of both views, align + uniform, and SGD. The
-share of time waiting for data is that of a loop over a loader that makes the views in the process itself, one core for them.
+Views: the reference's pipeline is torchvision's transforms on PIL images; both make views of the same 96x96
+pictures, in turns, and are timed by the processor's time. Step: SmallAlexNet, forward and backward of both
+views, align + uniform, and SGD. The share of time waiting for data is that of a loop over a loader that makes
+the views in the process itself, one core for them.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms  # type: ignore[import-untyped]  # it is not typed
 
 from align_uniform._writing import check_replaceable, written_whole
-from align_uniform.recipes import augment, data, two_view
-from align_uniform.recipes.encoders import SmallAlexNet
-from align_uniform.recipes.training import Trainer
+from align_uniform.recipes.encoders.networks import SmallAlexNet
+from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.pretrain import two_view
+from align_uniform.recipes.pretrain.loop import Trainer
 
 ROUNDS = 20
 
@@ -56,20 +59,23 @@ def main() -> int:
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     ours, reference = found["waiting"]
     sys.stdout.write(
-        f"waiting for views, made in the same process: {ours:.1%} of our loop, {reference:.1%} of the reference's\n"
+        f"waiting for views, made in the same process: {ours:.1%} of our loop, {reference:.1%} of the "
+        "reference's\n"
     )
     if options.out is not None:
         with written_whole(options.out) as partial:
-            partial.write_text(json.dumps({"schema_version": 1, "batch": options.batch, **found}, indent=1) + "\n")
+            partial.write_text(
+                json.dumps({"schema_version": 1, "batch": options.batch, **found}, indent=1) + "\n"
+            )
     return 0
 
 
-def pictures(count: int) -> data.ImageSet:
+def pictures(count: int) -> datasets.ImageSet:
     """Smooth random colour pictures of STL-10's size."""
     generator = np.random.default_rng(0)
     small = generator.integers(0, 256, (count, 12, 12, 3), dtype=np.uint8)
     made = [Image.fromarray(each).resize((96, 96), Image.Resampling.BICUBIC) for each in small]
-    return data.ImageSet("pictures", made, torch.zeros(count, dtype=torch.int64), ("any",))
+    return datasets.ImageSet("pictures", made, torch.zeros(count, dtype=torch.int64), ("any",))
 
 
 def reference_views() -> Callable[[Image.Image], Tensor]:
@@ -80,12 +86,12 @@ def reference_views() -> Callable[[Image.Image], Tensor]:
         transforms.ColorJitter(0.4, 0.4, 0.4, 0.4),
         transforms.RandomGrayscale(p=0.2),
         transforms.ToTensor(),
-        transforms.Normalize(*data.STATISTICS["stl10"]),
+        transforms.Normalize(*datasets.STATISTICS["stl10"]),
     ])  # fmt: skip
     return made
 
 
-def views_a_second(images: data.ImageSet, seconds: float) -> dict[str, tuple[float, float]]:
+def views_a_second(images: datasets.ImageSet, seconds: float) -> dict[str, tuple[float, float]]:
     """Medians over rounds in which both take turns."""
     ours = augment.views("stl10")
     numbers = iter(range(10**9))
@@ -94,14 +100,26 @@ def views_a_second(images: data.ImageSet, seconds: float) -> dict[str, tuple[flo
         reference_views(),
     ]
     listed = [images[row] for row in range(len(images))]
-    rounds = [[augment.views_per_second(make, listed, seconds / ROUNDS / 2) for make in makers] for _ in range(ROUNDS)]
-    return {"views a second, one core": (statistics.median(a for a, _ in rounds), statistics.median(b for _, b in rounds))}
+    rounds = [
+        [augment.views_per_second(make, listed, seconds / ROUNDS / 2) for make in makers]
+        for _ in range(ROUNDS)
+    ]
+    return {
+        "views a second, one core": (
+            statistics.median(a for a, _ in rounds),
+            statistics.median(b for _, b in rounds),
+        )
+    }
 
 
-def step(images: data.ImageSet, batch: int) -> dict[str, tuple[float, float]]:
-    """Images a second, median over steps in which both take turns; and the shares of both loops spent waiting."""
+def step(images: datasets.ImageSet, batch: int) -> dict[str, tuple[float, float]]:
+    """Images a second, median over steps in which both take turns; and the shares of both loops spent
+    waiting.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        options = two_view.options(out=Path(folder), batch_size=batch, epochs=2, workers=0, log_every=10**6, device="cpu")
+        options = two_view.options(
+            out=Path(folder), batch_size=batch, epochs=2, workers=0, log_every=10**6, device="cpu"
+        )
         torch.manual_seed(0)
         trainer = Trainer(
             options=options, folder=Path(folder), model=two_view.TwoViewModel(SmallAlexNet(), options),
@@ -119,7 +137,7 @@ def step(images: data.ImageSet, batch: int) -> dict[str, tuple[float, float]]:
     return {"images a second, training step": (speeds[0], speeds[1]), "waiting": (ours, reference)}
 
 
-def _waiting(train: Callable[[Tensor, Tensor], None], images: data.ImageSet, batch: int) -> float:
+def _waiting(train: Callable[[Tensor, Tensor], None], images: datasets.ImageSet, batch: int) -> float:
     """The share of an epoch of the reference's loop that is spent waiting for views."""
     pairs = _Pairs(images, reference_views())
     waited, began = 0.0, time.perf_counter()
@@ -134,7 +152,7 @@ def _waiting(train: Callable[[Tensor, Tensor], None], images: data.ImageSet, bat
 class _Pairs(Dataset[tuple[Tensor, Tensor]]):
     """Two views of each image."""
 
-    def __init__(self, images: data.ImageSet, make: Callable[[Image.Image], Tensor]) -> None:
+    def __init__(self, images: datasets.ImageSet, make: Callable[[Image.Image], Tensor]) -> None:
         self.images, self.make = images, make
 
     def __len__(self) -> int:
@@ -148,7 +166,9 @@ def _reference(encoder: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, 
     """A step as the reference's example takes it."""
     a, b = encoder(torch.cat([x, y])).chunk(2)
     align = (a - b).norm(dim=1).pow(2).mean()
-    uniform = (torch.pdist(a).pow(2).mul(-2).exp().mean().log() + torch.pdist(b).pow(2).mul(-2).exp().mean().log()) / 2
+    uniform = (
+        torch.pdist(a).pow(2).mul(-2).exp().mean().log() + torch.pdist(b).pow(2).mul(-2).exp().mean().log()
+    ) / 2
     optimizer.zero_grad()
     (align + uniform).backward()
     optimizer.step()

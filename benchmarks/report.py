@@ -27,10 +27,22 @@ def tables(rows: Sequence[Row]) -> Iterable[Table]:
     """One table per benchmark and computation."""
     for title in dict.fromkeys(f"{row.benchmark}: {row.what}" for row in rows):
         mine = [row for row in rows if f"{row.benchmark}: {row.what}" == title]
-        caption = None if all(row.calm for row in mine) else "? others kept the machine busy: take these times with caution"
+        caption = (
+            None
+            if all(row.calm for row in mine)
+            else "? others kept the machine busy: take these times with caution"
+        )
         table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
         sizes = list(mine[0].sizes)
-        for heading in (*sizes, "ours ms", "reference ms", "speedup", "ours / limit", "ours MiB", "reference MiB"):
+        for heading in (
+            *sizes,
+            "ours ms",
+            "reference ms",
+            "speedup",
+            "ours / limit",
+            "ours MiB",
+            "reference MiB",
+        ):
             table.add_column(heading, justify="right")
         table.add_column("aim")
         for row in mine:
@@ -63,7 +75,11 @@ def losses(rows: Sequence[Row]) -> list[str]:
         where = f"{row.benchmark}, {row.what}, {sizes}"
         if row.speedup.median < 1:
             lines.append(f"slower: {where}: {1 / row.speedup.median:.2f} times the reference's time{doubt}")
-        if row.ours_mib is not None and row.reference_mib is not None and row.ours_mib > row.reference_mib + 0.1:
+        if (
+            row.ours_mib is not None
+            and row.reference_mib is not None
+            and row.ours_mib > row.reference_mib + 0.1
+        ):
             lines.append(f"larger: {where}: {row.ours_mib:.1f} MiB, the reference {row.reference_mib:.1f}")
     return lines
 
@@ -88,7 +104,9 @@ def machine(memory: Executor) -> dict[str, object]:
 
 def _cpu_model() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    found = (
+        re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    )
     return found[1] if found else platform.processor()
 
 

@@ -14,7 +14,9 @@ from benchmarks.timing import Spread, calm_rounds, spread, take_turns
 
 @dataclass(frozen=True)
 class Row:
-    """The measurements of one case. A spread is that of the rounds; a ratio is taken within a round, then its median."""
+    """The measurements of one case. A spread is that of the rounds; a ratio is taken within a round, then its
+    median.
+    """
 
     benchmark: str
     what: str
@@ -53,7 +55,13 @@ def measure(case: Case, seconds: float, memory: Executor) -> Iterator[float | Ro
     yield _row(case, samples, calm, *mib)
 
 
-def _row(case: Case, rounds: list[dict[str, float]], calm: bool, ours_mib: float | None, reference_mib: float | None) -> Row:
+def _row(
+    case: Case,
+    rounds: list[dict[str, float]],
+    calm: bool,
+    ours_mib: float | None,
+    reference_mib: float | None,
+) -> Row:
     def column(name: str, factor: float, over: str | None = None) -> Spread:
         return spread([factor * samples[name] / (samples[over] if over else 1) for samples in rounds])
 

@@ -1,8 +1,10 @@
-"""Wall-clock times of several computations that take turns, so that what disturbs the machine meets all of them.
+"""Wall-clock times of several computations that take turns, so that what disturbs the machine meets all of
+them.
 
-Turns are not enough where another process wants a processor for long: a computation of many short parallel steps then waits
-at the end of each for the thread that was put aside, and loses a factor of ten where one long step loses a factor of two. The
-kernel counts how often it took a processor from us (involuntary context switches): rounds where it did so often are left out.
+Turns are not enough where another process wants a processor for long: a computation of many short parallel
+steps then waits at the end of each for the thread that was put aside, and loses a factor of ten where one
+long step loses a factor of two. The kernel counts how often it took a processor from us (involuntary context
+switches): rounds where it did so often are left out.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 SAMPLE_SECONDS = 20e-3
-"""A computation that is shorter than this is called several times for one sample, after one call that warms the caches: what
-ran before, for seconds perhaps, must not slow it down."""
+"""A computation that is shorter than this is called several times for one sample, after one call that warms
+the caches: what ran before, for seconds perhaps, must not slow it down."""
 ROUNDS = 5
 """At least so many samples of each computation, however long one takes."""
 CALM = 100
-"""Preemptions a second, up to which a round counts as calm. Two idle cores show 20 to 60, shared ones 150 or more."""
+"""Preemptions a second, up to which a round counts as calm. Two idle cores show 20 to 60, shared ones 150 or
+more.
+"""
 PATIENCE = 3
 """How many times the given seconds may be spent on waiting for calm rounds."""
 LONGEST = 40.0
@@ -57,7 +61,8 @@ class Round(NamedTuple):
 
 
 def take_turns(actions: Mapping[str, Callable[[], object]], seconds: float) -> Iterator[tuple[float, Round]]:
-    """Time the actions in turn, A B C, C B A, A B C, ..., for `seconds` and at least `ROUNDS` rounds; longer if disturbed.
+    """Time the actions in turn, A B C, C B A, A B C, ..., for `seconds` and at least `ROUNDS` rounds; longer
+    if disturbed.
 
     Compare samples of one round only, and take the median of the ratios.
 

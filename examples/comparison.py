@@ -1,4 +1,6 @@
-"""What the examples do alike once an encoder is measured: a table, the differences, a file of results, a figure."""
+"""What the examples do alike once an encoder is measured: a table, the differences, a file of results, a
+figure.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from align_uniform import uniform_optimum
-from align_uniform.measurement import Difference, Measurement, fixed, with_error
+from align_uniform.measuring.measurement import Difference, Measurement, fixed, with_error
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,18 @@ class Results:
     differences: Sequence[Difference]
 
 
-# ----------------------------------------------------------------------------------------------------------------- options
+# ---------------------------------------------------------------------------------------------------- options
 
 
 def options(docstring: str, output: str) -> argparse.ArgumentParser:
     """The options that the examples share; `docstring` is theirs, which begins with how to launch them."""
-    parser = argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path(output), help="folder for the results (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=Path(output), help="folder for the results (default: %(default)s)"
+    )
     parser.add_argument("--force", action="store_true", help="replace the results of an earlier run")
     return parser
 
@@ -84,7 +90,7 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-# ------------------------------------------------------------------------------------------------------------------ tables
+# ----------------------------------------------------------------------------------------------------- tables
 
 
 def table(results: Results) -> str:
@@ -106,7 +112,15 @@ def table(results: Results) -> str:
                 f"{100 * encoder.accuracy:.1f} ± {100 * encoder.accuracy_stderr:.1f}",
             ]
         )
-    heading = ["encoder", "alignment", "uniformity", "relative alignment", "equivalent dimension", "RankMe", "mean cosine"]
+    heading = [
+        "encoder",
+        "alignment",
+        "uniformity",
+        "relative alignment",
+        "equivalent dimension",
+        "RankMe",
+        "mean cosine",
+    ]
     return markdown([*heading, f"{results.accuracy_name} %"], rows)
 
 
@@ -135,7 +149,9 @@ def agreement(results: Results) -> str:
 
 
 def deviation(ours: float, theirs: float, stderr: float | None) -> str:
-    """In combined standard errors. Theirs has none on record; a sample of the same size has the same as ours."""
+    """In combined standard errors. Theirs has none on record; a sample of the same size has the same as
+    ours.
+    """
     return "" if not stderr else f"{(ours - theirs) / (math.sqrt(2) * stderr):+.1f}"
 
 
@@ -148,7 +164,9 @@ def differences(results: Results) -> str:
             for value, error in ((pair.align, pair.align_stderr), (pair.uniform, pair.uniform_stderr))
         ]
         align = "" if pair.align is None else with_error(pair.align, pair.align_stderr)
-        rows.append([" − ".join(pair.names), align, z[0], with_error(pair.uniform, pair.uniform_stderr), z[1]])
+        rows.append(
+            [" − ".join(pair.names), align, z[0], with_error(pair.uniform, pair.uniform_stderr), z[1]]
+        )
     return markdown(["difference", "alignment", "errors from 0", "uniformity", "errors from 0"], rows)
 
 
@@ -166,7 +184,7 @@ def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [heading, marks, *rows])
 
 
-# ------------------------------------------------------------------------------------------------------- file and figure
+# -------------------------------------------------------------------------------------------- file and figure
 
 
 def write(results: Results, folder: Path, name: str) -> None:
@@ -178,21 +196,33 @@ def write(results: Results, folder: Path, name: str) -> None:
         "recipe": dict(results.recipe),
         "accuracy_name": results.accuracy_name,
         "encoders": [
-            vars(encoder) | {"measurement": json.loads(encoder.measurement.to_json())} for encoder in results.encoders
+            vars(encoder) | {"measurement": json.loads(encoder.measurement.to_json())}
+            for encoder in results.encoders
         ],
         "differences": [vars(difference) for difference in results.differences],
     }
-    (folder / f"{name}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(
+        json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
     points = []
     for encoder in results.encoders:
         align, uniform = encoder.measurement.align, encoder.measurement.uniform
         if align is not None:
             errors = align.stderr, uniform.stderr
-            points.append(PlanePoint(encoder.measurement.name, align.value, uniform.value, encoder.accuracy, *errors))
+            points.append(
+                PlanePoint(encoder.measurement.name, align.value, uniform.value, encoder.accuracy, *errors)
+            )
     optimum = uniform_optimum(results.encoders[-1].measurement.dim)
     save(plane_figure(points, optimum, results.accuracy_name), folder / name)
-    parts = ["Measured", table(results), "Beside independent values", agreement(results), "Differences", differences(results)]
+    parts = [
+        "Measured",
+        table(results),
+        "Beside independent values",
+        agreement(results),
+        "Differences",
+        differences(results),
+    ]
     sys.stdout.write("\n\n".join(parts) + "\n")
     say(f"Written: {folder / name}.json, .png and .svg")
 

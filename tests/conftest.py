@@ -76,5 +76,7 @@ def route(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def tile_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tile loop, also where the environment asks for the kernel: what may be asked on a CPU is asked by it alone."""
+    """The tile loop, also where the environment asks for the kernel: what may be asked on a CPU is asked by
+    it alone.
+    """
     monkeypatch.setattr(routes, "chosen_engine", lambda: "tiles")

@@ -1,9 +1,11 @@
-"""Several processes that stream different rows into metrics: run as a module, it starts them and saves what they compute.
+"""Several processes that stream different rows into metrics: run as a module, it starts them and saves what
+they compute.
 
     python -m tests.metrics_worker FOLDER
 
-writes FOLDER/WORLD-RANK.pt for every world size and rank. The test process imports the same metrics and data, and compares
-with the values of all rows in one process. The processes are forks of one that has imported torchmetrics, which is slow.
+writes FOLDER/WORLD-RANK.pt for every world size and rank. The test process imports the same metrics and data,
+and compares with the values of all rows in one process. The processes are forks of one that has imported
+torchmetrics, which is slow.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ from torchmetrics import Metric, MetricCollection
 from align_uniform.metrics import Alignment, RankMe, Uniformity
 from tests import processes
 
-COUNTS: dict[int, list[tuple[int, ...]]] = {2: [(40, 9), (0, 30), (31, 0), (1, 1)], 3: [(20, 0, 17), (5, 33, 8), (0, 0, 12)]}
+COUNTS: dict[int, list[tuple[int, ...]]] = {
+    2: [(40, 9), (0, 30), (31, 0), (1, 1)],
+    3: [(20, 0, 17), (5, 33, 8), (0, 0, 12)],
+}
 """World size: how many rows each process holds, in several splits."""
 
 FEW = 8
@@ -65,12 +70,16 @@ def feed(streamed: Metric | MetricCollection, own: Tensor) -> None:
 def found(streamed: MetricCollection) -> dict[str, Tensor]:
     """The values, and the errors of those that tell one."""
     values: dict[str, Tensor] = streamed.compute()
-    errors = {f"{name} stderr": metric.stderr() for name, metric in streamed.items() if isinstance(metric, Told)}
+    errors = {
+        f"{name} stderr": metric.stderr() for name, metric in streamed.items() if isinstance(metric, Told)
+    }
     return values | errors
 
 
 def streamed_values(rank: int, counts: tuple[int, ...]) -> list[dict[str, Tensor]]:
-    """Twice: after the rows of one view, and after the other view's too, to which the first synchronisation is no harm."""
+    """Twice: after the rows of one view, and after the other view's too, to which the first synchronisation
+    is no harm.
+    """
     own, streamed, values = views(counts, rank), metrics(), []
     for part in (own, own.flip(0)):
         feed(streamed, part)

@@ -1,6 +1,8 @@
-"""The definitions in float64 numpy, by explicit differences, a row at a time: a stranger that imports nothing of the package.
+"""The definitions in float64 numpy, by explicit differences, a row at a time: a stranger that imports nothing
+of the package.
 
-A log of a sum of exponentials is taken with the largest exponent outside, so that no exponent is too small for it.
+A log of a sum of exponentials is taken with the largest exponent outside, so that no exponent is too small
+for it.
 """
 
 from __future__ import annotations
@@ -25,13 +27,17 @@ def align(x: Array, y: Array, alpha: float = 2) -> float:
 def align_views(views: Array, alpha: float = 2) -> float:
     """The mean over all pairs of views."""
     count = len(views)
-    return float(np.mean([align(views[v], views[w], alpha) for v in range(count) for w in range(v + 1, count)]))
+    return float(
+        np.mean([align(views[v], views[w], alpha) for v in range(count) for w in range(v + 1, count)])
+    )
 
 
 def exponents_within(x: Array, t: float, ids: Any = None) -> Array:
     """-t ||x_i - x_j||^2 for the pairs i < j, of different ids if there are any."""
     ids = np.arange(len(x)) if ids is None else np.asarray(ids)
-    return np.concatenate([-t * ((x[i + 1 :] - x[i]) ** 2).sum(1)[ids[i + 1 :] != ids[i]] for i in range(len(x))])
+    return np.concatenate(
+        [-t * ((x[i + 1 :] - x[i]) ** 2).sum(1)[ids[i + 1 :] != ids[i]] for i in range(len(x))]
+    )
 
 
 def exponents_across(x: Array, z: Array, t: float, ids: Any = None, z_ids: Any = None) -> Array:
@@ -68,7 +74,9 @@ def uniform_gradient(
     ids: Any = None,
     negative_ids: Any = None,
 ) -> tuple[Array, Array | None]:
-    """The gradients with respect to x and to the negatives: every pair pulls its two ends by its share of the potential."""
+    """The gradients with respect to x and to the negatives: every pair pulls its two ends by its share of the
+    potential.
+    """
     exponents = [exponents_within(x, t, ids)] if intra_batch else []
     if negatives is not None:
         exponents.append(exponents_across(x, negatives, t, ids, negative_ids))
@@ -82,7 +90,9 @@ def uniform_gradient(
             grad_x[i] -= 2 * t * (shares[:, None] * differences).sum(0)
         if negatives is not None and grad_negatives is not None:
             differences = u - negatives
-            shares = np.exp(-t * (differences**2).sum(1) - log_total) * _others(negatives, i, ids, negative_ids)
+            shares = np.exp(-t * (differences**2).sum(1) - log_total) * _others(
+                negatives, i, ids, negative_ids
+            )
             pulls = 2 * t * shares[:, None] * differences
             grad_x[i] -= pulls.sum(0)
             grad_negatives += pulls
@@ -101,7 +111,13 @@ def potential_sums(x: Array, t: float, y: Array | None = None, skip: int | None 
 
 
 def contrastive(
-    x: Array, y: Array, tau: float, *, negatives: Array | None = None, ids: Any = None, negative_ids: Any = None
+    x: Array,
+    y: Array,
+    tau: float,
+    *,
+    negatives: Array | None = None,
+    ids: Any = None,
+    negative_ids: Any = None,
 ) -> float:
     if negatives is not None:
         sides, z_ids = [(x, y, negatives)], negative_ids

@@ -1,4 +1,6 @@
-"""Checks on real gloo processes: a worker, started once for all world sizes, runs them, and the tests look at what it found."""
+"""Checks on real gloo processes: a worker, started once for all world sizes, runs them, and the tests look at
+what it found.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,18 @@ Checks = Mapping[str, Callable[[int], Any]]
 """What each process does with its rank, by name, in an order that all share."""
 
 
-def found_by(worker: str, folder: Path, worlds: Iterable[int], *arguments: str) -> dict[int, list[dict[str, Any]]]:
-    """Start the worker, a module of the tests; return by world size what each process found, check by check."""
+def found_by(
+    worker: str, folder: Path, worlds: Iterable[int], *arguments: str
+) -> dict[int, list[dict[str, Any]]]:
+    """Start the worker, a module of the tests; return by world size what each process found, check by
+    check.
+    """
     command = [sys.executable, "-m", f"tests.{worker}", *arguments, str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[1]
-    done = subprocess.run(command, check=False, cwd=root, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        command, check=False, cwd=root, env=environment, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr
     return {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in worlds}
 
@@ -34,7 +42,9 @@ def run(checks: Callable[[int], Checks], worlds: Iterable[int], folder: Path) ->
     torch.optim.SGD([torch.ones(1)])  # loads what optimisers need, once and not in every process
     fork = multiprocessing.get_context("fork")
     for world in worlds:
-        processes = [fork.Process(target=_process, args=(checks, rank, world, folder)) for rank in range(world)]
+        processes = [
+            fork.Process(target=_process, args=(checks, rank, world, folder)) for rank in range(world)
+        ]
         for started in processes:
             started.start()
         for started in processes:
@@ -43,7 +53,9 @@ def run(checks: Callable[[int], Checks], worlds: Iterable[int], folder: Path) ->
 
 def _process(checks: Callable[[int], Checks], rank: int, world: int, folder: Path) -> None:
     store = f"file://{folder / f'store-{world}'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
+    dist.init_process_group(
+        "gloo", init_method=store, rank=rank, world_size=world, timeout=timedelta(seconds=60)
+    )
     found = {name: result_or_traceback(check, rank) for name, check in checks(world).items()}
     torch.save(found, folder / f"{world}-{rank}.pt")
     dist.destroy_process_group()

@@ -1,8 +1,10 @@
-"""Several processes that hold different rows: run as a module, it keeps what each of them found, see `processes`.
+"""Several processes that hold different rows: run as a module, it keeps what each of them found, see
+`processes`.
 
     python -m tests.ranks_worker FOLDER
 
-The test process imports the same objectives and data, and compares with the losses of all rows in one process.
+The test process imports the same objectives and data, and compares with the losses of all rows in one
+process.
 """
 
 from __future__ import annotations
@@ -20,10 +22,21 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from align_uniform import AlignUniformLoss, Measurement, align_loss, contrastive_loss, gather_rows, measure, uniform_loss
+from align_uniform import (
+    AlignUniformLoss,
+    Measurement,
+    align_loss,
+    contrastive_loss,
+    gather_rows,
+    measure,
+    uniform_loss,
+)
 from tests import processes
 
-COUNTS: dict[int, list[tuple[int, ...]]] = {2: [(5, 3), (1, 6), (0, 7), (1, 1)], 3: [(4, 2, 5), (1, 0, 6), (3, 3, 3)]}
+COUNTS: dict[int, list[tuple[int, ...]]] = {
+    2: [(5, 3), (1, 6), (0, 7), (1, 1)],
+    3: [(4, 2, 5), (1, 0, 6), (3, 3, 3)],
+}
 """World size: how many rows each process holds, in several splits."""
 
 
@@ -48,22 +61,30 @@ OBJECTIVES: dict[str, Callable[[Features, bool], Tensor]] = {
     "uniform t=60": lambda f, g: uniform_loss(f.x, 60, gather_distributed=g),
     "uniform normalize": lambda f, g: uniform_loss(f.x, normalize=True, gather_distributed=g),
     "uniform queue": lambda f, g: uniform_loss(f.x, negatives=f.queue, gather_distributed=g),
-    "uniform queue alone": lambda f, g: uniform_loss(f.x, negatives=f.queue, intra_batch=False, gather_distributed=g),
+    "uniform queue alone": lambda f, g: uniform_loss(
+        f.x, negatives=f.queue, intra_batch=False, gather_distributed=g
+    ),
     "uniform other tower": lambda f, g: uniform_loss(f.x, negatives=gather_rows(f.y), gather_distributed=g),
     "uniform other tower alone": lambda f, g: uniform_loss(
         f.x, negatives=gather_rows(f.y), intra_batch=False, gather_distributed=g
     ),
     "contrastive": lambda f, g: contrastive_loss(f.x, f.y, 0.5, gather_distributed=g),
     "contrastive tau": lambda f, g: contrastive_loss(f.x, f.y, f.tau, gather_distributed=g),
-    "contrastive queue tau": lambda f, g: contrastive_loss(f.x, f.y, f.tau, negatives=f.queue, gather_distributed=g),
-    "contrastive other tower": lambda f, g: contrastive_loss(f.x, f.y, 0.5, negatives=gather_rows(f.y), gather_distributed=g),
+    "contrastive queue tau": lambda f, g: contrastive_loss(
+        f.x, f.y, f.tau, negatives=f.queue, gather_distributed=g
+    ),
+    "contrastive other tower": lambda f, g: contrastive_loss(
+        f.x, f.y, 0.5, negatives=gather_rows(f.y), gather_distributed=g
+    ),
     "align views": lambda f, g: align_loss(torch.stack([f.x, f.y, f.x + f.y]), gather_distributed=g),
     "uniform ids": lambda f, g: uniform_loss(f.x, ids=f.ids, gather_distributed=g),
     "uniform ids t=60": lambda f, g: uniform_loss(f.x, 60, ids=f.ids, gather_distributed=g),
     "uniform queue ids": lambda f, g: uniform_loss(
         f.x, negatives=f.queue, ids=f.ids, negative_ids=QUEUE_IDS, gather_distributed=g
     ),
-    "uniform queue one id": lambda f, g: uniform_loss(f.x, negatives=f.queue, ids=0 * f.ids, gather_distributed=g),
+    "uniform queue one id": lambda f, g: uniform_loss(
+        f.x, negatives=f.queue, ids=0 * f.ids, gather_distributed=g
+    ),
     "contrastive ids": lambda f, g: contrastive_loss(f.x, f.y, 0.5, ids=f.ids, gather_distributed=g),
     "contrastive queue ids": lambda f, g: contrastive_loss(
         f.x, f.y, f.tau, negatives=f.queue, ids=f.ids, negative_ids=QUEUE_IDS, gather_distributed=g
@@ -109,14 +130,16 @@ def views(counts: tuple[int, ...], rank: int | None = None) -> Tensor:
 def step(model: nn.Module, own_views: Tensor, name: str, *, gather: bool) -> dict[str, Any]:
     """The loss, and its gradient with respect to every parameter."""
     features = model(own_views)
-    unused = 0 * (features.queue.sum() + features.tau)  # DistributedDataParallel waits for the gradient of every parameter
+    unused = 0 * (
+        features.queue.sum() + features.tau
+    )  # DistributedDataParallel waits for the gradient of every parameter
     loss = OBJECTIVES[name](features, gather) + unused
     torch.autograd.backward(loss)
     grads = {key.removeprefix("module."): parameter.grad for key, parameter in model.named_parameters()}
     return {"loss": loss.detach(), "grads": grads}
 
 
-# ---------------------------------------------------------------------------------------------------------- the checks
+# ------------------------------------------------------------------------------------------------- the checks
 
 
 def train_with_ddp(rank: int, name: str, counts: tuple[int, ...]) -> dict[str, Any]:

@@ -26,7 +26,9 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Wrong(NamedTuple):
-    """A call with a wrong argument, and what its message must hold: the value, the expectation, the remedy."""
+    """A call with a wrong argument, and what its message must hold: the value, the expectation, the
+    remedy.
+    """
 
     call: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
@@ -38,23 +40,44 @@ WRONG = {
     "features in a list": Wrong(
         align_loss, ([[1.0]], X), {}, ("x must be a torch.Tensor", "got list", "use torch.as_tensor(x)")
     ),
-    "features of no tensor": Wrong(uniform_loss, (None,), {}, ("x must be a torch.Tensor", "got NoneType", "torch.as_tensor")),
-    "whole numbers": Wrong(align_loss, (X, X.long()), {}, ("y must be real floating point", "torch.int64", "use y.float()")),
-    "complex numbers": Wrong(
-        uniform_loss, (X.to(torch.complex64),), {}, ("x must be real floating point", "torch.complex64", "x.float()")
+    "features of no tensor": Wrong(
+        uniform_loss, (None,), {}, ("x must be a torch.Tensor", "got NoneType", "torch.as_tensor")
     ),
-    "a single row": Wrong(uniform_loss, (X[0],), {}, ("x must be [..., N, m]", "got shape [3]", "a single row is x[None]")),
-    "no features": Wrong(uniform_loss, (X[:, :0],), {}, ("x must have at least one feature", "got shape [4, 0]")),
+    "whole numbers": Wrong(
+        align_loss, (X, X.long()), {}, ("y must be real floating point", "torch.int64", "use y.float()")
+    ),
+    "complex numbers": Wrong(
+        uniform_loss,
+        (X.to(torch.complex64),),
+        {},
+        ("x must be real floating point", "torch.complex64", "x.float()"),
+    ),
+    "a single row": Wrong(
+        uniform_loss, (X[0],), {}, ("x must be [..., N, m]", "got shape [3]", "a single row is x[None]")
+    ),
+    "no features": Wrong(
+        uniform_loss, (X[:, :0],), {}, ("x must have at least one feature", "got shape [4, 0]")
+    ),
     "an empty batch of batches": Wrong(
         uniform_loss, (torch.ones(0, 5, 3),), {}, ("leading dimension", "[0, 5, 3]", "leave an empty")
     ),
-    "views of two sizes": Wrong(align_loss, (X, X[:2]), {}, ("same shape", "[4, 3] and [2, 3]", "positive pair")),
-    "views to broadcast": Wrong(contrastive_loss, (X, X[:1], 0.1), {}, ("same shape", "[4, 3] and [1, 3]", "positive pair")),
+    "views of two sizes": Wrong(
+        align_loss, (X, X[:2]), {}, ("same shape", "[4, 3] and [2, 3]", "positive pair")
+    ),
+    "views to broadcast": Wrong(
+        contrastive_loss, (X, X[:1], 0.1), {}, ("same shape", "[4, 3] and [1, 3]", "positive pair")
+    ),
     "negatives of another dimension": Wrong(
-        uniform_loss, (X,), {"negatives": X.T}, ("negatives must have the 3 features of x", "got shape [3, 4]", "queue.T")
+        uniform_loss,
+        (X,),
+        {"negatives": X.T},
+        ("negatives must have the 3 features of x", "got shape [3, 4]", "queue.T"),
     ),
     "negatives in whole numbers": Wrong(
-        uniform_loss, (X,), {"negatives": X.long()}, ("negatives must be real floating point", "use negatives.float()")
+        uniform_loss,
+        (X,),
+        {"negatives": X.long()},
+        ("negatives must be real floating point", "use negatives.float()"),
     ),
     "no negatives in the tensor": Wrong(
         contrastive_loss,
@@ -63,24 +86,44 @@ WRONG = {
         ("negatives must have at least one row", "got none", "negatives=None"),
     ),
     "neither population": Wrong(
-        uniform_loss, (X,), {"intra_batch": False}, ("intra_batch=False", "no pairs without negatives", "pass negatives")
+        uniform_loss,
+        (X,),
+        {"intra_batch": False},
+        ("intra_batch=False", "no pairs without negatives", "pass negatives"),
     ),
     "one row without a pair": Wrong(
-        uniform_loss, (X[:1],), {}, ("x must have at least 2 rows", "got 1", "give a larger batch, or negatives")
+        uniform_loss,
+        (X[:1],),
+        {},
+        ("x must have at least 2 rows", "got 1", "give a larger batch, or negatives"),
     ),
     "no rows to find a pair in": Wrong(uniform_loss, (EMPTY,), {}, ("x must have at least 2 rows", "got 0")),
-    "no rows to meet the negatives": Wrong(uniform_loss, (EMPTY,), {"negatives": X}, ("x must have at least", "got 0")),
-    "no rows to align": Wrong(align_loss, (EMPTY, EMPTY), {}, ("x must have at least 1 rows", "got 0", "mean over no pairs")),
-    "no rows to contrast": Wrong(contrastive_loss, (EMPTY, EMPTY, 0.1), {}, ("x must have at least 1 rows", "got 0")),
+    "no rows to meet the negatives": Wrong(
+        uniform_loss, (EMPTY,), {"negatives": X}, ("x must have at least", "got 0")
+    ),
+    "no rows to align": Wrong(
+        align_loss, (EMPTY, EMPTY), {}, ("x must have at least 1 rows", "got 0", "mean over no pairs")
+    ),
+    "no rows to contrast": Wrong(
+        contrastive_loss, (EMPTY, EMPTY, 0.1), {}, ("x must have at least 1 rows", "got 0")
+    ),
     "no rows to contrast with negatives": Wrong(
         contrastive_loss, (EMPTY, EMPTY, 0.1), {"negatives": X}, ("x must have at least 1 rows", "got 0")
     ),
     "a learned alpha": Wrong(
-        align_loss, (X, X, torch.tensor(2.0)), {}, ("alpha must be a Python number", "got a tensor", "use alpha.item()")
+        align_loss,
+        (X, X, torch.tensor(2.0)),
+        {},
+        ("alpha must be a Python number", "got a tensor", "use alpha.item()"),
     ),
-    "a learned t": Wrong(uniform_loss, (X, torch.tensor(2.0)), {}, ("t must be a Python number", "got a tensor", "t.item()")),
+    "a learned t": Wrong(
+        uniform_loss, (X, torch.tensor(2.0)), {}, ("t must be a Python number", "got a tensor", "t.item()")
+    ),
     "tau of the wrong shape": Wrong(
-        contrastive_loss, (X, X, torch.ones(1)), {}, ("tau must be 0-d", "torch.float32 of shape [1]", "use tau.squeeze()")
+        contrastive_loss,
+        (X, X, torch.ones(1)),
+        {},
+        ("tau must be 0-d", "torch.float32 of shape [1]", "use tau.squeeze()"),
     ),
     "tau in whole numbers": Wrong(
         contrastive_loss, (X, X, torch.tensor(1)), {}, ("tau must be 0-d floating point", "torch.int64")
@@ -89,14 +132,24 @@ WRONG = {
         align_loss, (X, X), {"reduction": "sum"}, ("reduction must be one of 'mean', 'none'", "got 'sum'")
     ),
     "gathered batches": Wrong(
-        uniform_loss, (X[None],), {"gather_distributed": True}, ("x must be [N, m]", "got shape [1, 4, 3]", "x.flatten(0, -2)")
+        uniform_loss,
+        (X[None],),
+        {"gather_distributed": True},
+        ("x must be [N, m]", "got shape [1, 4, 3]", "x.flatten(0, -2)"),
     ),
     "gathering what is not reduced": Wrong(
-        align_loss, (X, X), {"gather_distributed": True, "reduction": "none"}, ("gather_distributed=True", 'reduction="none"')
+        align_loss,
+        (X, X),
+        {"gather_distributed": True, "reduction": "none"},
+        ("gather_distributed=True", 'reduction="none"'),
     ),
-    "half a dimension": Wrong(uniform_optimum, (2.5,), {}, ("dim must be a whole number of at least 1", "got 2.5")),
+    "half a dimension": Wrong(
+        uniform_optimum, (2.5,), {}, ("dim must be a whole number of at least 1", "got 2.5")
+    ),
     "no dimension": Wrong(uniform_optimum, (0,), {}, ("dim must be a whole number of at least 1", "got 0")),
-    "an infinite dimension": Wrong(uniform_optimum, (INF,), {}, ("dim must be a whole number of at least 1", "got inf")),
+    "an infinite dimension": Wrong(
+        uniform_optimum, (INF,), {}, ("dim must be a whole number of at least 1", "got inf")
+    ),
     "a dimension that is no number": Wrong(
         uniform_optimum, (NAN,), {}, ("dim must be a whole number of at least 1", "got nan")
     ),
@@ -151,6 +204,8 @@ def test_a_module_refuses_a_wrong_option_when_it_is_built(build: Callable[[], An
 
 def test_a_loss_that_gathers_cannot_be_compiled_and_says_what_to_do() -> None:
     torch._dynamo.reset()
-    compiled = torch.compile(lambda x: uniform_loss(x, gather_distributed=True), fullgraph=True, backend="eager")
+    compiled = torch.compile(
+        lambda x: uniform_loss(x, gather_distributed=True), fullgraph=True, backend="eager"
+    )
     with pytest.raises(RuntimeError, match="gather_distributed=True cannot be compiled"):
         compiled(X)

@@ -1,4 +1,6 @@
-"""The examples without what they download: their parts, their recorded results, and the page that tells of them."""
+"""The examples without what they download: their parts, their recorded results, and the page that tells of
+them.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def results() -> Any:
     return comparison.Results({"seed": 0}, "retrieval", encoders, [near - far, measure(x, y) - measure(x)])
 
 
-# ----------------------------------------------------------------------------------------------------- recorded results
+# ------------------------------------------------------------------------------------------- recorded results
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,11 +60,21 @@ def test_the_page_shows_the_recorded_numbers(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_encoders_are_in_the_order_that_other_code_found(name: str) -> None:
-    known = [(encoder.measurement, encoder.independent) for encoder in recorded(name).encoders if encoder.independent]
+    known = [
+        (encoder.measurement, encoder.independent)
+        for encoder in recorded(name).encoders
+        if encoder.independent
+    ]
     assert len(known) >= 3
     for (ours, theirs), (our_other, their_other) in itertools.combinations(known, 2):
-        assert (ours.align.value < our_other.align.value) == (theirs[0] < their_other[0]), (ours.name, our_other.name)
-        assert (ours.uniform.value < our_other.uniform.value) == (theirs[1] < their_other[1]), (ours.name, our_other.name)
+        assert (ours.align.value < our_other.align.value) == (theirs[0] < their_other[0]), (
+            ours.name,
+            our_other.name,
+        )
+        assert (ours.uniform.value < our_other.uniform.value) == (theirs[1] < their_other[1]), (
+            ours.name,
+            our_other.name,
+        )
 
 
 def test_sentences_agree_with_other_code_within_three_combined_errors() -> None:
@@ -90,12 +102,14 @@ def test_the_page_shows_a_figure_that_is_there(name: str) -> None:
     assert (ROOT / "docs" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-# ---------------------------------------------------------------------------------------------------------------- parts
+# ------------------------------------------------------------------------------------------------------ parts
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_help_needs_none_of_the_packages(name: str) -> None:
-    found = subprocess.run([sys.executable, EXAMPLES / f"{name}.py", "--help"], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py", "--help"], capture_output=True, text=True, check=True
+    )
     assert "pip install" in found.stdout
     assert "--force" in found.stdout
 
@@ -109,7 +123,9 @@ def test_the_launch_commands_install_what_is_needed(example: ModuleType) -> None
 def test_missing_packages_are_told_in_one_line() -> None:
     with pytest.raises(SystemExit) as caught:
         load("comparison").check_packages({"torch": "torch", "no_such_module": "no-such-package==1.0"})
-    assert caught.value.code == "Missing: no-such-package==1.0. Install with: pip install no-such-package==1.0"
+    assert (
+        caught.value.code == "Missing: no-such-package==1.0. Install with: pip install no-such-package==1.0"
+    )
 
 
 def test_results_of_an_earlier_run_are_kept_unless_forced(tmp_path: Path) -> None:
@@ -121,10 +137,14 @@ def test_results_of_an_earlier_run_are_kept_unless_forced(tmp_path: Path) -> Non
     comparison.check_output(tmp_path / "new", "sentences", force=True)
 
 
-def test_results_come_back_as_they_were_written(results: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_come_back_as_they_were_written(
+    results: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("matplotlib")
     comparison = load("comparison")
-    results = comparison.Results(results.recipe, results.accuracy_name, results.encoders, results.differences[:1])
+    results = comparison.Results(
+        results.recipe, results.accuracy_name, results.encoders, results.differences[:1]
+    )
     comparison.write(results, tmp_path, "toy")
     again, shown = comparison.read(tmp_path / "toy.json"), capsys.readouterr()
     for kind in (comparison.table, comparison.agreement, comparison.differences):
@@ -156,7 +176,10 @@ def test_retrieval_is_the_share_of_rows_that_find_their_own() -> None:
 
 def test_neighbours_exclude_the_picture_itself() -> None:
     features = torch.cat(
-        [torch.tensor([[1.0, 0.1 * row] for row in range(6)]), torch.tensor([[-1.0, 0.1 * row] for row in range(6)])]
+        [
+            torch.tensor([[1.0, 0.1 * row] for row in range(6)]),
+            torch.tensor([[-1.0, 0.1 * row] for row in range(6)]),
+        ]
     )
     labels = torch.tensor([0] * 6 + [1] * 6)
     assert load("images").knn_accuracy(features, labels) == 1

@@ -25,7 +25,9 @@ from tests import oracle, rows
 
 NAN, INF = math.nan, math.inf
 OLD_COMPILER = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13)
-"""Whether compiling looks like exporting, and a second derivative of a compiled function may be lost in silence."""
+"""Whether compiling looks like exporting, and a second derivative of a compiled function may be lost in
+silence.
+"""
 HALVES = [torch.float16, torch.bfloat16]
 
 
@@ -55,7 +57,7 @@ def close(value: Any, expected: Any, tolerance: float) -> None:
     torch.testing.assert_close(value, expected, rtol=0, atol=tolerance)
 
 
-# ------------------------------------------------------------------------------------------- equality with the reference
+# -------------------------------------------------------------------------------- equality with the reference
 
 FEATURES = {
     "unit": lambda n, m: rows.unit(n, m),
@@ -79,7 +81,9 @@ def test_uniformity_is_at_least_as_accurate_as_the_reference_in_the_same_dtype(
     for t in (2, 30):
         truth = oracle.uniform(oracle.numbers(x), t)
         reference = abs(reference_uniform(x, t).item() - truth)
-        allowed = (reference if math.isfinite(reference) else 0) + 8 * torch.finfo(dtype).eps * max(1, t * radius**2)
+        allowed = (reference if math.isfinite(reference) else 0) + 8 * torch.finfo(dtype).eps * max(
+            1, t * radius**2
+        )
         assert abs(uniform_loss(x, t).item() - truth) <= allowed, (t, reference, allowed)
 
 
@@ -92,7 +96,9 @@ def test_uniformity_of_unit_rows_equals_the_reference(n: int, m: int, dtype: tor
         truth = oracle.uniform(oracle.numbers(x), t)
         rounding = max(1, abs(truth) / 4)  # a float32 has units of 5e-7 from 4 on, of 1e-6 from 8 on
         allowed = UNIT_TOLERANCE[dtype] * rounding
-        if routes.takes_kernel(x):  # three TF32 products leave out the smallest part of each, the same for all equal rows
+        if routes.takes_kernel(
+            x
+        ):  # three TF32 products leave out the smallest part of each, the same for all equal rows
             allowed = max(allowed, 8 * torch.finfo(dtype).eps * t)
         close(uniform_loss(x, t), truth, allowed)
         torch.testing.assert_close(uniform_loss(x, t), reference_uniform(x, t))
@@ -137,17 +143,21 @@ def test_the_losses_take_their_device_and_dtype_from_the_features(device: str, d
         close(value.cpu(), truth, 3 * UNIT_TOLERANCE[dtype])
 
 
-# ---------------------------------------------------------------------------------- second populations, batches, options
+# ----------------------------------------------------------------------- second populations, batches, options
 
 
 @pytest.mark.parametrize("intra_batch", [True, False])
 @pytest.mark.parametrize("t", [0.5, 2, 300], ids="t={}".format)
 @pytest.mark.parametrize("sizes", [(7, 5), (1, 4), (4, 1), (10, 23)], ids=str)
 @pytest.mark.usefixtures("route")
-def test_negatives_share_one_mean_with_the_pairs_of_the_batch(sizes: tuple[int, int], t: float, intra_batch: bool) -> None:
+def test_negatives_share_one_mean_with_the_pairs_of_the_batch(
+    sizes: tuple[int, int], t: float, intra_batch: bool
+) -> None:
     x, z = rows.unit(sizes[0], 3), rows.unit(sizes[1], 3, seed=1)
     truth = oracle.uniform(oracle.numbers(x), t, negatives=oracle.numbers(z), intra_batch=intra_batch)
-    expected = oracle.uniform_gradient(oracle.numbers(x), t, negatives=oracle.numbers(z), intra_batch=intra_batch)
+    expected = oracle.uniform_gradient(
+        oracle.numbers(x), t, negatives=oracle.numbers(z), intra_batch=intra_batch
+    )
 
     def loss(x: Tensor, z: Tensor) -> Tensor:
         return uniform_loss(x, t, negatives=z, intra_batch=intra_batch)
@@ -173,7 +183,11 @@ def test_contrastive_in_batch_is_the_mean_of_both_cross_entropies(tau: float) ->
     x, y = rows.normal(2, 11, 4)
     logits = x @ y.T / tau
     labels = torch.arange(11)
-    close(contrastive_loss(x, y, tau), (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2, 1e-11)
+    close(
+        contrastive_loss(x, y, tau),
+        (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2,
+        1e-11,
+    )
     close(contrastive_loss(x, y, tau), oracle.contrastive(oracle.numbers(x), oracle.numbers(y), tau), 1e-11)
 
 
@@ -182,18 +196,27 @@ def test_contrastive_in_batch_is_the_mean_of_both_cross_entropies(tau: float) ->
 def test_contrastive_with_negatives_is_the_cross_entropy_of_moco(tau: float) -> None:
     x, y, z = rows.normal(11, 4), rows.normal(11, 4, seed=1), rows.normal(17, 4, seed=2)
     logits = torch.cat([(x * y).sum(1, keepdim=True), x @ z.T], 1) / tau
-    close(contrastive_loss(x, y, tau, negatives=z), cross_entropy(logits, torch.zeros(11, dtype=torch.long)), 1e-11)
+    close(
+        contrastive_loss(x, y, tau, negatives=z),
+        cross_entropy(logits, torch.zeros(11, dtype=torch.long)),
+        1e-11,
+    )
     truth = oracle.contrastive(oracle.numbers(x), oracle.numbers(y), tau, negatives=oracle.numbers(z))
     close(contrastive_loss(x, y, tau, negatives=z), truth, 1e-11)
 
 
 def test_contrastive_is_made_of_alignment_and_uniformity_as_theorem_1_says() -> None:
-    # One anchor of unit norm and K negatives: x.y = 1 - L_align / 2, and sum exp(x.z / tau) = K exp(2t + L_uniform).
+    # One anchor of unit norm and K negatives: x.y = 1 - L_align / 2, and sum exp(x.z / tau) = K exp(2t +
+    # L_uniform).
     t = 2.5
     x, y, z = rows.unit(6, 1, 5), rows.unit(6, 1, 5, seed=1), rows.unit(6, 9, 5, seed=2)
     positives = 2 * t * (1 - align_loss(x, y, reduction="none").squeeze(-1) / 2)
     negatives = math.log(9) + 2 * t + uniform_loss(x, t, negatives=z, intra_batch=False)
-    close(contrastive_loss(x, y, 1 / (2 * t), negatives=z), torch.logaddexp(positives, negatives) - positives, 1e-13)
+    close(
+        contrastive_loss(x, y, 1 / (2 * t), negatives=z),
+        torch.logaddexp(positives, negatives) - positives,
+        1e-13,
+    )
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (4,), (2, 3)], ids=str)
@@ -212,7 +235,10 @@ def test_leading_dimensions_are_separate_batches(batch: tuple[int, ...], shared_
         lambda x, y, z: contrastive_loss(x, y, 0.1, negatives=z),
     ]
     for loss in losses:
-        one_by_one = [loss(*parts) for parts in zip(*(v.reshape(-1, *v.shape[-2:]) for v in (x, y, negatives)), strict=True)]
+        one_by_one = [
+            loss(*parts)
+            for parts in zip(*(v.reshape(-1, *v.shape[-2:]) for v in (x, y, negatives)), strict=True)
+        ]
         values = loss(x, y, z)
         assert values.shape == batch
         close(values.flatten(), torch.stack(one_by_one), 1e-12)
@@ -227,7 +253,11 @@ def test_normalize_is_the_value_of_the_normalised_rows() -> None:
     close(align_loss(x, y, normalize=True), align_loss(u, v), 1e-14)
     close(uniform_loss(x, negatives=z, normalize=True), uniform_loss(u, negatives=w), 1e-14)
     close(contrastive_loss(x, y, 0.3, normalize=True), contrastive_loss(u, v, 0.3), 1e-14)
-    close(contrastive_loss(x, y, 0.3, negatives=z, normalize=True), contrastive_loss(u, v, 0.3, negatives=w), 1e-14)
+    close(
+        contrastive_loss(x, y, 0.3, negatives=z, normalize=True),
+        contrastive_loss(u, v, 0.3, negatives=w),
+        1e-14,
+    )
 
 
 def test_the_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,12 +293,14 @@ def test_rows_may_lie_in_memory_as_they_like(layout: str) -> None:
     def loss(x: Tensor, z: Tensor) -> Tensor:
         return uniform_loss(x) + uniform_loss(x, negatives=z) + contrastive_loss(x, x + 1, 0.5, negatives=z)
 
-    for part, expected in zip(gradient(loss, x, z), gradient(loss, x.contiguous(), z.contiguous()), strict=True):
+    for part, expected in zip(
+        gradient(loss, x, z), gradient(loss, x.contiguous(), z.contiguous()), strict=True
+    ):
         close(part, expected, 1e-13)
     close(loss(x, z), loss(x.contiguous(), z.contiguous()), 1e-13)
 
 
-# ------------------------------------------------------------------------------------------------------------ the traps
+# -------------------------------------------------------------------------------------------------- the traps
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
@@ -310,7 +342,9 @@ AUTOCAST_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("loss", AUTOCAST_LOSSES.values(), ids=AUTOCAST_LOSSES)
 @pytest.mark.usefixtures("route")
-def test_autocast_lowers_neither_the_value_nor_the_first_two_derivatives(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_autocast_lowers_neither_the_value_nor_the_first_two_derivatives(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
     x, y = rows.unit(2, 40, 16, dtype=torch.float32)
     x.requires_grad_()
 
@@ -343,8 +377,12 @@ def test_a_training_step_under_autocast_has_the_gradient_of_its_own_features() -
     assert features.dtype == torch.bfloat16
     close(loss, oracle.uniform(oracle.numbers(features)), 1e-5)
     assert features.grad is not None
-    torch.testing.assert_close(features.grad, torch.as_tensor(oracle.uniform_gradient(oracle.numbers(features))[0]).bfloat16())
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in encoder.parameters())
+    torch.testing.assert_close(
+        features.grad, torch.as_tensor(oracle.uniform_gradient(oracle.numbers(features))[0]).bfloat16()
+    )
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in encoder.parameters()
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -354,7 +392,9 @@ def test_an_antipodal_pair_at_t_30_is_minus_120_where_the_reference_underflows(d
     assert reference_uniform(x.float(), 30).item() == -INF
     close(uniform_loss(x, 30), -120, 1e-4)
     (grad,) = gradient(lambda z: uniform_loss(z, 30), x)
-    close(grad, torch.tensor([[-120.0, 0.0], [120.0, 0.0]]), 1e-3)  # exponents of -120 have units of 8e-6 in float32
+    close(
+        grad, torch.tensor([[-120.0, 0.0], [120.0, 0.0]]), 1e-3
+    )  # exponents of -120 have units of 8e-6 in float32
 
 
 @pytest.mark.parametrize("t", [30, 100, 400])
@@ -364,7 +404,11 @@ def test_no_t_up_to_400_underflows(t: float, with_negatives: bool) -> None:
     x, z = rows.unit(12, 8, dtype=torch.float32), rows.unit(9, 8, seed=1, dtype=torch.float32)
     negatives = z if with_negatives else None
     array = oracle.numbers(z) if with_negatives else None
-    close(uniform_loss(x, t, negatives=negatives) / oracle.uniform(oracle.numbers(x), t, negatives=array), 1, 2e-6)
+    close(
+        uniform_loss(x, t, negatives=negatives) / oracle.uniform(oracle.numbers(x), t, negatives=array),
+        1,
+        2e-6,
+    )
     (grad,) = gradient(lambda x: uniform_loss(x, t, negatives=negatives), x)
     expected, _ = oracle.uniform_gradient(oracle.numbers(x), t, negatives=array)
     close(grad / np.abs(expected).max(), expected / np.abs(expected).max(), 1e-4)
@@ -462,7 +506,9 @@ def test_the_gradient_of_normalize_is_that_of_dividing_by_the_norm() -> None:
         (lambda x: uniform_loss(x, normalize=True), lambda x: uniform_loss(x / x.norm(dim=-1, keepdim=True))),
         (
             lambda x: contrastive_loss(x, x.flip(0), 0.5, normalize=True),
-            lambda x: contrastive_loss(x / x.norm(dim=-1, keepdim=True), (x / x.norm(dim=-1, keepdim=True)).flip(0), 0.5),
+            lambda x: contrastive_loss(
+                x / x.norm(dim=-1, keepdim=True), (x / x.norm(dim=-1, keepdim=True)).flip(0), 0.5
+            ),
         ),
     ):
         close(gradient(ours, x)[0], gradient(plain, x)[0], 1e-13)
@@ -478,17 +524,25 @@ NOT_FINITE_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "uniform normalize": lambda x, _y, _z: uniform_loss(x, normalize=True),
     "uniform negatives": lambda x, _y, z: uniform_loss(x, negatives=z),
     "uniform negatives alone": lambda x, _y, z: uniform_loss(x, negatives=z, intra_batch=False),
-    "uniform negatives alone normalize": lambda x, _y, z: uniform_loss(x, negatives=z, intra_batch=False, normalize=True),
+    "uniform negatives alone normalize": lambda x, _y, z: uniform_loss(
+        x, negatives=z, intra_batch=False, normalize=True
+    ),
     "contrastive": lambda x, y, _z: contrastive_loss(x, y, 0.1),
     "contrastive negatives": lambda x, y, z: contrastive_loss(x, y, 0.1, negatives=z),
-    "contrastive negatives normalize": lambda x, y, z: contrastive_loss(x, y, 0.1, negatives=z, normalize=True),
+    "contrastive negatives normalize": lambda x, y, z: contrastive_loss(
+        x, y, 0.1, negatives=z, normalize=True
+    ),
 }
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF], ids=str)
 @pytest.mark.parametrize(
     ("name", "place"),
-    [(name, place) for name in NOT_FINITE_LOSSES for place in ("x", "negatives")[: 1 + ("negatives" in name)]],
+    [
+        (name, place)
+        for name in NOT_FINITE_LOSSES
+        for place in ("x", "negatives")[: 1 + ("negatives" in name)]
+    ],
 )
 @pytest.mark.usefixtures("route")
 def test_a_number_that_is_not_finite_never_gives_a_finite_loss(name: str, place: str, bad: float) -> None:
@@ -507,7 +561,9 @@ def test_a_number_that_is_not_finite_never_gives_a_finite_loss(name: str, place:
 @pytest.mark.usefixtures("route")
 def test_an_infinite_positive_is_no_easy_one(swapped: bool) -> None:
     x = torch.tensor([[1, 0.1], [-1, 0.1], [-0.5, 0.3]])
-    y = torch.tensor([[INF, 0.5], [0.3, 0.4], [0.2, 0.1]])  # infinite with its own row, -infinite with the others
+    y = torch.tensor(
+        [[INF, 0.5], [0.3, 0.4], [0.2, 0.1]]
+    )  # infinite with its own row, -infinite with the others
     value = contrastive_loss(y, x, 0.5) if swapped else contrastive_loss(x, y, 0.5)
     assert not value.isfinite()
 
@@ -515,7 +571,9 @@ def test_an_infinite_positive_is_no_easy_one(swapped: bool) -> None:
 @pytest.mark.usefixtures("compiler")
 def test_half_precision_compiles() -> None:
     x, y = rows.unit(2, 20, 8, dtype=torch.bfloat16)
-    compiled = torch.compile(lambda x, y: uniform_loss(x) + contrastive_loss(x, y, 0.2), fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(
+        lambda x, y: uniform_loss(x) + contrastive_loss(x, y, 0.2), fullgraph=True, backend="aot_eager"
+    )
     close(compiled(x, y), uniform_loss(x) + contrastive_loss(x, y, 0.2), 1e-5)
 
 
@@ -560,7 +618,7 @@ def test_the_mean_of_batch_logs_is_not_the_log_of_all_pairs() -> None:
     assert uniform_loss(shards).mean() != uniform_loss(shards.flatten(0, 1))
 
 
-# -------------------------------------------------------------------------------------------------------- golden values
+# ---------------------------------------------------------------------------------------------- golden values
 
 
 @pytest.mark.parametrize(
@@ -570,7 +628,10 @@ def test_the_mean_of_batch_logs_is_not_the_log_of_all_pairs() -> None:
         (lambda: align_loss(torch.eye(2), torch.eye(2).flip(0), 1), math.sqrt(2)),
         (lambda: align_loss(torch.eye(2), -torch.eye(2), 3), 8),
         (lambda: uniform_loss(torch.eye(5), 3), -6),
-        (lambda: uniform_loss(torch.eye(2), 2, negatives=-torch.eye(2)), math.log((3 * math.exp(-4) + 2 * math.exp(-8)) / 5)),
+        (
+            lambda: uniform_loss(torch.eye(2), 2, negatives=-torch.eye(2)),
+            math.log((3 * math.exp(-4) + 2 * math.exp(-8)) / 5),
+        ),
         (lambda: uniform_loss(torch.tensor([[1.0], [-1.0], [1.0]]), 1), math.log((1 + 2 * math.exp(-4)) / 3)),
         (lambda: contrastive_loss(torch.eye(2), torch.eye(2), 0.5), math.log(math.exp(2) + 1) - 2),
         (
@@ -585,13 +646,15 @@ def test_small_cases_have_the_value_found_by_hand(value: Callable[[], Tensor], g
 
 @pytest.mark.large
 @pytest.mark.parametrize(("k", "golden"), [(256, -3.9689), (128, -3.9376), (64, -3.8752), (16, -3.5129)])
-def test_the_uniform_law_on_a_great_sphere_reaches_the_optimum_of_its_own_dimension(k: int, golden: float) -> None:
+def test_the_uniform_law_on_a_great_sphere_reaches_the_optimum_of_its_own_dimension(
+    k: int, golden: float
+) -> None:
     x = pad(rows.unit(4096, k, dtype=torch.float32), (0, 256 - k))
     close(uniform_loss(x), golden, 1e-3)
     close(uniform_loss(x), uniform_optimum(k), 1e-3)
 
 
-# ----------------------------------------------------------------------------------------------------------------- laws
+# ------------------------------------------------------------------------------------------------------- laws
 
 TOLERANCE = 1e-9
 numbers = st.floats(-1, 1, width=32).map(lambda v: 0.0 if abs(v) < 1e-6 else v)
@@ -645,7 +708,9 @@ def test_every_value_is_that_of_the_definition(x: Tensor, t: float) -> None:
 
 
 @given(features(), ts)
-def test_uniformity_is_at_most_0_and_above_the_optimum_once_self_pairs_are_counted(x: Tensor, t: float) -> None:
+def test_uniformity_is_at_most_0_and_above_the_optimum_once_self_pairs_are_counted(
+    x: Tensor, t: float
+) -> None:
     assert uniform_loss(x, t) <= TOLERANCE
     unit = normalize(torch.where((x == 0).all(1, keepdim=True), 1.0, x), dim=-1)
     n = len(unit)
@@ -674,7 +739,7 @@ def test_alignment_is_symmetric_and_contrastive_in_batch_too(x: Tensor, t: float
     close(contrastive_loss(x, y, 1 / t), contrastive_loss(y, x, 1 / t), TOLERANCE)
 
 
-# ---------------------------------------------------------------------------------------------------------- derivatives
+# ------------------------------------------------------------------------------------------------ derivatives
 
 
 class Case(NamedTuple):
@@ -708,22 +773,30 @@ CASES = {
     "uniform own rows": Case(lambda x: uniform_loss(x, 0.5, negatives=x), [X]),
     "contrastive": Case(contrastive_loss, [X, Y, ()]),
     "contrastive batch": Case(lambda x, y: contrastive_loss(x, y, 0.3), [B, B]),
-    "contrastive negatives": Case(lambda x, y, z, tau: contrastive_loss(x, y, tau, negatives=z), [X, Y, Z, ()]),
+    "contrastive negatives": Case(
+        lambda x, y, z, tau: contrastive_loss(x, y, tau, negatives=z), [X, Y, Z, ()]
+    ),
     "contrastive batch negatives": Case(lambda x, y, z: contrastive_loss(x, y, 0.3, negatives=z), [B, B, Z]),
     "align views": Case(align_loss, [(3, 5, 2)]),
     "align views alpha=1": Case(lambda x: align_loss(x, alpha=1), [(3, 5, 2)]),
     "uniform ids": Case(lambda x: uniform_loss(x, 0.5, ids=IDS), [X]),
     "uniform batch ids": Case(lambda x: uniform_loss(x, 30, ids=IDS), [B]),
-    "uniform ids negatives": Case(lambda x, z: uniform_loss(x, 0.5, negatives=z, ids=IDS, negative_ids=NEGATIVE_IDS), [X, Z]),
+    "uniform ids negatives": Case(
+        lambda x, z: uniform_loss(x, 0.5, negatives=z, ids=IDS, negative_ids=NEGATIVE_IDS), [X, Z]
+    ),
     "uniform cross ids t=60": Case(
-        lambda x, z: uniform_loss(x, 60, negatives=z, intra_batch=False, ids=IDS, negative_ids=NEGATIVE_IDS), [X, Z]
+        lambda x, z: uniform_loss(x, 60, negatives=z, intra_batch=False, ids=IDS, negative_ids=NEGATIVE_IDS),
+        [X, Z],
     ),
     "contrastive ids": Case(lambda x, y, tau: contrastive_loss(x, y, tau, ids=IDS), [X, Y, ()]),
     "contrastive ids negatives": Case(
-        lambda x, y, z: contrastive_loss(x, y, 0.3, negatives=z, ids=IDS, negative_ids=NEGATIVE_IDS), [B, B, Z]
+        lambda x, y, z: contrastive_loss(x, y, 0.3, negatives=z, ids=IDS, negative_ids=NEGATIVE_IDS),
+        [B, B, Z],
     ),
     "contrastive no negative left": Case(
-        lambda x, y, z: contrastive_loss(x, y, 0.3, negatives=z, ids=IDS, negative_ids=torch.zeros(4, dtype=torch.int64)),
+        lambda x, y, z: contrastive_loss(
+            x, y, 0.3, negatives=z, ids=IDS, negative_ids=torch.zeros(4, dtype=torch.int64)
+        ),
         [X, Y, Z],
     ),
 }
@@ -733,7 +806,9 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @each_case
 @pytest.mark.usefixtures("route")
 def test_first_derivatives_are_those_of_finite_differences(case: Case) -> None:
-    assert gradcheck(case.loss, case.inputs(requires_grad=True), check_forward_ad=True, check_batched_grad=True)
+    assert gradcheck(
+        case.loss, case.inputs(requires_grad=True), check_forward_ad=True, check_batched_grad=True
+    )
 
 
 @each_case
@@ -789,10 +864,13 @@ def test_every_way_to_a_hessian_leads_to_the_same(case: Case) -> None:
 @pytest.mark.usefixtures("route")
 def test_forward_mode_agrees_with_reverse_mode(case: Case) -> None:
     inputs = case.inputs(requires_grad=True)
-    directions = [torch.full_like(z, 0.3) + i * torch.linspace(0, 1, z.numel()).view_as(z) for i, z in enumerate(inputs)]
+    directions = [
+        torch.full_like(z, 0.3) + i * torch.linspace(0, 1, z.numel()).view_as(z) for i, z in enumerate(inputs)
+    ]
     value = case.loss(*inputs)
     by_reverse = sum(
-        (direction * grad).sum() for direction, grad in zip(directions, torch.autograd.grad(value.sum(), inputs), strict=True)
+        (direction * grad).sum()
+        for direction, grad in zip(directions, torch.autograd.grad(value.sum(), inputs), strict=True)
     )
     primals, tangents = tuple(z.detach() for z in inputs), tuple(directions)
     jvp_value, by_jvp, *_ = torch.func.jvp(case.loss, primals, tangents)
@@ -833,7 +911,9 @@ def test_vmap_maps_values_gradients_and_hessians(case: Case) -> None:
 @pytest.mark.usefixtures("route")
 def test_vmap_maps_any_dimension_of_either_population(in_dims: tuple[int | None, int | None]) -> None:
     x, z = (rows.normal(3, n, 2, seed=n) for n in (5, 4))
-    moved = [stack[0] if dim is None else stack.movedim(0, dim) for stack, dim in zip((x, z), in_dims, strict=True)]
+    moved = [
+        stack[0] if dim is None else stack.movedim(0, dim) for stack, dim in zip((x, z), in_dims, strict=True)
+    ]
     pairs = [(x[0 if in_dims[0] is None else i], z[0 if in_dims[1] is None else i]) for i in range(3)]
     losses: list[Callable[[Tensor, Tensor], Tensor]] = [
         lambda x, z: uniform_loss(x, negatives=z),
@@ -895,11 +975,15 @@ def test_a_learned_temperature_receives_its_gradient() -> None:
         close(grad, (above - below) / (2 * step), 1e-7)
 
 
-# ------------------------------------------------------------------------------------------------------ compiled graphs
+# -------------------------------------------------------------------------------------------- compiled graphs
 
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "align and uniform": lambda x, y, _z: align_loss(x, y, normalize=True) + (uniform_loss(x) + uniform_loss(y, 50)) / 2,
-    "uniform with negatives": lambda x, y, z: uniform_loss(x, negatives=y) + uniform_loss(y, negatives=z, intra_batch=False),
+    "align and uniform": lambda x, y, _z: (
+        align_loss(x, y, normalize=True) + (uniform_loss(x) + uniform_loss(y, 50)) / 2
+    ),
+    "uniform with negatives": lambda x, y, z: (
+        uniform_loss(x, negatives=y) + uniform_loss(y, negatives=z, intra_batch=False)
+    ),
     "contrastive": lambda x, y, z: contrastive_loss(x, y, 0.3) + contrastive_loss(x, y, 0.3, negatives=z),
 }
 
@@ -915,7 +999,9 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(params=["in the graph", "opaque"])
 def compiled_route(request: pytest.FixtureRequest) -> str:
-    """Both ways through a compiled graph: the plain formula, and, for more pairs, the sweep as one operator."""
+    """Both ways through a compiled graph: the plain formula, and, for more pairs, the sweep as one
+    operator.
+    """
     request.getfixturevalue("compiler")
     if request.param == "opaque":
         request.getfixturevalue("tiny_tiles")
@@ -948,7 +1034,9 @@ def test_a_compiled_training_step_equals_the_eager_one(objective: Callable[..., 
     assert_step_equals_eager(objective, backend="aot_eager")
 
 
-@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+@pytest.mark.skipif(
+    shutil.which("c++") is None and shutil.which("g++") is None, reason="inductor needs a C++ compiler"
+)
 @pytest.mark.usefixtures("compiler", "tiny_tiles")
 def test_inductor_compiles_a_training_step_through_both_routes() -> None:
     # Rows that lie transposed in memory: a graph trusts the strides that an opaque operator promises.
@@ -967,7 +1055,9 @@ def test_a_graph_holds_the_opaque_sweep_only_for_many_pairs(compiled_route: str)
         return graph.forward
 
     torch.compile(lambda x: uniform_loss(x), fullgraph=True, backend=record)(rows.normal(10, 3))
-    assert any("align_uniform" in target for target in targets) == (compiled_route == "opaque" and not OLD_COMPILER)
+    assert any("align_uniform" in target for target in targets) == (
+        compiled_route == "opaque" and not OLD_COMPILER
+    )
 
 
 @pytest.mark.usefixtures("compiled_route")
@@ -1011,14 +1101,18 @@ def test_a_jvp_of_a_compiled_loss_is_right_or_an_error() -> None:
 @pytest.mark.usefixtures("compiled_route")
 def test_a_compiled_grad_and_vmap_are_right_at_any_size() -> None:
     x = rows.normal(3, 10, 2)
-    compiled = torch.compile(torch.func.vmap(torch.func.grad(uniform_loss)), fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(
+        torch.func.vmap(torch.func.grad(uniform_loss)), fullgraph=True, backend="aot_eager"
+    )
     close(compiled(x), gradient(lambda x: uniform_loss(x).sum(), x)[0], 1e-12)
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.skipif(OLD_COMPILER, reason="torch before 2.13 loses it, whatever the function")
 @pytest.mark.usefixtures("compiled_route")
-def test_a_second_derivative_of_a_compiled_loss_is_right_or_an_error_and_never_a_wrong_number(backend: str) -> None:
+def test_a_second_derivative_of_a_compiled_loss_is_right_or_an_error_and_never_a_wrong_number(
+    backend: str,
+) -> None:
     def gradient_of_penalised_loss(loss: Callable[[Tensor], Tensor]) -> Tensor:
         x = rows.normal(10, 3).requires_grad_()
         value = loss(x)
@@ -1041,7 +1135,11 @@ def test_a_compiled_step_under_autocast_keeps_float32() -> None:
 
     def loss(x: Tensor, z: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return uniform_loss(x) + uniform_loss(x, negatives=z) + contrastive_loss(x, x.flip(0), 0.2, negatives=z)
+            return (
+                uniform_loss(x)
+                + uniform_loss(x, negatives=z)
+                + contrastive_loss(x, x.flip(0), 0.2, negatives=z)
+            )
 
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     close(compiled(x, z), loss(x.double(), z.double()), 5e-6)

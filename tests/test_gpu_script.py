@@ -25,7 +25,13 @@ ROOT = Path(__file__).parents[1]
 def script(*arguments: str, interpreted: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks.gpu", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env=environment(interpreted), capture_output=True, text=True, timeout=400, check=False
+        command,
+        cwd=ROOT,
+        env=environment(interpreted),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
     )
 
 
@@ -78,7 +84,17 @@ def test_without_a_gpu_one_line_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
 def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
-    command = [sys.executable, "-m", "benchmarks.gpu", "--quick", "--only", "limit", "speed", "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu",
+        "--quick",
+        "--only",
+        "limit",
+        "speed",
+        "--out",
+        str(out),
+    ]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -127,7 +143,13 @@ RATES: list[Record] = [
 def timed(n: int, dtype: str = "float32", **ms: float) -> Record:
     times = {name.replace("_", " "): {"median": time, "low": time, "high": time} for name, time in ms.items()}
     sizes = {"loss": "uniform", "what": "value + gradient", "n": n, "m": 128, "dtype": dtype}
-    return sizes | {"name": f"N={n}", "outcome": "measured", "ms": times, "mib": {}, "left_out": {"two lines": "out of memory"}}
+    return sizes | {
+        "name": f"N={n}",
+        "outcome": "measured",
+        "ms": times,
+        "mib": {},
+        "left_out": {"two lines": "out of memory"},
+    }
 
 
 def found(**parts: list[Record]) -> dict[str, list[Record]]:
@@ -169,7 +191,9 @@ def test_aims_are_not_measured_where_nothing_was() -> None:
         ({"m": 768, "dtype": "bfloat16", "engine": "tiles", "gradient": True}, 1.5, "float32", 0.5),
     ],
 )
-def test_the_limit_is_that_of_the_form_used(sizes: Any, products: float, kind: str, exponentials: float) -> None:
+def test_the_limit_is_that_of_the_form_used(
+    sizes: Any, products: float, kind: str, exponentials: float
+) -> None:
     rates = {rate["name"]: rate["rate"] for rate in RATES}
     expected = 1000**2 * (products * 2 * sizes["m"] / rates[kind] + exponentials / rates["exp"])
     assert limit_seconds(rates, n=1000, **sizes) == pytest.approx(expected)

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from align_uniform import AlignLoss, AlignUniformLoss, ContrastiveLoss, UniformLoss, align_loss, contrastive_loss, uniform_loss
+from align_uniform import (
+    AlignLoss,
+    AlignUniformLoss,
+    ContrastiveLoss,
+    UniformLoss,
+    align_loss,
+    contrastive_loss,
+    uniform_loss,
+)
 from tests import oracle, rows
 
 IDS = {
@@ -56,7 +64,9 @@ def test_uniformity_is_the_log_mean_over_pairs_of_different_ids(
         return value + 0 * z.sum().to(device)
 
     close(loss(x, z).cpu(), oracle.uniform(oracle.numbers(x), t, **options), 1e-11)
-    for grad, expected in zip(gradient(loss, x, z), oracle.uniform_gradient(oracle.numbers(x), t, **options), strict=True):
+    for grad, expected in zip(
+        gradient(loss, x, z), oracle.uniform_gradient(oracle.numbers(x), t, **options), strict=True
+    ):
         close(grad, np.zeros_like(oracle.numbers(z)) if expected is None else expected, 1e-9)
 
 
@@ -67,7 +77,9 @@ def test_contrastive_leaves_the_logits_of_one_id_out_of_the_denominator(tau: flo
     x, y, z = rows.unit(11, 3), rows.unit(11, 3, seed=1), rows.unit(7, 3, seed=2)
     a, b, c = (oracle.numbers(part) for part in (x, y, z))
     close(contrastive_loss(x, y, tau, ids=torch.tensor(ids)), oracle.contrastive(a, b, tau, ids=ids), 1e-11)
-    value = contrastive_loss(x, y, tau, negatives=z, ids=torch.tensor(ids), negative_ids=torch.tensor(QUEUE_IDS))
+    value = contrastive_loss(
+        x, y, tau, negatives=z, ids=torch.tensor(ids), negative_ids=torch.tensor(QUEUE_IDS)
+    )
     close(value, oracle.contrastive(a, b, tau, negatives=c, ids=ids, negative_ids=QUEUE_IDS), 1e-11)
 
 
@@ -80,7 +92,9 @@ def test_ids_that_are_all_different_change_nothing() -> None:
     close(uniform_loss(x, negatives=z, ids=ids), uniform_loss(x, negatives=z), 1e-13)
     close(contrastive_loss(x, y, 0.2, ids=ids), contrastive_loss(x, y, 0.2), 1e-13)
     close(
-        contrastive_loss(x, y, 0.2, negatives=z, ids=ids, negative_ids=others), contrastive_loss(x, y, 0.2, negatives=z), 1e-13
+        contrastive_loss(x, y, 0.2, negatives=z, ids=ids, negative_ids=others),
+        contrastive_loss(x, y, 0.2, negatives=z),
+        1e-13,
     )
 
 
@@ -90,7 +104,9 @@ def test_a_row_that_has_no_negative_left_contributes_0() -> None:
     x, y = x[:2], y[:2]
 
     def loss(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        return contrastive_loss(x, y, 0.3, negatives=z, ids=torch.tensor([4, 1]), negative_ids=torch.full((6,), 4))
+        return contrastive_loss(
+            x, y, 0.3, negatives=z, ids=torch.tensor([4, 1]), negative_ids=torch.full((6,), 4)
+        )
 
     close(loss(x, y, z), contrastive_loss(x[1:], y[1:], 0.3, negatives=z) / 2, 1e-13)
     for part in gradient(loss, x, y, z)[:2]:
@@ -98,7 +114,10 @@ def test_a_row_that_has_no_negative_left_contributes_0() -> None:
         assert part[1].abs().min() > 0
     everyone_of_one_item = torch.zeros(2, dtype=torch.int64)
     assert contrastive_loss(x, y, 0.3, ids=everyone_of_one_item) == 0
-    assert all(not part.any() for part in gradient(lambda x, y: contrastive_loss(x, y, 0.3, ids=everyone_of_one_item), x, y))
+    assert all(
+        not part.any()
+        for part in gradient(lambda x, y: contrastive_loss(x, y, 0.3, ids=everyone_of_one_item), x, y)
+    )
 
 
 def test_no_pair_left_is_an_error_where_it_can_be_known_and_nan_where_not() -> None:
@@ -129,7 +148,11 @@ def test_a_batch_of_one_item_leaves_the_pairs_with_its_queue(n: int, t: float) -
     few = x[:5]
     same = same[:5]
     close(torch.func.jvp(loss, (few,), (few,))[1], torch.func.jvp(queue_alone, (few,), (few,))[1])
-    close(torch.func.jacrev(torch.func.grad(loss))(few), torch.func.jacrev(torch.func.grad(queue_alone))(few), 1e-10)
+    close(
+        torch.func.jacrev(torch.func.grad(loss))(few),
+        torch.func.jacrev(torch.func.grad(queue_alone))(few),
+        1e-10,
+    )
 
 
 def test_one_batch_of_one_item_leaves_the_gradients_of_the_others() -> None:
@@ -155,19 +178,32 @@ def test_ids_may_be_any_whole_numbers(dtype: torch.dtype) -> None:
 @pytest.mark.usefixtures("route")
 def test_ids_may_differ_between_batches() -> None:
     x, z = rows.unit(2, 6, 3), rows.unit(2, 4, 3, seed=1)
-    ids, z_ids = torch.tensor([[0, 0, 1, 1, 2, 2], [5, 6, 7, 8, 8, 8]]), torch.tensor([[0, 9, 9, 9], [8, 8, 5, 1]])
+    ids, z_ids = (
+        torch.tensor([[0, 0, 1, 1, 2, 2], [5, 6, 7, 8, 8, 8]]),
+        torch.tensor([[0, 9, 9, 9], [8, 8, 5, 1]]),
+    )
     together = uniform_loss(x, negatives=z, ids=ids, negative_ids=z_ids)
     for i in range(2):
         close(together[i], uniform_loss(x[i], negatives=z[i], ids=ids[i], negative_ids=z_ids[i]), 1e-13)
-        close(contrastive_loss(x, x + 1, 0.5, ids=ids)[i], contrastive_loss(x[i], x[i] + 1, 0.5, ids=ids[i]), 1e-13)
+        close(
+            contrastive_loss(x, x + 1, 0.5, ids=ids)[i],
+            contrastive_loss(x[i], x[i] + 1, 0.5, ids=ids[i]),
+            1e-13,
+        )
 
 
 def test_wrong_ids_are_refused_with_a_remedy() -> None:
     x, z = rows.unit(6, 3), rows.unit(4, 3)
     ids, z_ids = torch.arange(6), torch.arange(4)
     wrong: list[tuple[Callable[[], Tensor], str]] = [
-        (lambda: uniform_loss(x, ids=[0] * 6), r"ids must be a torch.Tensor, got list; use torch.as_tensor\(ids\)"),  # type: ignore[arg-type]
-        (lambda: uniform_loss(x, ids=ids.float()), r"ids must be whole numbers, got torch.float32; use ids.long\(\)"),
+        (
+            lambda: uniform_loss(x, ids=[0] * 6),  # type: ignore[arg-type]
+            r"ids must be a torch.Tensor, got list; use torch.as_tensor\(ids\)",
+        ),
+        (
+            lambda: uniform_loss(x, ids=ids.float()),
+            r"ids must be whole numbers, got torch.float32; use ids.long\(\)",
+        ),
         (lambda: uniform_loss(x, ids=z_ids), r"ids must be \[6\], one for each row of x.* got shape \[4\]"),
         (lambda: uniform_loss(x, ids=ids[:, None]), r"ids must be \[6\]"),
         (lambda: uniform_loss(x, negatives=z, negative_ids=z_ids), "pass ids and negatives too"),
@@ -176,9 +212,15 @@ def test_wrong_ids_are_refused_with_a_remedy() -> None:
             lambda: uniform_loss(x, negatives=z, ids=ids, negative_ids=ids),
             "negative_ids must be .4., one for each row of neg",
         ),
-        (lambda: uniform_loss(x, negatives=z, intra_batch=False, ids=ids), "pass negative_ids, or leave ids out"),
+        (
+            lambda: uniform_loss(x, negatives=z, intra_batch=False, ids=ids),
+            "pass negative_ids, or leave ids out",
+        ),
         (lambda: contrastive_loss(x, x, 0.5, negatives=z, ids=ids), "pass negative_ids, or leave ids out"),
-        (lambda: uniform_loss(x, ids=ids.to("meta")), r"ids must be on the device of x, cpu, got meta; use ids.to\(x.device\)"),
+        (
+            lambda: uniform_loss(x, ids=ids.to("meta")),
+            r"ids must be on the device of x, cpu, got meta; use ids.to\(x.device\)",
+        ),
     ]
     for call, message in wrong:
         with pytest.raises(ValueError, match=message):
@@ -196,7 +238,7 @@ def test_the_modules_pass_ids_on() -> None:
     close(AlignUniformLoss()(x, y, ids=ids), terms.total)
 
 
-# ---------------------------------------------------------------------------------------------------- several positives
+# ------------------------------------------------------------------------------------------ several positives
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1, 2, 3])
@@ -231,7 +273,7 @@ def test_one_view_is_no_positive_pair() -> None:
         align_loss(rows.unit(1, 5, 3))
 
 
-# ------------------------------------------------------------------------------------------------- numbers near the limits
+# ------------------------------------------------------------------------------------ numbers near the limits
 
 
 @pytest.mark.usefixtures("tile_loop")
@@ -241,7 +283,11 @@ def test_rows_far_from_their_centre_are_computed_in_float64_on_a_cpu() -> None:
     assert value.dtype == torch.float32
     close(value, math.log(1 / 3), 1e-5)  # two of six pairs are near
     close(value, oracle.uniform(oracle.numbers(x)), 2e-7)
-    close(uniform_loss(x, negatives=x.flip(0)), oracle.uniform(oracle.numbers(x), negatives=oracle.numbers(x.flip(0))), 1e-6)
+    close(
+        uniform_loss(x, negatives=x.flip(0)),
+        oracle.uniform(oracle.numbers(x), negatives=oracle.numbers(x.flip(0))),
+        1e-6,
+    )
 
 
 @pytest.mark.parametrize("n", [40, 900], ids=["one tile", "tiles"])
@@ -251,7 +297,10 @@ def test_unnormalised_rows_have_the_gradient_of_float64(t: float, n: int) -> Non
     x = 100 * rows.normal(n, 5, dtype=torch.float32)
     x[1::2] = x[::2] + 1e-3 * rows.normal(n // 2, 5, dtype=torch.float32)  # near pairs among far ones
     close(uniform_loss(x, t), uniform_loss(x.double(), t), 2e-6)
-    (grad,), (expected,) = gradient(lambda x: uniform_loss(x, t), x), gradient(lambda x: uniform_loss(x, t), x.double())
+    (grad,), (expected,) = (
+        gradient(lambda x: uniform_loss(x, t), x),
+        gradient(lambda x: uniform_loss(x, t), x.double()),
+    )
     assert grad.dtype == torch.float32
     close(grad / expected.abs().max(), expected / expected.abs().max(), 1e-6)
 

@@ -29,7 +29,11 @@ PUBLIC = [
 def modules_loaded_by(code: str) -> set[str]:
     """The modules that a fresh process holds after running the code."""
     script = f"import sys\n{code}\nprint(*sorted(sys.modules), sep='\\n')"
-    return set(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", script], check=True, capture_output=True, text=True
+        ).stdout.split()
+    )
 
 
 def test_the_public_names_are_frozen() -> None:
@@ -38,7 +42,9 @@ def test_the_public_names_are_frozen() -> None:
 
 
 def test_every_public_name_is_documented() -> None:
-    assert [name for name in PUBLIC if name != "__version__" and not getattr(align_uniform, name).__doc__] == []
+    assert [
+        name for name in PUBLIC if name != "__version__" and not getattr(align_uniform, name).__doc__
+    ] == []
 
 
 def test_importing_the_package_loads_torch_and_nothing_else() -> None:
@@ -47,22 +53,32 @@ def test_importing_the_package_loads_torch_and_nothing_else() -> None:
     assert {name for name in beyond if not name.startswith("align_uniform")} == set()
     # The probe can fail: it reports a module of the standard library, and one of a third party.
     assert "wave" in modules_loaded_by("import torch, wave") - by_torch
-    assert any(name.startswith("hypothesis") for name in modules_loaded_by("import torch, hypothesis") - by_torch)
+    assert any(
+        name.startswith("hypothesis") for name in modules_loaded_by("import torch, hypothesis") - by_torch
+    )
 
 
 def test_triton_is_loaded_by_no_loss_that_does_not_need_it() -> None:
     by_torch = modules_loaded_by("import torch")
     code = (
-        "import align_uniform, torch; x = torch.eye(3); align_uniform.uniform_loss(x); align_uniform.contrastive_loss(x, x, 1)"
+        "import align_uniform, torch; x = torch.eye(3); "
+        "align_uniform.uniform_loss(x); align_uniform.contrastive_loss(x, x, 1)"
     )
     assert not {name for name in modules_loaded_by(code) - by_torch if name.startswith("triton")}
 
 
 def test_what_measures_is_loaded_when_it_is_asked_for() -> None:
-    assert "align_uniform.measurement" not in modules_loaded_by("import align_uniform")
-    assert "align_uniform.measurement" in modules_loaded_by("from align_uniform import measure")
-    assert not modules_loaded_by("from align_uniform import measure") & {"rich", "matplotlib", "scipy", "pyarrow"}
-    assert modules_loaded_by("import align_uniform.measurement; assert callable(align_uniform.measure)")
+    assert "align_uniform.measuring.measurement" not in modules_loaded_by("import align_uniform")
+    assert "align_uniform.measuring.measurement" in modules_loaded_by("from align_uniform import measure")
+    assert not modules_loaded_by("from align_uniform import measure") & {
+        "rich",
+        "matplotlib",
+        "scipy",
+        "pyarrow",
+    }
+    assert modules_loaded_by(
+        "import align_uniform.measuring.measurement; assert callable(align_uniform.measure)"
+    )
 
 
 def test_other_names_are_no_attributes() -> None:

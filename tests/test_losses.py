@@ -26,7 +26,12 @@ TWINS: list[tuple[nn.Module, str, Callable[[], Tensor], tuple[Tensor, ...]]] = [
     # module, its repr, what its function gives, what its forward takes
     (AlignLoss(), "AlignLoss(alpha=2)", lambda: align_loss(X, Y), (X, Y)),
     (AlignLoss(0.5), "AlignLoss(alpha=0.5)", lambda: align_loss(X, Y, 0.5), (X, Y)),
-    (AlignLoss(normalize=True), "AlignLoss(alpha=2, normalize=True)", lambda: align_loss(X, Y, normalize=True), (X, Y)),
+    (
+        AlignLoss(normalize=True),
+        "AlignLoss(alpha=2, normalize=True)",
+        lambda: align_loss(X, Y, normalize=True),
+        (X, Y),
+    ),
     (
         AlignLoss(reduction="none"),
         "AlignLoss(alpha=2, reduction='none')",
@@ -48,10 +53,25 @@ TWINS: list[tuple[nn.Module, str, Callable[[], Tensor], tuple[Tensor, ...]]] = [
         lambda: uniform_loss(X, negatives=Z, intra_batch=False),
         (X, Z),
     ),
-    (UniformLoss(normalize=True), "UniformLoss(t=2, normalize=True)", lambda: uniform_loss(X, normalize=True), (X,)),
-    (UniformLoss(gather_distributed=True), "UniformLoss(t=2, gather_distributed=True)", lambda: uniform_loss(X), (X,)),
+    (
+        UniformLoss(normalize=True),
+        "UniformLoss(t=2, normalize=True)",
+        lambda: uniform_loss(X, normalize=True),
+        (X,),
+    ),
+    (
+        UniformLoss(gather_distributed=True),
+        "UniformLoss(t=2, gather_distributed=True)",
+        lambda: uniform_loss(X),
+        (X,),
+    ),
     (ContrastiveLoss(0.2), "ContrastiveLoss(tau=0.2)", lambda: contrastive_loss(X, Y, 0.2), (X, Y)),
-    (ContrastiveLoss(0.2), "ContrastiveLoss(tau=0.2)", lambda: contrastive_loss(X, Y, 0.2, negatives=Z), (X, Y, Z)),
+    (
+        ContrastiveLoss(0.2),
+        "ContrastiveLoss(tau=0.2)",
+        lambda: contrastive_loss(X, Y, 0.2, negatives=Z),
+        (X, Y, Z),
+    ),
     (
         ContrastiveLoss(0.2, normalize=True),
         "ContrastiveLoss(tau=0.2, normalize=True)",
@@ -67,7 +87,9 @@ TWINS: list[tuple[nn.Module, str, Callable[[], Tensor], tuple[Tensor, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("module", "text", "function", "inputs"), TWINS, ids=[text for _, text, _, _ in TWINS])
+@pytest.mark.parametrize(
+    ("module", "text", "function", "inputs"), TWINS, ids=[text for _, text, _, _ in TWINS]
+)
 def test_a_module_equals_its_function_and_shows_its_options(
     module: nn.Module, text: str, function: Callable[[], Tensor], inputs: tuple[Tensor, ...]
 ) -> None:
@@ -90,7 +112,10 @@ def test_align_uniform_loss_is_the_weighted_sum_of_its_terms() -> None:
 def test_align_uniform_loss_has_the_papers_defaults_and_passes_its_options_on() -> None:
     assert torch.equal(AlignUniformLoss()(X, Y), align_loss(X, Y) + (uniform_loss(X) + uniform_loss(Y)) / 2)
     criterion = AlignUniformLoss(normalize=True)
-    expected = align_loss(X, Y, normalize=True) + (uniform_loss(X, normalize=True) + uniform_loss(Y, normalize=True)) / 2
+    expected = (
+        align_loss(X, Y, normalize=True)
+        + (uniform_loss(X, normalize=True) + uniform_loss(Y, normalize=True)) / 2
+    )
     assert torch.equal(criterion(X, Y), expected)
     gathering = AlignUniformLoss(gather_distributed=True)
     assert gathering.align.gather_distributed

@@ -1,4 +1,6 @@
-"""Streamed metrics equal what one look at all rows finds: whatever the batches, the dtype, and the number of processes."""
+"""Streamed metrics equal what one look at all rows finds: whatever the batches, the dtype, and the number of
+processes.
+"""
 
 from __future__ import annotations
 
@@ -65,11 +67,15 @@ def close(got: Tensor | float, expected: float, tolerance: float = 1e-6) -> None
     assert float(got) == pytest.approx(expected, rel=tolerance, abs=tolerance, nan_ok=True)
 
 
-# ------------------------------------------------------------------------------------------------- streamed is one-shot
+# --------------------------------------------------------------------------------------- streamed is one-shot
 
 
-@given(cuts=st.lists(st.integers(0, 60), max_size=8), order=st.permutations(range(60)), normalize=st.booleans())
-def test_any_batches_in_any_order_have_the_values_of_one_look(cuts: list[int], order: list[int], normalize: bool) -> None:
+@given(
+    cuts=st.lists(st.integers(0, 60), max_size=8), order=st.permutations(range(60)), normalize=st.booleans()
+)
+def test_any_batches_in_any_order_have_the_values_of_one_look(
+    cuts: list[int], order: list[int], normalize: bool
+) -> None:
     x = clustered(60)
     y = x + 0.2 * rows.normal(60, 16, seed=3)
     expected = measure(x, y, t=[2, 3], alpha=1, normalize=normalize)
@@ -102,7 +108,9 @@ def test_values_are_those_of_the_definitions() -> None:
 
 def test_values_are_those_of_the_losses_and_of_rankme_without_normalising() -> None:
     x, y = rows.normal(2, 40, 5) * 0.4
-    close(feed(Alignment(3, normalize=False), torch.stack([x, y])).compute(), float(align_loss(x, y, 3)), 1e-12)
+    close(
+        feed(Alignment(3, normalize=False), torch.stack([x, y])).compute(), float(align_loss(x, y, 3)), 1e-12
+    )
     close(feed(Uniformity(normalize=False), x).compute(), float(uniform_loss(x)), 1e-12)
     close(feed(RankMe(normalize=False), x).compute(), rankme(Moments.of(x)), 1e-12)
 
@@ -127,7 +135,7 @@ def test_leading_dimensions_are_rows_too() -> None:
     close(feed(Alignment(), x).compute(), float(align_loss(x[0], x[1])), 1e-12)
 
 
-# --------------------------------------------------------------------------------------------------------- random sample
+# ---------------------------------------------------------------------------------------------- random sample
 
 
 def key(seed: int, rank: int, number: int) -> int:
@@ -252,7 +260,7 @@ def test_intervals_hold_the_values_of_the_population_and_of_all_rows_as_often_as
     assert share == pytest.approx(math.sqrt(3) / 2, rel=0.1)  # and the rest of the variance
 
 
-# ---------------------------------------------------------------------------------------------------- a torchmetrics metric
+# -------------------------------------------------------------------------------------- a torchmetrics metric
 
 
 @pytest.mark.parametrize("kind", METRICS)
@@ -296,7 +304,9 @@ def test_a_state_dict_is_where_to_go_on_from(kind: Callable[[], Metric], tmp_pat
 
 @pytest.mark.parametrize("kind", METRICS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_widened_before_anything_is_computed(kind: Callable[[], Metric], dtype: torch.dtype) -> None:
+def test_half_precision_is_widened_before_anything_is_computed(
+    kind: Callable[[], Metric], dtype: torch.dtype
+) -> None:
     half = views_for(kind(), 60).to(dtype)
     expected = value(feed(kind(), half.double()))
     close(feed(kind(), *half.split(13, dim=-2)).compute(), expected)
@@ -336,7 +346,9 @@ def test_no_state_and_no_value_has_a_gradient(kind: Callable[[], Metric]) -> Non
     step = metric(*batch) if isinstance(metric, Alignment) else metric(batch)
     assert not step.requires_grad
     assert not metric.compute().requires_grad
-    states = itertools.chain.from_iterable(z if isinstance(z, list) else [z] for z in metric.metric_state.values())
+    states = itertools.chain.from_iterable(
+        z if isinstance(z, list) else [z] for z in metric.metric_state.values()
+    )
     assert not any(state.requires_grad for state in states)
 
 
@@ -396,7 +408,7 @@ def test_metrics_of_parts_are_merged(kind: Callable[[], Metric]) -> None:
     assert value(fresh) == value(second)
 
 
-# ------------------------------------------------------------------------------------------------------------- collections
+# ------------------------------------------------------------------------------------------------ collections
 
 
 def test_a_collection_gives_each_metric_what_it_takes() -> None:
@@ -447,7 +459,9 @@ def test_metrics_that_would_treat_a_later_batch_differently_share_nothing() -> N
     for name, metric in alone.items():
         assert isinstance(metric, Metric)
         pair = isinstance(metric, Alignment)
-        feed(metric, torch.stack([first, first]), torch.stack([later, later + 0.3])) if pair else feed(metric, first, later)
+        feed(metric, torch.stack([first, first]), torch.stack([later, later + 0.3])) if pair else feed(
+            metric, first, later
+        )
         close(collection.compute()[name], value(metric), 1e-12)
 
 
@@ -459,7 +473,7 @@ def test_two_views_are_two_metrics_that_are_averaged() -> None:
     close(both.compute(), measure(x, y).uniform.value)
 
 
-# ------------------------------------------------------------------------------------------------------------------ errors
+# ----------------------------------------------------------------------------------------------------- errors
 
 
 ONES = torch.ones(3, 2)
@@ -472,26 +486,58 @@ HOLED = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
     [
         (lambda: Alignment(0), "alpha must be a finite number above 0, got 0"),
         (lambda: Uniformity(-1), "t must be a finite number above 0, got -1"),
-        (lambda: Uniformity(max_rows=4), "max_rows must be a whole number from 5 to 2147483648, got 4; fewer rows have no"),
+        (
+            lambda: Uniformity(max_rows=4),
+            "max_rows must be a whole number from 5 to 2147483648, got 4; fewer rows have no",
+        ),
         (lambda: Uniformity(max_rows=10.5), "max_rows must be a whole number .* got 10.5"),  # type: ignore[arg-type]
-        (lambda: Uniformity(seed=-1), "seed must be a whole number from 0 to 9223372036854775807, got -1; any of these"),
-        (lambda: Uniformity().update(ONES[0]), r"x must be \[..., N, m\].* got shape \[2\]; a single row is x\[None\]"),
-        (lambda: RankMe().update(ONES.long()), "x must be real floating point, got torch.int64; use x.float()"),
-        (lambda: Alignment().update(ONES, ONES[:2]), r"x and y must have the same shape.* \[3, 2\] and \[2, 2\]"),
-        (lambda: Uniformity().update(BROKEN), r"x has 2 of 3 rows with a NaN or an infinity \(rows 1, 2\); leave them out"),
+        (
+            lambda: Uniformity(seed=-1),
+            "seed must be a whole number from 0 to 9223372036854775807, got -1; any of these",
+        ),
+        (
+            lambda: Uniformity().update(ONES[0]),
+            r"x must be \[..., N, m\].* got shape \[2\]; a single row is x\[None\]",
+        ),
+        (
+            lambda: RankMe().update(ONES.long()),
+            "x must be real floating point, got torch.int64; use x.float()",
+        ),
+        (
+            lambda: Alignment().update(ONES, ONES[:2]),
+            r"x and y must have the same shape.* \[3, 2\] and \[2, 2\]",
+        ),
+        (
+            lambda: Uniformity().update(BROKEN),
+            r"x has 2 of 3 rows with a NaN or an infinity \(rows 1, 2\); leave them out",
+        ),
         (lambda: RankMe(False).update(BROKEN), r"x has 2 of 3 rows with a NaN or an infinity \(rows 1, 2\)"),
-        (lambda: Alignment().update(ONES, BROKEN), r"y has 2 of 3 rows with a NaN or an infinity \(rows 1, 2\)"),
+        (
+            lambda: Alignment().update(ONES, BROKEN),
+            r"y has 2 of 3 rows with a NaN or an infinity \(rows 1, 2\)",
+        ),
         (lambda: RankMe().update(HOLED), r"x has 1 of 3 rows with norm 0.* \(row.* 1\); .* normalize=False"),
         (
             lambda: feed(Uniformity(), ONES, torch.ones(1, 3)),
             r"x must have the 2 features of the rows before, got shape \[1, 3\]",
         ),
-        (lambda: feed(RankMe(), ONES, torch.ones(1, 3)), r"x must have the 2 features of the rows before, got shape \[1, 3\]"),
-        (lambda: Alignment().merge_state(RankMe()), "only another Alignment, or its metric_state, can be merged, got"),
-        (lambda: Alignment().merge_state(Alignment(1)), r"both must have the same settings, got \[2.0, 1.0\] and \[1.0, 1.0\]"),
+        (
+            lambda: feed(RankMe(), ONES, torch.ones(1, 3)),
+            r"x must have the 2 features of the rows before, got shape \[1, 3\]",
+        ),
+        (
+            lambda: Alignment().merge_state(RankMe()),
+            "only another Alignment, or its metric_state, can be merged, got",
+        ),
+        (
+            lambda: Alignment().merge_state(Alignment(1)),
+            r"both must have the same settings, got \[2.0, 1.0\] and \[1.0, 1.0\]",
+        ),
     ],
 )
-def test_a_message_says_what_came_what_is_expected_and_what_to_do(wrong: Callable[[], Any], message: str) -> None:
+def test_a_message_says_what_came_what_is_expected_and_what_to_do(
+    wrong: Callable[[], Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         wrong()
 
@@ -515,7 +561,7 @@ def test_without_torchmetrics_the_import_says_how_to_install_it() -> None:
     assert "ImportError: torchmetrics is missing; run: pip install 'align-uniform[metrics]'" in last
 
 
-# --------------------------------------------------------------------------------------------------------- many processes
+# --------------------------------------------------------------------------------------------- many processes
 
 
 @pytest.fixture(scope="module")
@@ -578,7 +624,10 @@ def test_many_processes_have_the_values_of_one(
 def test_many_processes_with_an_empty_batch_each_have_the_values_of_one(
     world: int, counts: tuple[int, ...], found: dict[int, list[dict[str, Any]]]
 ) -> None:
-    agree([result[f"empty batches {counts}"] for result in found[world]], expected_values(*metrics_worker.views(counts)))
+    agree(
+        [result[f"empty batches {counts}"] for result in found[world]],
+        expected_values(*metrics_worker.views(counts)),
+    )
 
 
 @pytest.mark.parametrize(("world", "counts"), FIRST_SPLITS, ids=str)
@@ -604,7 +653,10 @@ def test_a_step_has_the_value_of_all_processes_if_asked_and_its_own_if_not(
         own = result[f"own batch {counts}"]
         assert not isinstance(own, str), own
         if len(x):
-            agree([own], {name: number for name, number in expected_values(x, y).items() if "stderr" not in name})
+            agree(
+                [own],
+                {name: number for name, number in expected_values(x, y).items() if "stderr" not in name},
+            )
 
 
 @pytest.mark.parametrize("world", COUNTS)
@@ -616,6 +668,10 @@ def test_processes_without_any_row_have_nan(world: int, found: dict[int, list[di
 
 @pytest.mark.parametrize("world", COUNTS)
 @pytest.mark.parametrize("name", ["uniform", "rankme"])
-def test_processes_with_different_features_all_say_so(world: int, name: str, found: dict[int, list[dict[str, Any]]]) -> None:
+def test_processes_with_different_features_all_say_so(
+    world: int, name: str, found: dict[int, list[dict[str, Any]]]
+) -> None:
     for result in found[world]:
-        assert "x must have one number of features on all processes, got [6, 7" in result[f"features of {name}"]
+        assert (
+            "x must have one number of features on all processes, got [6, 7" in result[f"features of {name}"]
+        )

@@ -1,6 +1,8 @@
-"""Several processes equal one: values and gradients after DistributedDataParallel's averaging, with different rows on each.
+"""Several processes equal one: values and gradients after DistributedDataParallel's averaging, with different
+rows on each.
 
-The processes are started once for every world size and do all checks, see `ranks_worker.py`; a test looks at one result.
+The processes are started once for every world size and do all checks, see `ranks_worker.py`; a test looks at
+one result.
 """
 
 from __future__ import annotations
@@ -113,22 +115,31 @@ def test_forward_mode_across_processes_is_an_error_and_not_a_tangent_of_0(
 
 @pytest.mark.parametrize("world", COUNTS)
 @pytest.mark.parametrize("name", MEASURED)
-def test_every_process_measures_what_one_does(name: str, world: int, found: dict[int, list[dict[str, Any]]]) -> None:
+def test_every_process_measures_what_one_does(
+    name: str, world: int, found: dict[int, list[dict[str, Any]]]
+) -> None:
     expected = flat(json.loads(MEASURED[name]().to_json()))
     for results in found[world]:
         document = json.loads(results[f"measured {name}"])
         assert document["provenance"]["processes"] == world
         for key, value in flat(document).items():
-            assert value == (pytest.approx(expected[key], rel=1e-9, abs=1e-9) if isinstance(value, float) else expected[key]), (
-                key
-            )
+            assert value == (
+                pytest.approx(expected[key], rel=1e-9, abs=1e-9)
+                if isinstance(value, float)
+                else expected[key]
+            ), key
 
 
 def flat(part: Any, name: str = "") -> dict[str, Any]:
     """The numbers of a JSON document by their paths, provenance left out."""
     if isinstance(part, dict | list):
         items = part.items() if isinstance(part, dict) else enumerate(part)
-        return {k: v for key, value in items if key != "provenance" for k, v in flat(value, f"{name}.{key}").items()}
+        return {
+            k: v
+            for key, value in items
+            if key != "provenance"
+            for k, v in flat(value, f"{name}.{key}").items()
+        }
     return {name: part}
 
 
@@ -138,7 +149,7 @@ def test_every_process_names_the_same_broken_rows(world: int, found: dict[int, l
         assert "features has 2 of 50 rows with a NaN or an infinity (rows 4, 33)" in results["a broken row"]
 
 
-# -------------------------------------------------------------------------------------------- without a process group
+# ------------------------------------------------------------------------------------ without a process group
 
 
 def test_without_a_process_group_this_is_process_0_of_1() -> None:
@@ -162,11 +173,15 @@ def test_without_a_process_group_gathering_keeps_higher_derivatives() -> None:
         lambda x, g: uniform_loss(x, gather_distributed=g),
         lambda x, g: contrastive_loss(x, y, 0.5, gather_distributed=g),
     ):
-        plain, gathering = (torch.func.hessian(lambda x, g=g, loss=loss: loss(x, g))(x) for g in (False, True))
+        plain, gathering = (
+            torch.func.hessian(lambda x, g=g, loss=loss: loss(x, g))(x) for g in (False, True)
+        )
         close(gathering, plain, 1e-11)
 
 
-@pytest.mark.parametrize(("gpus", "backend"), [(4, "cpu:gloo,cuda:nccl"), (1, "cpu:gloo,cuda:nccl"), (0, "gloo")])
+@pytest.mark.parametrize(
+    ("gpus", "backend"), [(4, "cpu:gloo,cuda:nccl"), (1, "cpu:gloo,cuda:nccl"), (0, "gloo")]
+)
 def test_processes_of_torchrun_meet_with_a_gpu_each_and_gloo_for_what_is_on_the_cpu(
     gpus: int, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +191,9 @@ def test_processes_of_torchrun_meet_with_a_gpu_each_and_gloo_for_what_is_on_the_
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "set_device", lambda index: calls.append(index))
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, timeout: calls.append((backend, timeout)))
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda backend, timeout: calls.append((backend, timeout))
+    )
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: calls.append("left"))
     with process_group():
         assert calls == [*([2] if gpus > 2 else []), (backend, PATIENCE)]
@@ -201,7 +218,8 @@ print([task.read_text() for task in Path("/proc/self/task").glob("*/comm") if "g
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux lists them")
 def test_no_thread_of_the_process_group_outlives_it(tmp_path: Path) -> None:
-    # One that does, and lets go of a tensor while the interpreter ends, aborts the process: a race that a test rarely sees.
+    # One that does, and lets go of a tensor while the interpreter ends, aborts the process: a race that a
+    # test rarely sees.
     (tmp_path / "leaves.py").write_text(LEAVES)
     command = [
         sys.executable,
@@ -212,6 +230,8 @@ def test_no_thread_of_the_process_group_outlives_it(tmp_path: Path) -> None:
         "2",
         str(tmp_path / "leaves.py"),
     ]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.replace("\n", "") == "[][]"  # the two may print at the same time

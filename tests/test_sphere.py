@@ -57,7 +57,7 @@ def exact_null_variance(n: int, dim: int, t: float) -> Any:
     return 2 * (exact_potential(dim, 2 * t) - exact_potential(dim, t) ** 2) / (n * (n - 1))
 
 
-# ------------------------------------------------------------------------------------------------------------ the optimum
+# ------------------------------------------------------------------------------------------------ the optimum
 
 
 @pytest.mark.parametrize(("dim", "golden"), GOLDEN.items())
@@ -90,7 +90,7 @@ def test_a_whole_number_may_come_as_a_float() -> None:
     assert uniform_optimum(128.0) == uniform_optimum(128)  # type: ignore[arg-type]  # 128.0 is whole
 
 
-# -------------------------------------------------------------------------------------------- the distance from the optimum
+# ------------------------------------------------------------------------------ the distance from the optimum
 
 
 @pytest.mark.parametrize("t", WIDTHS)
@@ -118,12 +118,16 @@ def potentials_of_uniform_samples(dim: int, n: int, samples: int) -> torch.Tenso
 def test_the_null_mean_and_variance_are_those_of_samples(dim: int, n: int) -> None:
     potentials = potentials_of_uniform_samples(dim, n, samples=2000)
     deviation = math.sqrt(null_variance(n, dim))
-    assert potentials.mean().item() == pytest.approx(math.exp(uniform_optimum(dim)), abs=4 * deviation / math.sqrt(2000))
+    assert potentials.mean().item() == pytest.approx(
+        math.exp(uniform_optimum(dim)), abs=4 * deviation / math.sqrt(2000)
+    )
     assert potentials.std().item() == pytest.approx(deviation, rel=0.15)
 
 
 @pytest.mark.parametrize(("dim", "n", "q95", "q99"), [(2, 64, 1.87, 3.28), (16, 128, 1.78, 2.70)])
-def test_the_null_z_is_skewed_to_the_right_with_the_documented_quantiles(dim: int, n: int, q95: float, q99: float) -> None:
+def test_the_null_z_is_skewed_to_the_right_with_the_documented_quantiles(
+    dim: int, n: int, q95: float, q99: float
+) -> None:
     losses = potentials_of_uniform_samples(dim, n, samples=3000).log()
     z = np.array([null_z(loss, n, dim) for loss in losses.tolist()])
     assert np.quantile(z, 0.95) == pytest.approx(q95, abs=0.2)
@@ -135,7 +139,9 @@ def test_z_is_infinite_only_where_a_float_cannot_hold_it() -> None:
     assert null_z(0.0, 64, 1000, t=1000) > 1e260  # exp of either value underflows
     assert null_z(0.0, 10**6, 10**4, t=3000) == math.inf
     assert null_z(uniform_optimum(8), 64, 8) == 0
-    assert null_z(-math.inf, 64, 8) == pytest.approx(-math.exp(uniform_optimum(8)) / math.sqrt(null_variance(64, 8)))
+    assert null_z(-math.inf, 64, 8) == pytest.approx(
+        -math.exp(uniform_optimum(8)) / math.sqrt(null_variance(64, 8))
+    )
 
 
 @given(st.integers(1, 2000), st.floats(0.01, 20), st.floats(-0.5, 2))
@@ -143,19 +149,24 @@ def test_z_times_the_deviation_is_the_squared_mmd(dim: int, t: float, gap: float
     uniform = uniform_optimum(dim, t) + gap
     expected = squared_mmd(uniform, dim, t)
     tolerance = 1e-14 * math.exp(uniform)
-    assert null_z(uniform, 50, dim, t) * math.sqrt(null_variance(50, dim, t)) == pytest.approx(expected, 1e-8, tolerance)
+    assert null_z(uniform, 50, dim, t) * math.sqrt(null_variance(50, dim, t)) == pytest.approx(
+        expected, 1e-8, tolerance
+    )
 
 
 def test_the_squared_mmd_of_all_pairs_is_the_kernel_distance_to_a_large_uniform_sample() -> None:
     x, reference = rows.unit(40, 3) + torch.tensor([1.0, 0, 0]), rows.unit(4000, 3, seed=1)
     x = torch.nn.functional.normalize(x, dim=-1)
-    means = [torch.exp(-2 * torch.cdist(a, b).square()).mean() for a, b in ((x, x), (x, reference), (reference, reference))]
+    means = [
+        torch.exp(-2 * torch.cdist(a, b).square()).mean()
+        for a, b in ((x, x), (x, reference), (reference, reference))
+    ]
     within, across, among = (mean.item() for mean in means)
     assert squared_mmd(math.log(within), 3) == pytest.approx(within - 2 * across + among, abs=0.01)
     assert squared_mmd(-math.inf, 3) == -math.exp(uniform_optimum(3))
 
 
-# ------------------------------------------------------------------------------------------------- the equivalent dimension
+# ----------------------------------------------------------------------------------- the equivalent dimension
 
 
 @pytest.mark.parametrize("t", [0.5, 2, 3, 30, 1000])
@@ -179,7 +190,9 @@ def test_the_equivalent_dimension_falls_from_infinity_to_0_without_a_jump(t: flo
     assert all(after < before for before, after in pairwise(values))
     assert values[-1] == pytest.approx(0, abs=1e-6)
     at_one = uniform_optimum(1, t)
-    assert equivalent_dim(math.nextafter(at_one, -9e9), t) == pytest.approx(equivalent_dim(at_one, t), abs=1e-9)
+    assert equivalent_dim(math.nextafter(at_one, -9e9), t) == pytest.approx(
+        equivalent_dim(at_one, t), abs=1e-9
+    )
 
 
 def test_between_a_constant_and_two_opposite_points_it_counts_how_even_they_are() -> None:
@@ -202,7 +215,9 @@ def test_the_slope_is_the_derivative_of_the_series_in_60_digits(dim: int, t: flo
     with mpmath.workdps(60):
         slope = float(1 / mpmath.diff(lambda m: mpmath.log(exact_potential(m, t)), dim))
     condition = 1e-15 * t / (uniform_optimum(dim, t) + 2 * t)  # what rounding of the value alone does
-    assert equivalent_dim_slope(uniform_optimum(dim, t), t) == pytest.approx(slope, rel=1e-10 + 10 * condition)
+    assert equivalent_dim_slope(uniform_optimum(dim, t), t) == pytest.approx(
+        slope, rel=1e-10 + 10 * condition
+    )
 
 
 @given(st.floats(-3.99, -1e-3))
@@ -214,10 +229,14 @@ def test_the_slope_is_the_limit_of_differences(uniform: float) -> None:
 
 def test_the_slope_at_the_ends() -> None:
     assert equivalent_dim_slope(-4) == -math.inf
-    assert equivalent_dim_slope(0.0) == equivalent_dim_slope(1e-9) == pytest.approx(-2 / (1 - math.exp(-8)), rel=1e-12)
+    assert (
+        equivalent_dim_slope(0.0)
+        == equivalent_dim_slope(1e-9)
+        == pytest.approx(-2 / (1 - math.exp(-8)), rel=1e-12)
+    )
 
 
-# -------------------------------------------------------------------------------------------------- the density of a cosine
+# ------------------------------------------------------------------------------------ the density of a cosine
 
 
 @pytest.mark.parametrize("dim", [2, 3, 16, 1000, 100_000])
@@ -226,7 +245,9 @@ def test_the_density_of_a_cosine_integrates_to_1_with_variance_1_over_m(dim: int
         cosine = torch.tensor(math.cos(angle), dtype=torch.float64)
         return math.sin(angle) * cosine_log_density(cosine, dim).exp().item() * math.cos(angle) ** power
 
-    width = min(math.pi / 2 - 1e-9, 12 / math.sqrt(dim))  # at a pole the density of the circle is infinite, times a sine of 0
+    width = min(
+        math.pi / 2 - 1e-9, 12 / math.sqrt(dim)
+    )  # at a pole the density of the circle is infinite, times a sine of 0
     for power, expected in ((0, 1), (1, 0), (2, 1 / dim)):
         ends = (math.pi / 2 - width, math.pi / 2 + width)
         integral = integrate.quad(moment, *ends, (power,), epsabs=1e-12, epsrel=1e-10)[0]
@@ -257,16 +278,21 @@ def test_the_density_has_derivatives_and_keeps_a_wide_dtype(dim: int) -> None:
         narrow = cosine.detach().to(dtype)
         density = cosine_log_density(narrow, dim)
         assert density.dtype == torch.float32
-        torch.testing.assert_close(density.double(), cosine_log_density(narrow.double(), dim), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            density.double(), cosine_log_density(narrow.double(), dim), rtol=1e-5, atol=1e-5
+        )
 
 
-# ------------------------------------------------------------------------------------------------------------------- errors
+# ----------------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: uniform_optimum(0), "dim must be a whole number of at least 1, the number of features, got 0"),
+        (
+            lambda: uniform_optimum(0),
+            "dim must be a whole number of at least 1, the number of features, got 0",
+        ),
         (lambda: uniform_optimum(2.5), "dim must be a whole number"),  # type: ignore[arg-type]
         (lambda: null_variance(1, 8), "n must be a whole number of at least 2, the number of rows, got 1"),
         (lambda: null_z(-1.0, 8, 8, t=0), "t must be a finite number above 0, got 0"),

@@ -1,9 +1,10 @@
-"""Test, check and measure the pair engine on a GPU, within nine minutes: progress on stderr, a table on stdout, JSON in a file.
+"""Test, check and measure the pair engine on a GPU, within nine minutes: progress on stderr, a table on
+stdout, JSON in a file.
 
     PYTHONPATH=src python -m benchmarks.gpu --out benchmarks/gpu.json
 
-Exit status: 0: nothing failed; 1: something failed, see the table; 2: usage error; 130: interrupted, the JSON has what was
-found until then. A missed aim is no failure.
+Exit status: 0: nothing failed; 1: something failed, see the table; 2: usage error; 130: interrupted, the JSON
+has what was found until then. A missed aim is no failure.
 """
 
 from __future__ import annotations
@@ -69,13 +70,24 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything that is found here as JSON")
-    parser.add_argument("--force", action="store_true", help="overwrite FILE")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="time for all parts together (default %(default)g)")
     parser.add_argument(
-        "--only", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="PART", help="run only these parts: %(choices)s"
+        "--out", type=Path, metavar="FILE", help="write everything that is found here as JSON"
     )
-    parser.add_argument("--quick", action="store_true", help="take tiny sizes and few rounds, to see whether everything runs")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="time for all parts together (default %(default)g)"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(PARTS),
+        default=list(PARTS),
+        metavar="PART",
+        help="run only these parts: %(choices)s",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="take tiny sizes and few rounds, to see whether everything runs"
+    )
     return parser.parse_args(arguments)
 
 
@@ -88,7 +100,8 @@ def _device(quick: bool) -> str:
     if quick or os.environ.get("TRITON_INTERPRET", "0") == "1":
         return "cpu"
     raise ValueError(
-        "There is no CUDA device; run this on a machine with an NVIDIA GPU, or try it out with TRITON_INTERPRET=1 and --quick."
+        "There is no CUDA device; run this on a machine with an NVIDIA GPU, or try it out with "
+        "TRITON_INTERPRET=1 and --quick."
     )
 
 
@@ -112,7 +125,11 @@ def _machine(device: str) -> Record:
 def _driver() -> str | None:
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.split("\n")[0].strip()
+        return (
+            subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+            .stdout.split("\n")[0]
+            .strip()
+        )
     return None
 
 
@@ -123,7 +140,9 @@ def _version(package: str) -> str | None:
 
 
 def _run_all(options: argparse.Namespace, device: str, facts: Record, found: dict[str, list[Record]]) -> None:
-    """Run stage after stage; each has its share of the time that is left, so that what one spares serves the others."""
+    """Run stage after stage; each has its share of the time that is left, so that what one spares serves the
+    others.
+    """
     start = time.time()
     stages = [[part for part in stage if part in found] for stage in STAGES]
     weights = [max((PARTS[part].weight for part in stage), default=0.0) for stage in stages]
@@ -152,7 +171,9 @@ def _progress(seconds: float, line: str) -> None:
     sys.stderr.flush()
 
 
-def _write(options: argparse.Namespace, facts: Record, found: dict[str, list[Record]], *, complete: bool) -> None:
+def _write(
+    options: argparse.Namespace, facts: Record, found: dict[str, list[Record]], *, complete: bool
+) -> None:
     content = {
         "schema_version": SCHEMA_VERSION,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -166,7 +187,9 @@ def _write(options: argparse.Namespace, facts: Record, found: dict[str, list[Rec
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _judged(options: argparse.Namespace, facts: Record, found: dict[str, list[Record]]) -> dict[str, list[Record]]:
+def _judged(
+    options: argparse.Namespace, facts: Record, found: dict[str, list[Record]]
+) -> dict[str, list[Record]]:
     """What the aims are about: full sizes on a GPU."""
     return {} if options.quick or facts["capability"] is None else found
 

@@ -1,8 +1,9 @@
 """Values and gradients of the losses, and row sums, against the definitions in float64 on the same device.
 
-The bounds: values within `8 eps max(1, t R^2) + 1e-6`, gradients within `32 eps max(1, t R^2)` of their largest entry, with
-float32's eps and R the largest norm. Gradients of half-precision rows are allowed 2e-5 at least, and roundings to their dtype:
-one, or three where two gradients are added. For the contrastive loss, t is 1 / (2 tau), and t R^2 becomes R^2 / tau.
+The bounds: values within `8 eps max(1, t R^2) + 1e-6`, gradients within `32 eps max(1, t R^2)` of their
+largest entry, with float32's eps and R the largest norm. Gradients of half-precision rows are allowed 2e-5 at
+least, and roundings to their dtype: one, or three where two gradients are added. For the contrastive loss, t
+is 1 / (2 tau), and t R^2 becomes R^2 / tau.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ LOSSES = {
         3,
     ),
     "ids": Loss(
-        lambda x, t: uniform_loss(x, t, ids=_ids(x)), lambda x, t: formulas.exact_uniformity(x, t, ids=_ids(x)), ("x",)
+        lambda x, t: uniform_loss(x, t, ids=_ids(x)),
+        lambda x, t: formulas.exact_uniformity(x, t, ids=_ids(x)),
+        ("x",),
     ),
     "in batch": Loss(
         lambda x, y, t: contrastive_loss(x, y, 1 / (2 * t)),
@@ -99,11 +102,16 @@ LOSSES = {
 def items(session: Session) -> list[Item]:
     """One item for each engine, dtype and size; the kernel first."""
     sizes = QUICK_SIZES if session.quick else SIZES
-    cases = [(dtype, size, engine) for engine in session.engines for size in sizes for dtype in session.dtypes]
+    cases = [
+        (dtype, size, engine) for engine in session.engines for size in sizes for dtype in session.dtypes
+    ]
     if session.on_gpu and not session.quick:
         cases += itertools.product((torch.float16,), FLOAT16_SIZES, session.engines)
     return [
-        Item(f"{engine}, {name_of(dtype)}, N={n}, m={m}, t={t:g}", functools.partial(_check, session, engine, dtype, n, m, t))
+        Item(
+            f"{engine}, {name_of(dtype)}, N={n}, m={m}, t={t:g}",
+            functools.partial(_check, session, engine, dtype, n, m, t),
+        )
         for dtype, (n, m, t), engine in cases
         if serves(engine, torch.empty(1, m, dtype=dtype, device=session.device))
     ]
@@ -118,7 +126,15 @@ def _check(session: Session, engine: Engine, dtype: torch.dtype, n: int, m: int,
         if dtype == torch.float32:
             checks["row sums"] = _recorded(functools.partial(_check_row_sums, session, n, m, t))
     worst = max((check["worst"] for check in checks.values() if "worst" in check), default=None)
-    record = {"engine": engine, "dtype": name_of(dtype), "n": n, "m": m, "t": t, "worst": worst, "checks": checks}
+    record = {
+        "engine": engine,
+        "dtype": name_of(dtype),
+        "n": n,
+        "m": m,
+        "t": t,
+        "worst": worst,
+        "checks": checks,
+    }
     wrong = [
         f"{name}: {check.get('error') or 'errors over their bounds: ' + check['in_words']}"
         for name, check in checks.items()
@@ -193,7 +209,9 @@ def _check_row_sums(session: Session, n: int, m: int, t: float) -> Record:
         logs = result.sums[number].log() + result.shift[number]
         errors[f"logs at {factor:g} t"] = _over(logs - (factor * exponents).logsumexp(1).cpu(), bound)
         squares = result.squares[number].log() + 2 * result.shift[number]
-        errors[f"squares at {factor:g} t"] = _over(squares - (2 * factor * exponents).flatten().logsumexp(0).cpu(), 2 * bound)
+        errors[f"squares at {factor:g} t"] = _over(
+            squares - (2 * factor * exponents).flatten().logsumexp(0).cpu(), 2 * bound
+        )
     return _record(errors)
 
 

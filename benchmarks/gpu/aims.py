@@ -51,7 +51,9 @@ def speedup(record: Record, other: str, engine: str = "triton") -> float | None:
     return None if ours is None or theirs is None else theirs / ours
 
 
-def over_limit(found: Mapping[str, Sequence[Record]], record: Record, engine: str, exponential: str = "exp") -> float | None:
+def over_limit(
+    found: Mapping[str, Sequence[Record]], record: Record, engine: str, exponential: str = "exp"
+) -> float | None:
     """The time of an engine over the limit of its form."""
     took = milliseconds(record, engine)
     limit = limit_seconds(
@@ -67,7 +69,9 @@ def over_limit(found: Mapping[str, Sequence[Record]], record: Record, engine: st
 
 
 def _never_slower(found: Mapping[str, Sequence[Record]]) -> Aim:
-    """The kernel where it serves, else the tile loop, against the two lines at every size that both were timed at."""
+    """The kernel where it serves, else the tile loop, against the two lines at every size that both were
+    timed at.
+    """
     text = "never slower than the two lines at any N from 128"
     ratios = {}
     for record in rows(found, loss="uniform"):
@@ -77,7 +81,9 @@ def _never_slower(found: Mapping[str, Sequence[Record]]) -> Aim:
     if not ratios:
         return Aim(text, None, "")
     where = min(ratios, key=lambda name: ratios[name])
-    return Aim(text, ratios[where] >= 1, f"{ratios[where]:.2f}x at the worst of {len(ratios)} sizes ({where})")
+    return Aim(
+        text, ratios[where] >= 1, f"{ratios[where]:.2f}x at the worst of {len(ratios)} sizes ({where})"
+    )
 
 
 def _faster(found: Mapping[str, Sequence[Record]], n: int, factor: float) -> Aim:
@@ -86,8 +92,16 @@ def _faster(found: Mapping[str, Sequence[Record]], n: int, factor: float) -> Aim
     for record in rows(found, n=n, **MAIN):
         for other in ("two lines", "compiled"):
             if (got := speedup(record, other)) is not None:
-                why = "" if other == "two lines" else f"; the two lines: {record['left_out'].get('two lines', 'not timed')}"
-                return Aim(text, got >= factor, f"{got:.1f}x the {'formula under torch.compile' if why else other}{why}")
+                why = (
+                    ""
+                    if other == "two lines"
+                    else f"; the two lines: {record['left_out'].get('two lines', 'not timed')}"
+                )
+                return Aim(
+                    text,
+                    got >= factor,
+                    f"{got:.1f}x the {'formula under torch.compile' if why else other}{why}",
+                )
     return Aim(text, None, "")
 
 

@@ -1,4 +1,6 @@
-"""What training code does with a loss besides calling it: CUDA graphs, no waiting, autocast, compilation; and its launches."""
+"""What training code does with a loss besides calling it: CUDA graphs, no waiting, autocast, compilation; and
+its launches.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from benchmarks.operations import value_and_gradient
 ROWS, FEATURES, QUEUE = 512, 128, 4096
 LAUNCH_ROWS = (512, 4096)
 COMPILED_ROWS = (512, 4096)
-"""Rows of compiled steps: a graph holds the matrix of pairs of the first, and calls the engine for the second."""
+"""Rows of compiled steps: a graph holds the matrix of pairs of the first, and calls the engine for the
+second.
+"""
 
 TOLERANCE = 1e-5
 
@@ -72,7 +76,9 @@ def _calls(session: Session) -> dict[str, Call]:
         "uniform, ids": Call(lambda x: uniform_loss(x, ids=ids), (x,)),
         "contrastive": Call(lambda x, y: contrastive_loss(x, y, 0.1), (x, y)),
         "contrastive, tau learned": Call(contrastive_loss, (x, y, tau)),
-        "contrastive, queue": Call(lambda x, y, queue: contrastive_loss(x, y, 0.1, negatives=queue), (x, y, queue)),
+        "contrastive, queue": Call(
+            lambda x, y, queue: contrastive_loss(x, y, 0.1, negatives=queue), (x, y, queue)
+        ),
     }
 
 

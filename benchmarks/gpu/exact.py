@@ -77,7 +77,9 @@ def _exact(session: Session, engine: Engine, n: int) -> Record:
 
 
 def _worst_relative(session: Session, population: Population, relative: torch.Tensor) -> float:
-    """The largest relative error of rows' mean potentials over the mean of these rows, which are spread over all."""
+    """The largest relative error of rows' mean potentials over the mean of these rows, which are spread over
+    all.
+    """
     n = len(population)
     chosen = torch.linspace(0, n - 1, min(CHECKED, n)).long().unique()
     rows = population[slice(0, n)]
@@ -102,4 +104,8 @@ def _queue(session: Session, dtype: torch.dtype) -> Record:
     theirs = Contestant("plain", value_and_gradient(formulas.queue_uniformity, x, queue))
     sizes: Record = {"loss": "uniform, queue", "what": "value + gradient", "n": n, "m": m, "queue": length}
     contestants = [*ours(session, call, x), theirs]
-    return sizes | {"dtype": name_of(dtype)} | compare(session, contestants, dtype, 0.01 if session.quick else 0.5)
+    return (
+        sizes
+        | {"dtype": name_of(dtype)}
+        | compare(session, contestants, dtype, 0.01 if session.quick else 0.5)
+    )

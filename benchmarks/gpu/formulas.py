@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# ------------------------------------------------------------------------------------------------------ what users write
+# ------------------------------------------------------------------------------------------- what users write
 
 
 def two_lines(x: Tensor) -> Tensor:
@@ -20,12 +20,15 @@ def two_lines(x: Tensor) -> Tensor:
 
 
 def two_lines_bytes(n: int, m: int, *, gradient: bool) -> int:
-    """The memory that `two_lines` takes on a GPU; the backward pass of `torch.pdist` keeps N - 1 gradients of all rows."""
+    """The memory that `two_lines` takes on a GPU; the backward pass of `torch.pdist` keeps N - 1 gradients of
+    all rows.
+    """
     return 12 * n * (n - 1) // 2 + (4 * (n - 1) * n * m if gradient else 0)
 
 
 def dense_log_sum(x: Tensor) -> Tensor:
-    """The log of the sum of all potentials at t = 2, from the matrix of products, as one would write it for `torch.compile`.
+    """The log of the sum of all potentials at t = 2, from the matrix of products, as one would write it for
+    `torch.compile`.
 
     Less `log_pairs` it is uniformity; in a compiled graph that logarithm would tie the graph to one N.
     """
@@ -57,7 +60,9 @@ def _flex_log_sums() -> Callable[[Tensor], Tensor]:
     def log_sums(rows: Tensor) -> Tensor:
         options: dict[str, Any] = {"score_mod": off_diagonal, "scale": 4.0}
         if hasattr(module, "AuxRequest"):
-            logs: Tensor = module.flex_attention(rows, rows, rows, **options, return_aux=module.AuxRequest(lse=True))[1].lse
+            logs: Tensor = module.flex_attention(
+                rows, rows, rows, **options, return_aux=module.AuxRequest(lse=True)
+            )[1].lse
         else:
             _, logs = module.flex_attention(rows, rows, rows, **options, return_lse=True)
         return logs
@@ -86,10 +91,12 @@ def queue_uniformity(x: Tensor, queue: Tensor) -> Tensor:
     return ((across.sum() + within.sum()) / (across.numel() + within.numel())).log()
 
 
-# --------------------------------------------------------------------------------------------------------- definitions
+# ------------------------------------------------------------------------------------------------ definitions
 
 
-def exact_uniformity(x: Tensor, t: float, negatives: Tensor | None = None, ids: Tensor | None = None) -> Tensor:
+def exact_uniformity(
+    x: Tensor, t: float, negatives: Tensor | None = None, ids: Tensor | None = None
+) -> Tensor:
     """The definition of `uniform_loss` in float64."""
     counts = torch.ones(len(x), len(x), dtype=torch.bool, device=x.device).triu(1)
     if ids is not None:

@@ -25,9 +25,9 @@ FILES = (
     "tests/test_functional.py",
     "tests/test_losses.py",
     "tests/engine/test_*.py",
-    "tests/test_row_sums.py",
-    "tests/test_uniformity.py",
-    "tests/test_measure.py",
+    "tests/measuring/test_row_sums.py",
+    "tests/measuring/test_uniformity.py",
+    "tests/measuring/test_measure.py",
     "tests/test_metrics.py",
     "tests/test_ranks.py",
 )
@@ -36,7 +36,7 @@ ONCE = ("test_compiled_kernels.py",)
 ELSEWHERE = ("test_interpreted_kernels.py",)
 """Tests that run in Triton's interpreter, and so tell nothing about a GPU."""
 
-QUICK = ("tests/test_row_sums.py", "-k", "underflow")
+QUICK = ("tests/measuring/test_row_sums.py", "-k", "underflow")
 
 GRACE = 15.0
 """Seconds in which an interrupted pytest is to write what it has."""
@@ -53,7 +53,11 @@ class Job(NamedTuple):
     @property
     def name(self) -> str:
         """The file and the engine in words."""
-        return self.arguments[0] if Path(self.arguments[0]).name in ONCE else f"{self.arguments[0]}, {self.engine}"
+        return (
+            self.arguments[0]
+            if Path(self.arguments[0]).name in ONCE
+            else f"{self.arguments[0]}, {self.engine}"
+        )
 
 
 def items(session: Session) -> list[Item]:
@@ -74,7 +78,9 @@ def items(session: Session) -> list[Item]:
         if found["failed"] or not found["passed"] + found["skipped"]:
             counts = f"{found['passed']} passed, {found['failed']} failed"
             first = next(iter(found["failures"].items()), ("", ""))
-            raise Failed(f"{found.get('cut') or counts}; {first[0]}: {first[1].strip() or found['tail']}", found)
+            raise Failed(
+                f"{found.get('cut') or counts}; {first[0]}: {first[1].strip() or found['tail']}", found
+            )
         return found
 
     return [Item(job.name, functools.partial(run, job)) for job in jobs]
@@ -96,7 +102,9 @@ def _jobs(session: Session) -> Iterator[Job]:
 
 def _run(session: Session, job: Job) -> Record:
     """Run pytest until the deadline of the part; interrupted, it still writes its report."""
-    environment = {name: text for name, text in os.environ.items() if session.quick or name != "TRITON_INTERPRET"}
+    environment = {
+        name: text for name, text in os.environ.items() if session.quick or name != "TRITON_INTERPRET"
+    }
     environment[routes.ENGINE] = job.engine
     path = os.pathsep.join(filter(None, (str(ROOT / "src"), environment.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *job.arguments]
@@ -122,12 +130,21 @@ def _run(session: Session, job: Job) -> Record:
                 process.kill()
                 output, _ = process.communicate()
         found = _read(report) if report.exists() else {"passed": 0, "failed": 0, "skipped": 0, "failures": {}}
-    found |= {"file": job.arguments[0], "engine": job.engine, "exit_status": process.returncode, "tail": output[-1500:]}
-    return found | ({"cut": f"no time for all tests: {found['passed']} passed, {found['failed']} failed"} if cut else {})
+    found |= {
+        "file": job.arguments[0],
+        "engine": job.engine,
+        "exit_status": process.returncode,
+        "tail": output[-1500:],
+    }
+    return found | (
+        {"cut": f"no time for all tests: {found['passed']} passed, {found['failed']} failed"} if cut else {}
+    )
 
 
 def _read(report: Path) -> Record:
-    """Counts and failures of a JUnit report; `missing` is the module whose lack keeps the file from being imported."""
+    """Counts and failures of a JUnit report; `missing` is the module whose lack keeps the file from being
+    imported.
+    """
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     failures: dict[str, str] = {}
     record: Record = {}
@@ -141,7 +158,11 @@ def _read(report: Path) -> Record:
         lines = text.splitlines()
         last = "\n".join([line for line in lines if line.startswith("E ")][-4:] or lines[-4:])
         if wrong.get("message") == "collection failure" and "No module named" in text:
-            record["missing"] = next(line for line in text.splitlines() if "No module named" in line).removeprefix("E").strip()
+            record["missing"] = (
+                next(line for line in text.splitlines() if "No module named" in line)
+                .removeprefix("E")
+                .strip()
+            )
         counts["failed"] += 1
         if len(failures) < MOST_FAILURES:
             failures[name] = last[-600:]

@@ -1,10 +1,12 @@
-"""The limit of this GPU, measured in the same run: how fast it multiplies and exponentiates, doing nothing else.
+"""The limit of this GPU, measured in the same run: how fast it multiplies and exponentiates, doing nothing
+else.
 
-The limit of a call is the time of its products and exponentials *in the form that is used*, one after the other. The kernel
-visits the full square of N^2 pairs. Float32 products are three TF32 products each; a value takes one product a pair, a gradient
-one more, of half-precision weights two more (they have two terms). Rows of more than 128 features have a program for each 128
-features of their gradient, and each computes the exponents again. The tile loop visits half the pairs, with one product for the
-value and three for value and gradient, in float32.
+The limit of a call is the time of its products and exponentials *in the form that is used*, one after the
+other. The kernel visits the full square of N^2 pairs. Float32 products are three TF32 products each; a value
+takes one product a pair, a gradient one more, of half-precision weights two more (they have two terms). Rows
+of more than 128 features have a program for each 128 features of their gradient, and each computes the
+exponents again. The tile loop visits half the pairs, with one product for the value and three for value and
+gradient, in float32.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ EXPONENTIALS_EACH = 64
 
 def items(session: Session) -> list[Item]:
     """The rates of products in three precisions, and of exponentials in registers and through memory."""
-    products = [Item(name, functools.partial(_products, session, name)) for name in ("float32", "tf32", "bfloat16")]
+    products = [
+        Item(name, functools.partial(_products, session, name)) for name in ("float32", "tf32", "bfloat16")
+    ]
     return [
         *products,
         Item("exp", functools.partial(_exponentials, session)),
@@ -77,11 +81,17 @@ def _exponentials(session: Session) -> Record:
 
 
 def _elementwise(session: Session) -> Record:
-    """Exponentials a second from memory to memory: `torch.exp` of a large tensor, whose traffic is what takes the time."""
+    """Exponentials a second from memory to memory: `torch.exp` of a large tensor, whose traffic is what takes
+    the time.
+    """
     size = 2**10 if session.quick else 2**28
     z = torch.rand(size, device=session.device)
     out = torch.empty_like(z)
-    return {"rate": size / _median_seconds(session, lambda: torch.exp(z, out=out)), "unit": "exp/s", "size": size}
+    return {
+        "rate": size / _median_seconds(session, lambda: torch.exp(z, out=out)),
+        "unit": "exp/s",
+        "size": size,
+    }
 
 
 def _median_seconds(session: Session, call: Callable[[], Any]) -> float:
@@ -95,7 +105,14 @@ def _median_seconds(session: Session, call: Callable[[], Any]) -> float:
 
 
 def limit_seconds(
-    rates: dict[str, float], *, n: int, m: int, dtype: str, engine: Engine, gradient: bool, exponential: str = "exp"
+    rates: dict[str, float],
+    *,
+    n: int,
+    m: int,
+    dtype: str,
+    engine: Engine,
+    gradient: bool,
+    exponential: str = "exp",
 ) -> float | None:
     """The least time of `uniform_loss` in the form that is used, None where a rate is missing.
 

@@ -38,7 +38,9 @@ class Session:
     @property
     def engines(self) -> tuple[Engine, ...]:
         """The engines that can compute here."""
-        has_kernel = importlib.util.find_spec("triton") is not None and (self.on_gpu or routes.is_interpreted())
+        has_kernel = importlib.util.find_spec("triton") is not None and (
+            self.on_gpu or routes.is_interpreted()
+        )
         return ("triton", "tiles") if has_kernel else ("tiles",)
 
     @property

@@ -58,7 +58,16 @@ FULL = Sizes(
     flex=(4096, 16384, 65536),
     dense=16384,
 )
-QUICK = Sizes(features=16, rows=(32, 64), widths=(300,), some=(32,), contrastive=(32,), queue=(16, 64), flex=(256,), dense=32)
+QUICK = Sizes(
+    features=16,
+    rows=(32, 64),
+    widths=(300,),
+    some=(32,),
+    contrastive=(32,),
+    queue=(16, 64),
+    flex=(256,),
+    dense=32,
+)
 
 
 def items(session: Session) -> list[Item]:
@@ -67,12 +76,16 @@ def items(session: Session) -> list[Item]:
     later = tuple(n for n in sizes.rows if n not in sizes.some)
     found = _uniform_items(session, sizes, (sizes.features,), sizes.rows)
     for dtype, n in itertools.product(session.dtypes, sizes.contrastive):
-        found.append(_item("contrastive, in batch", n, sizes.features, dtype, functools.partial(_in_batch, session)))
+        found.append(
+            _item("contrastive, in batch", n, sizes.features, dtype, functools.partial(_in_batch, session))
+        )
     for dtype in session.dtypes:
         comparison = functools.partial(_queue, session, sizes.queue[1])
         found.append(_item("contrastive, queue", sizes.queue[0], sizes.features, dtype, comparison))
     for n, dtype in itertools.product(sizes.flex, session.dtypes):
-        found.append(_item("uniform, FlexAttention", n, sizes.features, dtype, functools.partial(_flex, session)))
+        found.append(
+            _item("uniform, FlexAttention", n, sizes.features, dtype, functools.partial(_flex, session))
+        )
     found += _uniform_items(session, sizes, sizes.widths, sizes.some)
     return found + _uniform_items(session, sizes, sizes.widths, later)
 
@@ -86,7 +99,9 @@ def _uniform_items(session: Session, sizes: Sizes, widths: Sequence[int], rows: 
 Comparison = Callable[[bool, int, int, torch.dtype], Record]
 
 
-def _item(loss: str, n: int, m: int, dtype: torch.dtype, comparison: Comparison, *, what: str = "value + gradient") -> Item:
+def _item(
+    loss: str, n: int, m: int, dtype: torch.dtype, comparison: Comparison, *, what: str = "value + gradient"
+) -> Item:
     sizes: Record = {"loss": loss, "what": what, "n": n, "m": m, "dtype": name_of(dtype)}
 
     def run() -> Record:
@@ -95,7 +110,9 @@ def _item(loss: str, n: int, m: int, dtype: torch.dtype, comparison: Comparison,
     return Item(f"{loss}, {what}, N={n}, m={m}, {name_of(dtype)}", run)
 
 
-def _uniform(session: Session, largest_dense: int, gradient: bool, n: int, m: int, dtype: torch.dtype) -> Record:
+def _uniform(
+    session: Session, largest_dense: int, gradient: bool, n: int, m: int, dtype: torch.dtype
+) -> Record:
     x = session.rows(n, m, dtype).requires_grad_(gradient)
     contestants = ours(session, functools.partial(_run, gradient, uniform_loss, x), x)
     reasons = {}
@@ -104,7 +121,9 @@ def _uniform(session: Session, largest_dense: int, gradient: bool, n: int, m: in
     else:
         reasons["two lines"] = f"would take {needed / 2**30:.0f} GiB"
     if session.on_gpu and m in (QUICK.features, MAIN) and n <= largest_dense:
-        contestants.append(Contestant("compiled", _run(gradient, lambda x: _compiled_dense(m, dtype, gradient)(x), x)))
+        contestants.append(
+            Contestant("compiled", _run(gradient, lambda x: _compiled_dense(m, dtype, gradient)(x), x))
+        )
     record = _compare(session, contestants, dtype)
     record["left_out"] |= reasons
     return record
@@ -113,7 +132,9 @@ def _uniform(session: Session, largest_dense: int, gradient: bool, n: int, m: in
 def _in_batch(session: Session, gradient: bool, n: int, m: int, dtype: torch.dtype) -> Record:
     x, y = (session.rows(n, m, dtype, seed=seed).requires_grad_(gradient) for seed in range(2))
     contestants = ours(session, functools.partial(_run, gradient, _contrastive, x, y), x)
-    contestants.append(Contestant("cross-entropy", _run(gradient, lambda x, y: formulas.cross_entropy(x, y, TAU), x, y)))
+    contestants.append(
+        Contestant("cross-entropy", _run(gradient, lambda x, y: formulas.cross_entropy(x, y, TAU), x, y))
+    )
     return _compare(session, contestants, dtype)
 
 
@@ -133,7 +154,9 @@ def _flex(session: Session, gradient: bool, n: int, m: int, dtype: torch.dtype) 
     session.needs_gpu()
     x = session.rows(n, m, dtype).requires_grad_(gradient)
     contestants = ours(session, functools.partial(_run, gradient, uniform_loss, x), x)
-    record = _compare(session, [*contestants, Contestant("FlexAttention", _run(gradient, formulas.flex, x))], dtype)
+    record = _compare(
+        session, [*contestants, Contestant("FlexAttention", _run(gradient, formulas.flex, x))], dtype
+    )
     if (why := record["left_out"].get("FlexAttention")) is not None:
         raise LeftOut(f"FlexAttention: {why}")
     return record
@@ -154,12 +177,17 @@ def _compare(session: Session, contestants: list[Contestant], dtype: torch.dtype
 
 @functools.cache
 def _compiled_dense(m: int, dtype: torch.dtype, gradient: bool) -> Callable[[Tensor], Tensor]:
-    """The formula compiled for any number of rows; first called with N other than m, or it would serve N = m alone.
+    """The formula compiled for any number of rows; first called with N other than m, or it would serve N = m
+    alone.
 
     A compilation that fails is not tried again.
     """
     compiled: Callable[[Tensor], Tensor] = torch.compile(formulas.dense_log_sum, dynamic=True)
-    x = torch.nn.functional.normalize(torch.randn(320, m, device="cuda"), dim=1).to(dtype).requires_grad_(gradient)
+    x = (
+        torch.nn.functional.normalize(torch.randn(320, m, device="cuda"), dim=1)
+        .to(dtype)
+        .requires_grad_(gradient)
+    )
     try:
         _run(gradient, compiled, x)()
     except Exception as error:

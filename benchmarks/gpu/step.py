@@ -1,4 +1,6 @@
-"""A training step like that of the two-view recipe, on images that are there already: what does the loss take of it?"""
+"""A training step like that of the two-view recipe, on images that are there already: what does the loss take
+of it?
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import align_loss, uniform_loss
-from align_uniform.recipes.encoders import SmallAlexNet
+from align_uniform.recipes.encoders.networks import SmallAlexNet
 from benchmarks.gpu.formulas import two_lines
 from benchmarks.gpu.item import Failed, Item, Record
 from benchmarks.gpu.session import Session, computed_by
@@ -26,7 +28,10 @@ PRECISIONS = ("float32", "TF32", "autocast bfloat16")
 def items(session: Session) -> list[Item]:
     """The step in the precisions that people train in."""
     precisions = PRECISIONS if session.on_gpu else PRECISIONS[:1]
-    return [Item(f"two-view step, {precision}", functools.partial(_step, session, precision)) for precision in precisions]
+    return [
+        Item(f"two-view step, {precision}", functools.partial(_step, session, precision))
+        for precision in precisions
+    ]
 
 
 def _step(session: Session, precision: str) -> Record:
@@ -75,7 +80,9 @@ def _first_steps(contestants: list[Contestant]) -> dict[str, str]:
 
 @contextmanager
 def _products(precision: str) -> Iterator[None]:
-    """Let float32 products be TF32's, unless the precision is float32; those of the tile loop too, as its Note says."""
+    """Let float32 products be TF32's, unless the precision is float32; those of the tile loop too, as its
+    Note says.
+    """
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
     torch.backends.cudnn.allow_tf32 = precision != "float32"

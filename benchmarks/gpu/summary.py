@@ -24,7 +24,9 @@ def lines(facts: Record, found: Found, aims: Sequence[Aim]) -> Iterator[str]:
     yield from _section("largest error over its bound", _accuracy(found))
     yield from _section("limit", _limit(found))
     main = next((record["m"] for record in rows(found, loss="uniform")), 128)
-    yield from _section(f"uniform, m = {main}: ms, and times faster than the two lines", _uniform(found, main))
+    yield from _section(
+        f"uniform, m = {main}: ms, and times faster than the two lines", _uniform(found, main)
+    )
     yield from _section("other widths: ms", _widths(found, main))
     yield from _section("other losses, value + gradient: ms", _others(found))
     yield from _section("exact uniformity", _exact(found))
@@ -41,7 +43,10 @@ def _section(title: str, table: Iterable[Sequence[str]]) -> Iterator[str]:
     yield ""
     yield title
     columns = max(map(len, cells))
-    widths = [max((len(row[column]) for row in cells if column < len(row) - 1), default=0) for column in range(columns)]
+    widths = [
+        max((len(row[column]) for row in cells if column < len(row) - 1), default=0)
+        for column in range(columns)
+    ]
     for row in cells:
         yield "  " + "  ".join(f"{cell:<{widths[column]}}" for column, cell in enumerate(row)).rstrip()
 
@@ -66,7 +71,12 @@ def _failures(found: Found) -> Iterator[Sequence[str]]:
 def _tests(found: Found) -> Iterator[Sequence[str]]:
     for record in found.get("tests", ()):
         if "passed" in record:
-            yield record["name"], f"{record['passed']} passed", f"{record['failed']} failed", f"{record['skipped']} skipped"
+            yield (
+                record["name"],
+                f"{record['passed']} passed",
+                f"{record['failed']} failed",
+                f"{record['skipped']} skipped",
+            )
         else:
             yield record["name"], record.get("why", "")
 
@@ -92,7 +102,19 @@ def _uniform(found: Found, m: int) -> Iterator[Sequence[str]]:
     table = list(rows(found, loss="uniform", m=m))
     if not table:
         return
-    yield "N", "dtype", "what", "two lines", "compiled", "tiles", "triton", "tiles x", "triton x", "triton / limit", "MiB"
+    yield (
+        "N",
+        "dtype",
+        "what",
+        "two lines",
+        "compiled",
+        "tiles",
+        "triton",
+        "tiles x",
+        "triton x",
+        "triton / limit",
+        "MiB",
+    )
     for record in table:
         names = ("two lines", "compiled", "tiles", "triton")
         factors = [speedup(record, "two lines", engine) for engine in ("tiles", "triton")]
@@ -127,7 +149,10 @@ def _times(record: Record) -> list[str]:
 def _exact(found: Found) -> Iterator[Sequence[str]]:
     for record in found.get("exact", ()):
         if "stderr" in record:
-            value = f"{record['value']:.6f} (optimum {record['optimum']:.6f}, error {record['stderr'] or math.nan:.1e})"
+            value = (
+                f"{record['value']:.6f} (optimum {record['optimum']:.6f}, "
+                f"error {record['stderr'] or math.nan:.1e})"
+            )
             yield (
                 record["engine"],
                 f"N={record['n']}",
@@ -143,7 +168,8 @@ def _steps(found: Found) -> Iterator[Sequence[str]]:
             yield (
                 record["precision"],
                 *(
-                    f"{name} {record['images_per_second'][name]:.0f} images/s ({100 * record['share_of_loss'][name]:.1f}%)"
+                    f"{name} {record['images_per_second'][name]:.0f} images/s "
+                    f"({100 * record['share_of_loss'][name]:.1f}%)"
                     for name in record["ms"]
                 ),
             )

@@ -47,8 +47,23 @@ class Supervised:
     def start(self, first: int = 0) -> None:
         """Start the process at an item."""
         self._starts += 1
-        command = [sys.executable, "-m", "benchmarks.gpu.worker", self.part, "--device", self.device, "--first", str(first)]
-        command += ["--out", str(self._found), "--deadline", str(self.deadline), *(["--quick"] if self.quick else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.gpu.worker",
+            self.part,
+            "--device",
+            self.device,
+            "--first",
+            str(first),
+        ]
+        command += [
+            "--out",
+            str(self._found),
+            "--deadline",
+            str(self.deadline),
+            *(["--quick"] if self.quick else []),
+        ]
         self._begun, self._since = None, time.time()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -70,7 +85,9 @@ class Supervised:
             return
         now = time.time()
         if status is not None:
-            self._lost(None if status == 3 and self._begun is None else f"the process ended with status {status}")
+            self._lost(
+                None if status == 3 and self._begun is None else f"the process ended with status {status}"
+            )
         elif now > self.deadline + GRACE:
             self._lost("ended: its time was over", "left out")
         elif now - self._since > PARTS[self.part].patience:
@@ -105,14 +122,32 @@ class Supervised:
         self.read()
         following = self.records[-1]["number"] + 1 if self.records else 0
         if why is not None:
-            begun = self._begun or {"begins": following, "name": "start" if not self.records else "between items"}
+            begun = self._begun or {
+                "begins": following,
+                "name": "start" if not self.records else "between items",
+            }
             self.report(f"{self.part}: {begun['name']} {outcome.upper()}: {why}")
             tail = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
-            lost = {"number": begun["begins"], "name": begun["name"], "outcome": outcome, "why": why, "traceback": tail}
+            lost = {
+                "number": begun["begins"],
+                "name": begun["name"],
+                "outcome": outcome,
+                "why": why,
+                "traceback": tail,
+            }
             self.records.append(lost)
             following = begun["begins"] + 1
-        if self._starts > RESTARTS or time.time() > self.deadline or (why is not None and self._begun is None):
-            rest = {"number": following, "name": "all that follows", "outcome": "left out", "why": "no time, or no use"}
+        if (
+            self._starts > RESTARTS
+            or time.time() > self.deadline
+            or (why is not None and self._begun is None)
+        ):
+            rest = {
+                "number": following,
+                "name": "all that follows",
+                "outcome": "left out",
+                "why": "no time, or no use",
+            }
             self.records.append(rest)
             self.done = True
             return
@@ -130,7 +165,13 @@ class Supervised:
 
 
 def run_stage(
-    parts: Sequence[str], folder: Path, *, device: str, quick: bool, deadline: float, report: Callable[[str], None]
+    parts: Sequence[str],
+    folder: Path,
+    *,
+    device: str,
+    quick: bool,
+    deadline: float,
+    report: Callable[[str], None],
 ) -> Iterator[dict[str, list[Record]]]:
     """Run parts at the same time.
 

@@ -1,4 +1,6 @@
-"""Times of several computations that take turns, A B C, C B A, ...: by CUDA events on a GPU, by the clock elsewhere."""
+"""Times of several computations that take turns, A B C, C B A, ...: by CUDA events on a GPU, by the clock
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ LONG_ROUND = 2.0
 
 OURS = ("triton", "tiles")
 TOLERANCE = {torch.float32: 2e-4, torch.float16: 2e-2, torch.bfloat16: 3e-2}
-"""Relative differences of values, by the dtype of rows, that still count as the same: others round their products."""
+"""Relative differences of values, by the dtype of rows, that still count as the same: others round their
+products.
+"""
 
 
 class Contestant(NamedTuple):
@@ -37,15 +41,17 @@ class Contestant(NamedTuple):
     """The engine that computes, if it is a call of ours."""
 
 
-def compare(session: Session, contestants: Sequence[Contestant], dtype: torch.dtype, seconds: float) -> Record:
+def compare(
+    session: Session, contestants: Sequence[Contestant], dtype: torch.dtype, seconds: float
+) -> Record:
     """Time the contestants in turns, for about `seconds`.
 
-    A contestant that runs out of memory, fails, takes too long, or finds another value than ours is left out, which is
-    recorded; if it is one of ours, the comparison fails in the end.
+    A contestant that runs out of memory, fails, takes too long, or finds another value than ours is left out,
+    which is recorded; if it is one of ours, the comparison fails in the end.
 
     Returns:
-        Milliseconds (median and quartiles), peak memory and value of each contestant, and `ratios`: its time over that of the
-        first, within a round.
+        Milliseconds (median and quartiles), peak memory and value of each contestant, and `ratios`: its time
+        over that of the first, within a round.
     """
     record: Record = {"left_out": {}, "values": {}, "mib": {}}
     able: dict[str, tuple[Contestant, int]] = {}
@@ -59,10 +65,16 @@ def compare(session: Session, contestants: Sequence[Contestant], dtype: torch.dt
         first = next(iter(able))
         record["rounds"] = len(rounds)
         record["ms"] = {name: asdict(spread([1e3 * times[name] for times in rounds])) for name in able}
-        record["ratios"] = {name: asdict(spread([times[name] / times[first] for times in rounds])) for name in able}
+        record["ratios"] = {
+            name: asdict(spread([times[name] / times[first] for times in rounds])) for name in able
+        }
     if session.on_gpu:
         torch.cuda.empty_cache()
-    wrong = {name: why for name, why in record["left_out"].items() if name in OURS and not why.startswith("too long")}
+    wrong = {
+        name: why
+        for name, why in record["left_out"].items()
+        if name in OURS and not why.startswith("too long")
+    }
     if wrong:
         raise Failed("; ".join(f"{name}: {why}" for name, why in wrong.items()), record)
     if not able:
@@ -71,7 +83,9 @@ def compare(session: Session, contestants: Sequence[Contestant], dtype: torch.dt
 
 
 def _try(session: Session, contestant: Contestant, record: Record) -> int | None:
-    """Call twice, note value and memory, and return how many calls make a sample; None if the contestant is left out."""
+    """Call twice, note value and memory, and return how many calls make a sample; None if the contestant is
+    left out.
+    """
     name = contestant.name
     with computed_by(contestant.engine):
         try:
@@ -87,10 +101,17 @@ def _try(session: Session, contestant: Contestant, record: Record) -> int | None
         if took * (FEW_ROUNDS + 1) > max(session.seconds_left(), 0):
             record["left_out"][name] = f"too long for the time that is left: {took:.2g} s a call"
             return None
-        return max(1, min(1000, round((1e-3 if session.quick else SAMPLE_SECONDS) / sample(session, contestant.call, 1))))
+        return max(
+            1,
+            min(
+                1000, round((1e-3 if session.quick else SAMPLE_SECONDS) / sample(session, contestant.call, 1))
+            ),
+        )
 
 
-def _leave_out_other_values(record: Record, able: dict[str, tuple[Contestant, int]], tolerance: float) -> None:
+def _leave_out_other_values(
+    record: Record, able: dict[str, tuple[Contestant, int]], tolerance: float
+) -> None:
     """Compare all values with the tile loop's, or whatever comes first without it."""
     if not able:
         return
@@ -104,7 +125,9 @@ def _leave_out_other_values(record: Record, able: dict[str, tuple[Contestant, in
 
 
 def _peak_and_seconds(session: Session, call: Operation) -> tuple[float | None, float]:
-    """The memory at its peak beyond what was there before, in MiB, None on a CPU; and the seconds of one call."""
+    """The memory at its peak beyond what was there before, in MiB, None on a CPU; and the seconds of one
+    call.
+    """
     if not session.on_gpu:
         return None, sample(session, call, 1)
     torch.cuda.reset_peak_memory_stats()
@@ -113,7 +136,9 @@ def _peak_and_seconds(session: Session, call: Operation) -> tuple[float | None, 
     return (torch.cuda.max_memory_allocated() - before) / 2**20, took
 
 
-def _rounds(session: Session, contestants: list[tuple[Contestant, int]], seconds: float) -> list[dict[str, float]]:
+def _rounds(
+    session: Session, contestants: list[tuple[Contestant, int]], seconds: float
+) -> list[dict[str, float]]:
     """Seconds of a call by name, round by round."""
     rounds: list[dict[str, float]] = []
     start = time.perf_counter()

@@ -42,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, item in list(enumerate(items))[options.first :]:
             write({"begins": number, "name": item.name})
             began = time.perf_counter()
-            outcome = run(item) if session.seconds_left() > 0 else {"outcome": "left out", "why": "no time was left"}
+            outcome = (
+                run(item)
+                if session.seconds_left() > 0
+                else {"outcome": "left out", "why": "no time was left"}
+            )
             write({"number": number, "name": item.name, "took": time.perf_counter() - began} | outcome)
             if outcome["outcome"] == "failed" and _is_broken(session):
                 return BROKEN

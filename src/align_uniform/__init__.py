@@ -17,10 +17,10 @@ from align_uniform.sphere import uniform_optimum
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from align_uniform.measurement import Measurement
-    from align_uniform.measuring.api import measure
+    from align_uniform.measuring.measure import measure
+    from align_uniform.measuring.measurement import Measurement
 
-_LATER = {"measure": "align_uniform.measuring.api", "Measurement": "align_uniform.measurement"}
+_LATER = {"measure": "align_uniform.measuring.measure", "Measurement": "align_uniform.measuring.measurement"}
 
 
 def __getattr__(name: str) -> Any:

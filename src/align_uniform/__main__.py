@@ -24,7 +24,9 @@ def main() -> int:
         extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
         if extra is None:
             raise
-        print(f"align-uniform: {module} is missing; run: pip install 'align-uniform[{extra}]'", file=sys.stderr)
+        print(
+            f"align-uniform: {module} is missing; run: pip install 'align-uniform[{extra}]'", file=sys.stderr
+        )
         return 1
 
 

@@ -11,18 +11,22 @@ from torch import Tensor
 def check_features(name: str, z: Tensor) -> None:
     """Rows of real numbers, [..., N, m] with m >= 1."""
     if not isinstance(z, Tensor):
-        raise ValueError(f"{name} must be a torch.Tensor, got {type(z).__name__}; use torch.as_tensor({name}).")
+        raise ValueError(
+            f"{name} must be a torch.Tensor, got {type(z).__name__}; use torch.as_tensor({name})."
+        )
     if not z.is_floating_point():
         raise ValueError(f"{name} must be real floating point, got {z.dtype}; use {name}.float().")
     if z.dim() < 2:
         raise ValueError(
-            f"{name} must be [..., N, m], N rows of m features, got shape {list(z.shape)}; a single row is {name}[None]."
+            f"{name} must be [..., N, m], N rows of m features, got shape {list(z.shape)}; a single row is "
+            f"{name}[None]."
         )
     if z.shape[-1] == 0:
         raise ValueError(f"{name} must have at least one feature, got shape {list(z.shape)}.")
     if 0 in z.shape[:-2]:
         raise ValueError(
-            f"{name} must have no leading dimension of size 0, got shape {list(z.shape)}; leave an empty batch out."
+            f"{name} must have no leading dimension of size 0, got shape {list(z.shape)}; leave an empty "
+            "batch out."
         )
 
 
@@ -53,23 +57,32 @@ def check_negatives(x: Tensor, negatives: Tensor) -> None:
             f"a queue stored as [m, K] is passed as queue.T."
         )
     leading, own = negatives.shape[:-2], x.shape[:-2]
-    if len(leading) > len(own) or any(a not in (1, b) for a, b in zip(reversed(leading), reversed(own), strict=False)):
+    if len(leading) > len(own) or any(
+        a not in (1, b) for a, b in zip(reversed(leading), reversed(own), strict=False)
+    ):
         raise ValueError(
-            f"negatives must be [M, m], or have the leading dimensions of x, {list(own)}, got shape {list(negatives.shape)}; "
-            f"use negatives.flatten(0, -2) for one population."
+            f"negatives must be [M, m], or have the leading dimensions of x, {list(own)}, got shape "
+            f"{list(negatives.shape)}; use negatives.flatten(0, -2) for one population."
         )
     if negatives.shape[-2] == 0:
-        raise ValueError("negatives must have at least one row, got none; pass negatives=None for a loss without them.")
+        raise ValueError(
+            "negatives must have at least one row, got none; pass negatives=None for a loss without them."
+        )
 
 
 def check_ids(name: str, ids: object, rows: str, z: Tensor) -> Tensor:
     """One whole number a row, [N] or [..., N]: returned as int64 with the leading dimensions of the rows."""
     if not isinstance(ids, Tensor):
-        raise ValueError(f"{name} must be a torch.Tensor, got {type(ids).__name__}; use torch.as_tensor({name}).")
+        raise ValueError(
+            f"{name} must be a torch.Tensor, got {type(ids).__name__}; use torch.as_tensor({name})."
+        )
     if ids.is_floating_point() or ids.is_complex():
         raise ValueError(f"{name} must be whole numbers, got {ids.dtype}; use {name}.long().")
     if ids.device != z.device:
-        raise ValueError(f"{name} must be on the device of {rows}, {z.device}, got {ids.device}; use {name}.to({rows}.device).")
+        raise ValueError(
+            f"{name} must be on the device of {rows}, {z.device}, got {ids.device}; use "
+            f"{name}.to({rows}.device)."
+        )
     if ids.dim() == 0 or ids.dim() >= z.dim() or ids.shape != z.shape[z.dim() - 1 - ids.dim() : -1]:
         raise ValueError(
             f"{name} must be [{z.shape[-2]}], one for each row of {rows}, or of shape {list(z.shape[:-1])}, "
@@ -87,7 +100,9 @@ def check_row_count(rows: int, least: int, why: str) -> None:
 def check_positive(name: str, value: float) -> float:
     """A finite number above zero."""
     if isinstance(value, Tensor):
-        raise ValueError(f"{name} must be a Python number, got a tensor: no gradient flows to it; use {name}.item().")
+        raise ValueError(
+            f"{name} must be a Python number, got a tensor: no gradient flows to it; use {name}.item()."
+        )
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be a finite number above 0, got {value}.")
     return float(value)
@@ -99,7 +114,8 @@ def check_temperature(tau: float | Tensor) -> None:
         check_positive("tau", tau)
     elif tau.dim() != 0 or not tau.is_floating_point():
         raise ValueError(
-            f"a tensor tau must be 0-d floating point, got {tau.dtype} of shape {list(tau.shape)}; use tau.squeeze()."
+            f"a tensor tau must be 0-d floating point, got {tau.dtype} of shape {list(tau.shape)}; use "
+            "tau.squeeze()."
         )
 
 
@@ -114,12 +130,13 @@ def check_gatherable(x: Tensor, shape: str = "[N, m]") -> None:
     dimensions = shape.count(",") + 1
     if x.dim() != dimensions:
         raise ValueError(
-            f"with gather_distributed=True x must be {shape}, got shape {list(x.shape)}; use x.flatten({dimensions - 2}, -2)."
+            f"with gather_distributed=True x must be {shape}, got shape {list(x.shape)}; use "
+            f"x.flatten({dimensions - 2}, -2)."
         )
     if torch.compiler.is_compiling():
         raise RuntimeError(
-            "gather_distributed=True cannot be compiled: processes exchange a number of rows that a graph does not know. "
-            "Compile the encoder, and call the loss outside of it."
+            "gather_distributed=True cannot be compiled: processes exchange a number of rows that a graph "
+            "does not know. Compile the encoder, and call the loss outside of it."
         )
 
 

@@ -9,7 +9,9 @@ from align_uniform.engine import routes
 
 
 def equal_pairs(ids: Tensor, others: Tensor) -> Tensor:
-    """The number of pairs (i, j) with `ids[..., i] == others[..., j]`: [...], in O(N log N) where that can be had."""
+    """The number of pairs (i, j) with `ids[..., i] == others[..., j]`: [...], in O(N log N) where that can be
+    had.
+    """
     if routes.is_recorded():
         return (ids.unsqueeze(-1) == others.unsqueeze(-2)).sum((-2, -1))
     rising, ids = others.sort(-1).values, ids.contiguous()

@@ -1,8 +1,10 @@
-"""Communication between processes: rank, world size, rows of all, sums over all. Without a process group, one's own.
+"""Communication between processes: rank, world size, rows of all, sums over all. Without a process group,
+one's own.
 
-The convention for gradients is that of DistributedDataParallel, which averages over the W processes what each of them
-computed. A loss of the global batch is the same number on every process, and each process differentiates its own share of it;
-the sums below therefore multiply the gradient by W, and the average is the gradient of the one-process loss.
+The convention for gradients is that of DistributedDataParallel, which averages over the W processes what each
+of them computed. A loss of the global batch is the same number on every process, and each process
+differentiates its own share of it; the sums below therefore multiply the gradient by W, and the average is
+the gradient of the one-process loss.
 """
 
 from __future__ import annotations
@@ -58,10 +60,13 @@ def process_group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    if local_rank() < torch.cuda.device_count():  # not so if there are more processes than GPUs, under --device cpu
+    if (
+        local_rank() < torch.cuda.device_count()
+    ):  # not so if there are more processes than GPUs, under --device cpu
         torch.cuda.set_device(local_rank())
-    # Torch loads this within its first DistributedDataParallel or optimiser, and if that is later than the group, holds the
-    # group until the interpreter ends. A thread of gloo that then lets go of a tensor aborts the process, at random.
+    # Torch loads this within its first DistributedDataParallel or optimiser, and if that is later than the
+    # group, holds the group until the interpreter ends. A thread of gloo that then lets go of a tensor aborts
+    # the process, at random.
     importlib.import_module("torch._dynamo")
     # Gloo carries what is on the CPU: objects, and everything under --device cpu.
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
@@ -107,8 +112,9 @@ def gather(x: Tensor) -> Gathered:
 def gather_rows(x: Tensor) -> Tensor:
     """Return the rows of all processes in order of rank, with their gradient.
 
-    Equals `torch.cat([x_0, ..., x_{W-1}])` on every process, where N_r, the number of rows, may differ. In the backward pass
-    each process receives the sum over all processes of the gradients for its own rows. Without a process group this is x.
+    Equals `torch.cat([x_0, ..., x_{W-1}])` on every process, where N_r, the number of rows, may differ. In
+    the backward pass each process receives the sum over all processes of the gradients for its own rows.
+    Without a process group this is x.
 
     Use it for a second population that differs between processes: `uniform_loss(x, negatives=gather_rows(y),
     gather_distributed=True)`.
@@ -137,8 +143,8 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 def log_sum_over_ranks(value: Tensor, share: float = 1.0) -> Tensor:
     """Return `log sum_r exp(value_r)`; the gradient carries the factor W.
 
-    `share` multiplies the gradient as well: 2 where each process differentiates one row of a symmetric pair, and the process
-    that holds the other row counts the pair again.
+    `share` multiplies the gradient as well: 2 where each process differentiates one row of a symmetric pair,
+    and the process that holds the other row counts the pair again.
     """
     if world_size() == 1:
         return value
@@ -211,6 +217,9 @@ class _LogSum(torch.autograd.Function):
 
 
 def _refuse_second_derivative() -> None:
-    # torch's once_differentiable lets pass a second derivative that does not come through `grad`, and loses that part of it.
+    # torch's once_differentiable lets pass a second derivative that does not come through `grad`, and loses
+    # that part of it.
     if torch.is_grad_enabled():
-        raise RuntimeError("gather_distributed=True is differentiable once; create_graph=True asks for a second derivative.")
+        raise RuntimeError(
+            "gather_distributed=True is differentiable once; create_graph=True asks for a second derivative."
+        )

@@ -9,7 +9,9 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` to write to; it takes the place of `path` if nothing goes wrong, and is gone otherwise."""
+    """Yield a name beside `path` to write to; it takes the place of `path` if nothing goes wrong, and is gone
+    otherwise.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial

@@ -3,8 +3,9 @@
     align_loss(x, y)  =  (x - y).norm(dim=1).pow(alpha).mean()
     uniform_loss(x)   =  torch.pdist(x).pow(2).mul(-t).exp().mean().log()
 
-and `contrastive_loss(x, y, tau)` the cross-entropy that they take apart. What the functions below add is what the two lines
-lack: O(N) memory, half the work, any t, any dtype, leading batch dimensions, higher derivatives, and many processes.
+and `contrastive_loss(x, y, tau)` the cross-entropy that they take apart. What the functions below add is what
+the two lines lack: O(N) memory, half the work, any t, any dtype, leading batch dimensions, higher
+derivatives, and many processes.
 """
 
 from __future__ import annotations
@@ -34,24 +35,27 @@ def align_loss(
 
     .. math:: L_{align}(\alpha) = \frac{1}{N} \sum_{i=1}^{N} \lVert x_i - y_i \rVert_2^{\alpha}
 
-    Lies in [0, 2^alpha] for unit rows; 0 where both views have the same features. Row i of x and row i of y are a pair.
+    Lies in [0, 2^alpha] for unit rows; 0 where both views have the same features. Row i of x and row i of y
+    are a pair.
 
-    With several positives per item, pass all V views as x, [V, N, m], and leave y out: the value is the mean of the loss over
-    the V (V - 1) / 2 pairs of views.
+    With several positives per item, pass all V views as x, [V, N, m], and leave y out: the value is the mean
+    of the loss over the V (V - 1) / 2 pairs of views.
 
     Args:
-        x: features of one view, [..., N, m], or of all views, [..., V, N, m]. Half precision is computed in float32.
+        x: features of one view, [..., N, m], or of all views, [..., V, N, m]. Half precision is computed in
+            float32.
         y: features of the other view, of the same shape; None if x holds all views.
         alpha: exponent of the distance, above 0.
-        normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they are.
+        normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they
+            are.
         reduction: "mean" over all pairs, or "none": a value for each item.
-        gather_distributed: the mean over the pairs of all processes, whose numbers may differ. Differentiable once, in eager
-            mode; after DistributedDataParallel's averaging the gradient is the one-process gradient. The features are [N, m],
-            or [V, N, m] without y.
+        gather_distributed: the mean over the pairs of all processes, whose numbers may differ. Differentiable
+            once, in eager mode; after DistributedDataParallel's averaging the gradient is the one-process
+            gradient. The features are [N, m], or [V, N, m] without y.
 
     Returns:
-        A scalar, or [..., N] with reduction="none"; float32 or float64. Where x_i equals y_i and alpha < 2, the gradient of
-        the pair is 0, a subgradient.
+        A scalar, or [..., N] with reduction="none"; float32 or float64. Where x_i equals y_i and alpha < 2,
+        the gradient of the pair is 0, a subgradient.
 
     Raises:
         ValueError: a shape, dtype or number is not as above.
@@ -81,7 +85,9 @@ def align_loss(
         distances = _distances(first - second, alpha)
     if reduction == "none":
         if gather_distributed:
-            raise ValueError('gather_distributed=True averages over all processes; reduction="none" has nothing to gather.')
+            raise ValueError(
+                'gather_distributed=True averages over all processes; reduction="none" has nothing to gather.'
+            )
         return distances
     if gather_distributed:
         checks.check_gatherable(x, "[V, N, m]" if y is None else "[N, m]")
@@ -108,32 +114,36 @@ def uniform_loss(
 
     .. math:: L_{uniform}(t) = \log \frac{2}{N (N-1)} \sum_{i<j} e^{-t \lVert x_i - x_j \rVert_2^2}
 
-    At most 0, for features that are all the same. For unit rows in m dimensions the uniform distribution reaches
-    `uniform_optimum(m, t)`; a finite sample may lie a little below. The mean is over distinct pairs, as in the original; the
-    mean over all N^2 pairs, self-pairs included, is `((N - 1) * L.exp() + 1).div(N).log()`.
+    At most 0, for features that are all the same. For unit rows in m dimensions the uniform distribution
+    reaches `uniform_optimum(m, t)`; a finite sample may lie a little below. The mean is over distinct pairs,
+    as in the original; the mean over all N^2 pairs, self-pairs included, is `((N - 1) * L.exp() +
+    1).div(N).log()`.
 
-    Two views are two losses, `(uniform_loss(x) + uniform_loss(y)) / 2`. Never concatenate them: the positive pairs would count
-    as negatives.
+    Two views are two losses, `(uniform_loss(x) + uniform_loss(y)) / 2`. Never concatenate them: the positive
+    pairs would count as negatives.
 
     Args:
         x: features, [..., N, m], N >= 2. Half precision is computed in float32.
         t: inverse squared width of the Gaussian, above 0. 2 and 3 are the paper's.
-        negatives: a second population, [..., M, m]: a queue of keys, or the other tower. All N M cross pairs are counted, in
-            one mean with the pairs within x (the MoCo form, paper appendix B.2).
+        negatives: a second population, [..., M, m]: a queue of keys, or the other tower. All N M cross pairs
+            are counted, in one mean with the pairs within x (the MoCo form, paper appendix B.2).
         intra_batch: count the pairs within x too. False leaves the cross pairs alone.
-        ids: the item of each row, [N] (or [..., N]) integers. Pairs of rows with the same id are left out, and the mean is over
-            those that remain: for an item twice in a batch, for classes, for several views of an item, and for padding, to
-            which one id is given.
-        negative_ids: with `ids`, the items of the negatives, [M] (or [..., M]). Without it, every negative is another item.
-        normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they are.
-        gather_distributed: the value of the rows of all processes together, whose numbers may differ. `negatives` are taken to
-            be the same on every process; if they are not, pass `gather_rows(negatives)`. A process evaluates the pairs of its
-            own rows. Differentiable once, in eager mode; the gradient of this process's rows is W times their share, so that
+        ids: the item of each row, [N] (or [..., N]) integers. Pairs of rows with the same id are left out,
+            and the mean is over those that remain: for an item twice in a batch, for classes, for several
+            views of an item, and for padding, to which one id is given.
+        negative_ids: with `ids`, the items of the negatives, [M] (or [..., M]). Without it, every negative is
+            another item.
+        normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they
+            are.
+        gather_distributed: the value of the rows of all processes together, whose numbers may differ.
+            `negatives` are taken to be the same on every process; if they are not, pass
+            `gather_rows(negatives)`. A process evaluates the pairs of its own rows. Differentiable once, in
+            eager mode; the gradient of this process's rows is W times their share, so that
             DistributedDataParallel's averaging leaves the one-process gradient. The features are [N, m].
 
     Returns:
-        [...], a scalar for one set of rows; float32 or float64. NaN if `ids` leave no pair and this cannot be known without
-        waiting for a device.
+        [...], a scalar for one set of rows; float32 or float64. NaN if `ids` leave no pair and this cannot be
+        known without waiting for a device.
 
     Raises:
         ValueError: a shape, dtype or number is not as above, or `ids` leave no pair.
@@ -148,12 +158,12 @@ def uniform_loss(
         tensor(-8.)
 
     Note:
-        Float32 rows far from their common centre, at distances R with t R^2 beyond about 840, are computed in float64 on the
-        CPU. On other devices, where asking for R would mean waiting, exponents are only kept from exceeding 0: give float64
-        rows there.
+        Float32 rows far from their common centre, at distances R with t R^2 beyond about 840, are computed in
+        float64 on the CPU. On other devices, where asking for R would mean waiting, exponents are only kept
+        from exceeding 0: give float64 rows there.
 
-        On CUDA, `torch.set_float32_matmul_precision("high")` lets TF32 into the matrix products of the tile loop: three digits
-        instead of six.
+        On CUDA, `torch.set_float32_matmul_precision("high")` lets TF32 into the matrix products of the tile
+        loop: three digits instead of six.
 
         To overwrite a queue or its ids before `backward`, pass `queue.clone()` and `queue_ids.clone()`.
 
@@ -163,7 +173,9 @@ def uniform_loss(
     checks.check_features("x", x)
     t = checks.check_positive("t", t)
     if negatives is None and not intra_batch:
-        raise ValueError("intra_batch=False leaves no pairs without negatives; pass negatives, or intra_batch=True.")
+        raise ValueError(
+            "intra_batch=False leaves no pairs without negatives; pass negatives, or intra_batch=True."
+        )
     negatives, ids, negative_ids = _check_negatives(x, negatives, ids, negative_ids, alone=not intra_batch)
     if normalize or gather_distributed or not keeps_halves(x, negatives):
         x, negatives = _prepare(normalize, x, negatives)
@@ -183,7 +195,8 @@ def uniform_loss(
     if intra_batch and n > 1 and everyone is x:
         terms.append(log_potential(x, t, pairs, ids=ids))
     elif intra_batch and n > 1:
-        # Every process counts its rows against all, so the sum over processes holds each pair twice: once from either end.
+        # Every process counts its rows against all, so the sum over processes holds each pair twice: once
+        # from either end.
         share = log_potential(x, t, 2 * pairs, y=everyone.detach(), skip=start, ids=ids, y_ids=everyones_ids)
         terms.append(log_sum_over_ranks(share, 2))
     if negatives is not None:
@@ -213,13 +226,13 @@ def contrastive_loss(
 
     In batch, the negatives of a row are the other rows of the other view, and both directions are averaged:
 
-    .. math:: L = \frac{1}{2N} \sum_{i=1}^{N} \left[ \log \sum_j e^{x_i^T y_j / \tau} + \log \sum_j e^{y_i^T x_j / \tau}
-              - \frac{2}{\tau} x_i^T y_i \right]
+    .. math:: L = \frac{1}{2N} \sum_{i=1}^{N} \left[ \log \sum_j e^{x_i^T y_j / \tau}
+              + \log \sum_j e^{y_i^T x_j / \tau} - \frac{2}{\tau} x_i^T y_i \right]
 
     With `negatives` z, K of them (a queue, as in MoCo), a row of x is told from these alone:
 
-    .. math:: L = \frac{1}{N} \sum_{i=1}^{N} \left[ \log \left( e^{x_i^T y_i / \tau} + \sum_j e^{x_i^T z_j / \tau} \right)
-              - \frac{1}{\tau} x_i^T y_i \right]
+    .. math:: L = \frac{1}{N} \sum_{i=1}^{N} \left[ \log \left( e^{x_i^T y_i / \tau}
+              + \sum_j e^{x_i^T z_j / \tau} \right) - \frac{1}{\tau} x_i^T y_i \right]
 
     Less log K, it tends to an alignment and a uniformity term as K grows (theorem 1), where t is 1 / (2 tau).
 
@@ -228,14 +241,16 @@ def contrastive_loss(
         y: features of the other view, of the same shape.
         tau: temperature, above 0; or a 0-d tensor on the device of x, which may be learned.
         negatives: [..., K, m]; None takes them from the batch.
-        ids: the item of each row, [N] (or [..., N]) integers. Rows with the same id are no negatives of each other; the
-            positive of a row always counts. A row that has no negative left contributes 0.
-        negative_ids: the items of the negatives, [K] (or [..., K]); `ids` and `negative_ids` are given together.
-        normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they are.
-        gather_distributed: the value of the pairs of all processes together, whose numbers may differ; in batch, every process
-            sees the rows of all as negatives, while `negatives` are taken to be the same on every process. Differentiable
-            once, in eager mode; after DistributedDataParallel's averaging the gradient is the one-process gradient. The
-            features are [N, m].
+        ids: the item of each row, [N] (or [..., N]) integers. Rows with the same id are no negatives of each
+            other; the positive of a row always counts. A row that has no negative left contributes 0.
+        negative_ids: the items of the negatives, [K] (or [..., K]); `ids` and `negative_ids` are given
+            together.
+        normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they
+            are.
+        gather_distributed: the value of the pairs of all processes together, whose numbers may differ; in
+            batch, every process sees the rows of all as negatives, while `negatives` are taken to be the same
+            on every process. Differentiable once, in eager mode; after DistributedDataParallel's averaging
+            the gradient is the one-process gradient. The features are [N, m].
 
     Returns:
         [...], a scalar for one batch of pairs; float32 or float64.
@@ -253,13 +268,16 @@ def contrastive_loss(
         To overwrite a queue or its ids before `backward`, pass `queue.clone()` and `queue_ids.clone()`.
 
     Reference:
-        Wang & Isola, ICML 2020, arXiv 2005.10242, section 2 and theorem 1; He et al., CVPR 2020, 1911.05722 (the queue).
+        Wang & Isola, ICML 2020, arXiv 2005.10242, section 2 and theorem 1; He et al., CVPR 2020, 1911.05722
+        (the queue).
     """
     checks.check_features("x", x)
     checks.check_features("y", y)
     checks.check_same_shape(x, y)
     checks.check_temperature(tau)
-    negatives, ids, negative_ids = _check_negatives(x, negatives, ids, negative_ids, alone=negatives is not None)
+    negatives, ids, negative_ids = _check_negatives(
+        x, negatives, ids, negative_ids, alone=negatives is not None
+    )
     if normalize or gather_distributed or not keeps_halves(x, y, negatives):
         x, y, negatives = _prepare(normalize, x, y, negatives)
     everyones_x, everyones_y, everyones_ids, start = x, y, ids, 0
@@ -303,9 +321,15 @@ def _products(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _not_finite(positives: Tensor, negatives: Tensor | None = None) -> Tensor:
-    """NaN where a number is not finite that would pass for an easy pair, else 0: infinite positives, logits of -inf."""
+    """NaN where a number is not finite that would pass for an easy pair, else 0: infinite positives, logits
+    of -inf.
+    """
     zero = 0 * positives.detach()
-    return zero if negatives is None else zero + 0 * negatives.detach().sum((-2, -1), dtype=zero.dtype).unsqueeze(-1)
+    return (
+        zero
+        if negatives is None
+        else zero + 0 * negatives.detach().sum((-2, -1), dtype=zero.dtype).unsqueeze(-1)
+    )
 
 
 def _softplus(z: Tensor) -> Tensor:
@@ -334,17 +358,23 @@ def _distances_of_views(views: Tensor, alpha: float) -> Tensor:
 
 
 def _log_of_both(a: Tensor, b: Tensor) -> Tensor:
-    """`log(exp(a) + exp(b))`; one of them may be -inf, the log of nothing, and has then derivatives of 0 to any order."""
+    """`log(exp(a) + exp(b))`; one of them may be -inf, the log of nothing, and has then derivatives of 0 to
+    any order.
+    """
     negligible = 80  # less by so much, a number adds nothing to the other, and its exp is still one
     filled_a = torch.where(a == -torch.inf, b.detach() - negligible, a)
     return torch.logaddexp(filled_a, torch.where(b == -torch.inf, a.detach() - negligible, b))
 
 
 def _pairs_left(ids: Tensor, negative_ids: Tensor | None, within: int, across: int) -> Tensor:
-    """The number of pairs of different ids, [...], out of this many within the batch and across to the negatives."""
+    """The number of pairs of different ids, [...], out of this many within the batch and across to the
+    negatives.
+    """
     left = ids.new_full(ids.shape[:-1], within + across)
     if within:
-        left = left - (equal_pairs(ids, ids) - ids.shape[-1]) // 2  # each pair is counted from both ends, each row once
+        left = (
+            left - (equal_pairs(ids, ids) - ids.shape[-1]) // 2
+        )  # each pair is counted from both ends, each row once
     if negative_ids is not None:
         left = left - equal_pairs(ids, negative_ids)
     return left
@@ -353,17 +383,23 @@ def _pairs_left(ids: Tensor, negative_ids: Tensor | None, within: int, across: i
 def _check_negatives(
     x: Tensor, negatives: Tensor | None, ids: Tensor | None, negative_ids: Tensor | None, *, alone: bool
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Negatives and ids with the leading dimensions of x, ids as int64; `alone`: no pairs within x are counted."""
+    """Negatives and ids with the leading dimensions of x, ids as int64; `alone`: no pairs within x are
+    counted.
+    """
     if negatives is not None:
         checks.check_negatives(x, negatives)
         negatives = negatives.expand(*x.shape[:-2], *negatives.shape[-2:])
     if negative_ids is not None:
         if ids is None or negatives is None:
-            raise ValueError("negative_ids say which negatives are items of the batch; pass ids and negatives too.")
+            raise ValueError(
+                "negative_ids say which negatives are items of the batch; pass ids and negatives too."
+            )
         negative_ids = checks.check_ids("negative_ids", negative_ids, "negatives", negatives)
     if ids is not None:
         if negative_ids is None and alone:
-            raise ValueError("ids have no effect on negatives without ids; pass negative_ids, or leave ids out.")
+            raise ValueError(
+                "ids have no effect on negatives without ids; pass negative_ids, or leave ids out."
+            )
         ids = checks.check_ids("ids", ids, "x", x)
     return negatives, ids, negative_ids
 
@@ -377,7 +413,9 @@ def _power(squared: Tensor, exponent: float) -> Tensor:
 def _prepare(normalize: bool, x: Tensor, *others: Tensor | None) -> list[Any]:
     """One dtype for all, float32 or wider; then rows are normalised if asked. None stays None."""
     dtype = widest(x, *others)
-    return [z if z is None else normalize_rows(z.to(dtype)) if normalize else z.to(dtype) for z in (x, *others)]
+    return [
+        z if z is None else normalize_rows(z.to(dtype)) if normalize else z.to(dtype) for z in (x, *others)
+    ]
 
 
 def normalize_rows(z: Tensor) -> Tensor:

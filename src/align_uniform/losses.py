@@ -24,7 +24,12 @@ class AlignLoss(nn.Module):
     """
 
     def __init__(
-        self, alpha: float = 2, *, normalize: bool = False, reduction: str = "mean", gather_distributed: bool = False
+        self,
+        alpha: float = 2,
+        *,
+        normalize: bool = False,
+        reduction: str = "mean",
+        gather_distributed: bool = False,
     ) -> None:
         super().__init__()
         checks.check_positive("alpha", alpha)
@@ -35,7 +40,9 @@ class AlignLoss(nn.Module):
         self.gather_distributed = gather_distributed
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return `align_loss(x, y)` of two views, [..., N, m] each, or `align_loss(x)` of all views, [..., V, N, m]."""
+        """Return `align_loss(x, y)` of two views, [..., N, m] each, or `align_loss(x)` of all views, [..., V,
+        N, m].
+        """
         return align_loss(
             x,
             y,
@@ -61,7 +68,12 @@ class UniformLoss(nn.Module):
     """
 
     def __init__(
-        self, t: float = 2, *, intra_batch: bool = True, normalize: bool = False, gather_distributed: bool = False
+        self,
+        t: float = 2,
+        *,
+        intra_batch: bool = True,
+        normalize: bool = False,
+        gather_distributed: bool = False,
     ) -> None:
         super().__init__()
         checks.check_positive("t", t)
@@ -107,7 +119,9 @@ class ContrastiveLoss(nn.Module):
         tensor(0.1269)
     """
 
-    def __init__(self, tau: float | Tensor, *, normalize: bool = False, gather_distributed: bool = False) -> None:
+    def __init__(
+        self, tau: float | Tensor, *, normalize: bool = False, gather_distributed: bool = False
+    ) -> None:
         super().__init__()
         checks.check_temperature(tau)
         self.tau = tau
@@ -123,7 +137,9 @@ class ContrastiveLoss(nn.Module):
         ids: Tensor | None = None,
         negative_ids: Tensor | None = None,
     ) -> Tensor:
-        """Return `contrastive_loss(x, y)` of two views, [..., N, m] each, with [..., K, m] negatives if given."""
+        """Return `contrastive_loss(x, y)` of two views, [..., N, m] each, with [..., K, m] negatives if
+        given.
+        """
         return contrastive_loss(
             x,
             y,

@@ -1,14 +1,16 @@
-"""Alignment, uniformity and RankMe as torchmetrics metrics: features come in batches, on many processes, and go.
+"""Alignment, uniformity and RankMe as torchmetrics metrics: features come in batches, on many processes, and
+go.
 
-Each equals what `measure` finds in all rows at once, whatever the batches, since both call the same functions. A mean of the
-batches' uniformities would not: it is no log of a mean, and pairs of rows of different batches are missing from it.
+Each equals what `measure` finds in all rows at once, whatever the batches, since both call the same
+functions. A mean of the batches' uniformities would not: it is no log of a mean, and pairs of rows of
+different batches are missing from it.
 
     metrics = MetricCollection({"align": Alignment(), "uniform": Uniformity(), "rankme": RankMe()})
     metrics.update(x=x, y=y)  # by name: each metric takes what it needs
     metrics.compute()
 
-Of two views, `(Uniformity() + Uniformity()) / 2` is the average that the losses take; never update one metric with both, since
-the positive pairs would count as negatives.
+Of two views, `(Uniformity() + Uniformity()) / 2` is the average that the losses take; never update one metric
+with both, since the positive pairs would count as negatives.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ try:
     from torchmetrics.utilities.data import dim_zero_cat
     from torchmetrics.utilities.distributed import gather_all_tensors
 except ImportError as error:
-    raise ImportError(f"torchmetrics is missing; run: pip install 'align-uniform[metrics]' ({error})") from error
+    raise ImportError(
+        f"torchmetrics is missing; run: pip install 'align-uniform[metrics]' ({error})"
+    ) from error
 
 __all__ = ["Alignment", "RankMe", "Uniformity"]
 
@@ -44,7 +48,9 @@ WITHOUT_FLOAT64 = {"mps"}
 
 
 class _Streamed(Metric):
-    """What the metrics share. Every state is a tensor, or a list of tensors, of the rows seen; none has a gradient."""
+    """What the metrics share. Every state is a tensor, or a list of tensors, of the rows seen; none has a
+    gradient.
+    """
 
     full_state_update = False
     is_differentiable = False
@@ -52,8 +58,8 @@ class _Streamed(Metric):
 
     def __init__(self, *settings: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # A collection shares one state among metrics whose states are equal after the first batch. This one is equal only
-        # if later batches would be treated alike.
+        # A collection shares one state among metrics whose states are equal after the first batch. This one
+        # is equal only if later batches would be treated alike.
         self.add_state("settings", torch.tensor(settings, dtype=torch.float64), "max")
         self._stderr = math.nan
 
@@ -61,7 +67,8 @@ class _Streamed(Metric):
     def compute_with_cache(self) -> bool:
         """Whether to keep the value until the next update: with other processes never.
 
-        A process that has seen no row since would return what it kept, while the others, which have, wait for its state.
+        A process that has seen no row since would return what it kept, while the others, which have, wait for
+        its state.
         """
         return self._with_cache and not self.distributed_available_fn()
 
@@ -74,12 +81,13 @@ class _Streamed(Metric):
         state: Any = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
         if not isinstance(state, dict) or state.keys() != self._defaults.keys():
             raise ValueError(
-                f"only another {type(self).__name__}, or its metric_state, can be merged, got {type(incoming_state)}."
+                f"only another {type(self).__name__}, or its metric_state, can be merged, got "
+                f"{type(incoming_state)}."
             )
         if not torch.equal(state["settings"].to(self.settings), self.settings):
             raise ValueError(
-                f"both must have the same settings, got {self.settings.tolist()} and {state['settings'].tolist()}; "
-                f"construct both with the same arguments."
+                f"both must have the same settings, got {self.settings.tolist()} and "
+                f"{state['settings'].tolist()}; construct both with the same arguments."
             )
         self._reduce_states(state)
         self._update_count += 1
@@ -110,7 +118,9 @@ class _Streamed(Metric):
 
 
 class _StreamedRows(_Streamed):
-    """A metric whose state has the width of the rows, which a process that has seen none must learn from the others."""
+    """A metric whose state has the width of the rows, which a process that has seen none must learn from the
+    others.
+    """
 
     def sync(
         self,
@@ -127,13 +137,18 @@ class _StreamedRows(_Streamed):
             shapes = torch.stack(gather(own, group=process_group or self.process_group))
             widths = shapes[:, 0][shapes[:, 0] > 0].unique().tolist()
             if len(widths) > 1:
-                raise ValueError(f"x must have one number of features on all processes, got {widths}; give all the same model.")
+                raise ValueError(
+                    f"x must have one number of features on all processes, got {widths}; give all the same "
+                    "model."
+                )
             if widths:
                 self._take_shape(widths[0], is_wide=bool(shapes[:, 1].any()))
         super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
 
     def _shape(self) -> tuple[int, bool]:
-        """The number of features, 0 before the first rows, and whether the state is float64 where it might not be."""
+        """The number of features, 0 before the first rows, and whether the state is float64 where it might
+        not be.
+        """
         raise NotImplementedError
 
     def _take_shape(self, width: int, *, is_wide: bool) -> None:
@@ -154,8 +169,9 @@ class Alignment(_Streamed):
 
     .. math:: L_{align}(\alpha) = \frac{1}{N} \sum_{i=1}^{N} \lVert x_i - y_i \rVert_2^{\alpha}
 
-    Equals `align_loss` of all pairs at once, and `measure(x, y).align.value`. The state is three float64 numbers: the number of
-    pairs, the sum of their terms, and that of the squared terms. `update` takes O(N m) time.
+    Equals `align_loss` of all pairs at once, and `measure(x, y).align.value`. The state is three float64
+    numbers: the number of pairs, the sum of their terms, and that of the squared terms. `update` takes O(N m)
+    time.
 
     Args:
         alpha: exponent of the distance, above 0.
@@ -175,8 +191,9 @@ class Alignment(_Streamed):
         (tensor(0.6667, dtype=torch.float64), tensor(0.6667, dtype=torch.float64))
 
     Note:
-        A cone makes raw alignment look good, since all rows are near each other there: `measure(x, y).align.relative` divides
-        by the distance of rows that are no pair. The error takes pairs as independent; several views of one item are not.
+        A cone makes raw alignment look good, since all rows are near each other there: `measure(x,
+        y).align.relative` divides by the distance of rows that are no pair. The error takes pairs as
+        independent; several views of one item are not.
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, section 4.1.1.
@@ -230,28 +247,31 @@ class Alignment(_Streamed):
 
 
 class Uniformity(_StreamedRows):
-    r"""How far the features are from the uniform distribution on the sphere, over all pairs of rows of all batches.
+    r"""How far the features are from the uniform distribution on the sphere, over all pairs of rows of all
+    batches.
 
     .. math:: L_{uniform}(t) = \log \frac{2}{N (N-1)} \sum_{i<j} e^{-t \lVert x_i - x_j \rVert_2^2}
 
-    Equals `uniform_loss` of all rows at once, and `measure(x).uniform.value`, as long as there are at most `max_rows` rows:
-    all are kept. Of more, a simple random sample of `max_rows` is kept, any set of so many being as likely as any other; the
-    value is that of the sample, and `stderr` the larger error that comes with fewer rows.
+    Equals `uniform_loss` of all rows at once, and `measure(x).uniform.value`, as long as there are at most
+    `max_rows` rows: all are kept. Of more, a simple random sample of `max_rows` is kept, any set of so many
+    being as likely as any other; the value is that of the sample, and `stderr` the larger error that comes
+    with fewer rows.
 
-    A row is kept if its key is among the smallest, a random number made of the seed, the process, and how many rows the
-    process saw before. So neither the batches matter nor whether they are sorted by class; the sample of all processes, or of
-    metrics that are merged, comes from theirs; and a second run over the same rows keeps the same ones.
+    A row is kept if its key is among the smallest, a random number made of the seed, the process, and how
+    many rows the process saw before. So neither the batches matter nor whether they are sorted by class; the
+    sample of all processes, or of metrics that are merged, comes from theirs; and a second run over the same
+    rows keeps the same ones.
 
-    Memory is max_rows x m x 4 bytes, 8 MiB for m = 128 (twice that for float64 rows), once more in `update`, and once for
-    every process in `compute`, which takes O(max_rows^2 m) time. Metrics that differ in t alone share their rows in a
-    `MetricCollection`.
+    Memory is max_rows x m x 4 bytes, 8 MiB for m = 128 (twice that for float64 rows), once more in `update`,
+    and once for every process in `compute`, which takes O(max_rows^2 m) time. Metrics that differ in t alone
+    share their rows in a `MetricCollection`.
 
     Args:
         t: inverse squared width of the Gaussian, above 0.
         normalize: divide rows by their norm, in float32 or wider. On, as in `measure`, and unlike the losses.
         max_rows: so many rows are kept, at least 5.
-        seed: of the sample, from 0 on. Processes of one process group may share it; metrics that are merged by
-            `merge_state` must not.
+        seed: of the sample, from 0 on. Processes of one process group may share it; metrics that are merged
+            by `merge_state` must not.
         kwargs: those of `torchmetrics.Metric`.
 
     Raises:
@@ -267,12 +287,13 @@ class Uniformity(_StreamedRows):
         -3.510 ± 0.004
 
     Note:
-        The value depends on t and m: compare it with `uniform_optimum(m, t)`. It hardly sees that a few of many dimensions
-        have collapsed, which `RankMe` does. A single batch's value, as `forward` returns it, is of that batch's pairs alone;
-        their mean over an epoch is not the epoch's value.
+        The value depends on t and m: compare it with `uniform_optimum(m, t)`. It hardly sees that a few of
+        many dimensions have collapsed, which `RankMe` does. A single batch's value, as `forward` returns it,
+        is of that batch's pairs alone; their mean over an epoch is not the epoch's value.
 
     Reference:
-        Wang & Isola, ICML 2020, arXiv 2005.10242, section 4.1.2; the sample is a bottom-k sketch, Cohen & Kaplan, PODC 2007.
+        Wang & Isola, ICML 2020, arXiv 2005.10242, section 4.1.2; the sample is a bottom-k sketch, Cohen &
+        Kaplan, PODC 2007.
     """
 
     higher_is_better = False
@@ -282,7 +303,9 @@ class Uniformity(_StreamedRows):
     rows: list[Tensor]
     keys: list[Tensor]
 
-    def __init__(self, t: float = 2, normalize: bool = True, max_rows: int = 16384, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, t: float = 2, normalize: bool = True, max_rows: int = 16384, seed: int = 0, **kwargs: Any
+    ) -> None:
         t = checks.check_positive("t", t)
         max_rows = _whole("max_rows", max_rows, 5, 2**31, "fewer rows have no standard error")
         seed = _whole("seed", seed, 0, 2**63 - 1, "any of these will do")
@@ -316,7 +339,9 @@ class Uniformity(_StreamedRows):
             self.rows, self.keys = [kept], [their_keys]
 
     def compute(self) -> Tensor:
-        """The value of the rows that are kept, of all processes: a float64 scalar, NaN for fewer than two rows."""
+        """The value of the rows that are kept, of all processes: a float64 scalar, NaN for fewer than two
+        rows.
+        """
         seen = int(self.seen)
         self._stderr = self._approximation_stderr = math.nan
         if seen < 2:
@@ -324,10 +349,13 @@ class Uniformity(_StreamedRows):
         rows, keys = self._kept()
         if seen > len(rows) and len(keys.unique()) < len(keys):
             raise ValueError(
-                f"{len(keys) - len(keys.unique()):,} of the {len(keys):,} rows have a key that another has, and are no random "
-                f"sample: metrics of one seed were merged, or processes without a process group; give each its own seed."
+                f"{len(keys) - len(keys.unique()):,} of the {len(keys):,} rows have a key that another has, "
+                "and are no random sample: metrics of one seed were merged, or processes without a process "
+                "group; give each its own seed."
             )
-        with ranks.alone():  # a batch's value is this process's own; where states are synchronised, all compute the same
+        with (
+            ranks.alone()
+        ):  # a batch's value is this process's own; where states are synchronised, all compute the same
             population = Population(rows, "x", normalize=self.normalize, device=rows.device)
             ((found,), _) = uniformity.exact_potentials(population, [self.t], lambda _: None)
         error = uniformity.stderr(found.relative, found.square - 1, len(rows))
@@ -337,10 +365,11 @@ class Uniformity(_StreamedRows):
         return self._scalar(found.log_mean)
 
     def stderr(self) -> Tensor:
-        r"""The standard error of the value, the rows that are kept being a sample of the population; NaN for fewer than five.
+        r"""The standard error of the value, the rows that are kept being a sample of the population; NaN for
+        fewer than five.
 
-        It is `measure(kept rows).uniform.stderr`. A random sample of a sample is a sample of the population, so this is the
-        whole error: with more than `max_rows` rows it no longer falls.
+        It is `measure(kept rows).uniform.stderr`. A random sample of a sample is a sample of the population,
+        so this is the whole error: with more than `max_rows` rows it no longer falls.
 
         Calls `compute`, so of many processes all must call it.
         """
@@ -348,18 +377,21 @@ class Uniformity(_StreamedRows):
         return self._scalar(self._stderr)
 
     def approximation_stderr(self) -> Tensor:
-        r"""The part of `stderr` that is due to the rows that were not kept: the error as an estimate of all rows' value.
+        r"""The part of `stderr` that is due to the rows that were not kept: the error as an estimate of all
+        rows' value.
 
         .. math:: \sqrt{Var(U_k) - Var(U_N)} / U
 
-        for k rows kept out of N, as the value of the sample is, on average over samples, that of all. 0 if all rows are kept.
-        Calls `compute`, so of many processes all must call it.
+        for k rows kept out of N, as the value of the sample is, on average over samples, that of all. 0 if
+        all rows are kept. Calls `compute`, so of many processes all must call it.
         """
         self.compute()
         return self._scalar(self._approximation_stderr)
 
     def _kept(self) -> tuple[Tensor, Tensor]:
-        """The rows of the smallest keys, and these: all in the order they came, or a sample in the order of its keys."""
+        """The rows of the smallest keys, and these: all in the order they came, or a sample in the order of
+        its keys.
+        """
         rows, keys = dim_zero_cat(self.rows), dim_zero_cat(self.keys)
         if len(keys) <= self.max_rows:
             return rows, keys
@@ -367,25 +399,33 @@ class Uniformity(_StreamedRows):
         return rows[smallest.indices], smallest.values
 
     def _shape(self) -> tuple[int, bool]:
-        return (self.rows[0].shape[1], any(part.dtype == torch.float64 for part in self.rows)) if self.rows else (0, False)
+        return (
+            (self.rows[0].shape[1], any(part.dtype == torch.float64 for part in self.rows))
+            if self.rows
+            else (0, False)
+        )
 
     def _take_shape(self, width: int, *, is_wide: bool) -> None:
-        none = torch.empty(0, width, dtype=torch.float64 if is_wide else torch.float32, device=self.settings.device)
+        none = torch.empty(
+            0, width, dtype=torch.float64 if is_wide else torch.float32, device=self.settings.device
+        )
         self.rows = [torch.cat([none.to(part.device), part]) for part in self.rows] or [none]
         self.keys = self.keys or [torch.empty(0, dtype=torch.int64, device=self.settings.device)]
 
 
 class RankMe(_StreamedRows):
-    r"""The number of dimensions that the features fill, by the entropy of their singular values, over all batches.
+    r"""The number of dimensions that the features fill, by the entropy of their singular values, over all
+    batches.
 
     .. math:: \exp \left( -\sum_{k=1}^{\min(N, m)} p_k \log p_k \right), \qquad
               p_k = \frac{\sigma_k}{\lVert \sigma \rVert_1} + 10^{-7}
 
-    Equals `geometry.rankme` of the moments of all rows, and `measure(x).rankme`. The state is those moments, m^2 float64
-    numbers; `update` takes O(N m^2) time, `compute` O(m^3).
+    Equals `geometry.rankme` of the moments of all rows, and `measure(x).rankme`. The state is those moments,
+    m^2 float64 numbers; `update` takes O(N m^2) time, `compute` O(m^3).
 
     Args:
-        normalize: divide rows by their norm, in float32 or wider. On, as in `measure`; the paper takes rows as they are.
+        normalize: divide rows by their norm, in float32 or wider. On, as in `measure`; the paper takes rows
+            as they are.
         kwargs: those of `torchmetrics.Metric`.
 
     Example:
@@ -398,8 +438,8 @@ class RankMe(_StreamedRows):
         5.0
 
     Note:
-        It is at most min(N, m), and grows with N: compare values of the same N and m only. The mean is left in, so a cone
-        counts as one large singular value.
+        It is at most min(N, m), and grows with N: compare values of the same N and m only. The mean is left
+        in, so a cone counts as one large singular value.
 
     Reference:
         Garrido et al., ICML 2023, arXiv 2210.02885.
@@ -454,10 +494,14 @@ def _measurable(name: str, x: Tensor, normalize: bool) -> Tensor:
     rows = x.detach().reshape(-1, x.shape[-1])
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     is_finite = rows.isfinite().all(1)
-    _refuse(name, ~is_finite, "a NaN or an infinity", "leave them out, or find out why the encoder makes them")
+    _refuse(
+        name, ~is_finite, "a NaN or an infinity", "leave them out, or find out why the encoder makes them"
+    )
     if normalize:
         is_zero = (rows == 0).all(1)
-        _refuse(name, is_zero, "norm 0, and so without a direction", "leave them out, or pass normalize=False")
+        _refuse(
+            name, is_zero, "norm 0, and so without a direction", "leave them out, or pass normalize=False"
+        )
     return rows
 
 
@@ -465,7 +509,9 @@ def _refuse(name: str, is_wrong: Tensor, what: str, remedy: str) -> None:
     if is_wrong.any():
         wrong = is_wrong.nonzero().squeeze(1).tolist()
         first = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
-        raise ValueError(f"{name} has {len(wrong):,} of {len(is_wrong):,} rows with {what} (rows {first}); {remedy}.")
+        raise ValueError(
+            f"{name} has {len(wrong):,} of {len(is_wrong):,} rows with {what} (rows {first}); {remedy}."
+        )
 
 
 def _whole(name: str, value: int, least: int, most: int, remedy: str) -> int:
@@ -481,7 +527,9 @@ GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 
 
 def _random_keys(seed: int, rank: int, numbers: Tensor) -> Tensor:
-    """[N], int64: a random number for each row number, from a generator that can be read anywhere, splitmix64."""
+    """[N], int64: a random number for each row number, from a generator that can be read anywhere,
+    splitmix64.
+    """
     start = _scatter(_scatter(torch.tensor(seed)) + rank).to(numbers.device)
     return _scatter(start + (numbers + 1) * GOLDEN)
 

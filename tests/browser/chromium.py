@@ -1,4 +1,6 @@
-"""A browser without a window, driven over the DevTools protocol: JSON messages through two pipes, a zero byte after each."""
+"""A browser without a window, driven over the DevTools protocol: JSON messages through two pipes, a zero byte
+after each.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Chromium:
     def __init__(self, profile: Path) -> None:
         program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
         if program is None:
-            raise RuntimeError("there is no chromium; apt-get install chromium, or name one: CHROMIUM=/path/to/chrome.")
+            raise RuntimeError(
+                "there is no chromium; apt-get install chromium, or name one: CHROMIUM=/path/to/chrome."
+            )
         self._numbers, self._unread, self.events = 0, b"", list[dict[str, Any]]()
         commands, self._write = _pipe()
         self._read, answers = _pipe()
@@ -75,7 +79,9 @@ class Chromium:
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         """Send a command and return the answer; events that come before it are kept."""
         self._numbers += 1
-        command = {"id": self._numbers, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
+        command = {"id": self._numbers, "method": method, "params": parameters} | (
+            {"sessionId": session} if session else {}
+        )
         os.write(self._write, json.dumps(command).encode() + b"\0")
         deadline = time.monotonic() + SECONDS
         while (message := self._next(deadline)).get("id") != command["id"]:
@@ -88,7 +94,9 @@ class Chromium:
     def wait(self, method: str, session: str) -> None:
         """Until there is such an event."""
         deadline = time.monotonic() + SECONDS
-        while not any(event["method"] == method and event.get("sessionId") == session for event in self.events):
+        while not any(
+            event["method"] == method and event.get("sessionId") == session for event in self.events
+        ):
             self.events.append(self._next(deadline))
 
     def _next(self, deadline: float) -> dict[str, Any]:
@@ -146,7 +154,13 @@ class Tab:
 
     def resize(self, width: int, height: int, scale: float = 1) -> None:
         """Give the window another size."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=width < 600,
+        )
 
     def emulate(self, media: str = "screen", scheme: str = "light") -> None:
         """Show the page as on paper, or in the dark."""

@@ -1,4 +1,6 @@
-"""The report in a real browser. `make test-browser`; pictures of it are kept in the folder $SCREENSHOTS, if that is set."""
+"""The report in a real browser. `make test-browser`; pictures of it are kept in the folder $SCREENSHOTS, if
+that is set.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of an encoder with much to say about: a cone, duplicates, clusters, two views, texts that would like to run."""
+    """Of an encoder with much to say about: a cone, duplicates, clusters, two views, texts that would like to
+    run.
+    """
     path = tmp_path_factory.mktemp("report") / "report.html"
     centres, labels = unit(12, 48, seed=1), torch.arange(ITEMS) % 12
     shape = torch.logspace(0, -1.5, 48)
@@ -44,7 +48,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows[:9] = rows[9]
     other = rows + 0.03 * normal(ITEMS, 48, seed=2) * shape
     measurement = measure(4 * normalize(rows, dim=1), other, t=[2, 5], name="verses, layer 4")
-    hostile = replace(measurement, warnings=(*measurement.warnings, HACK), provenance={**measurement.provenance, "note": HACK})
+    hostile = replace(
+        measurement,
+        warnings=(*measurement.warnings, HACK),
+        provenance={**measurement.provenance, "note": HACK},
+    )
     sentence = "The quick brown fox jumps over the lazy dog while nobody looks at the old stone bridge. "
     texts = [f"{k}: {sentence * (k % 4)}{HACK if k % 3 == 0 else ''}" for k in range(ITEMS)]
     write_report(path, hostile, texts=texts)
@@ -61,7 +69,8 @@ def tab(browser: Chromium, report: Path) -> Iterator[Tab]:
 def column(tab: Tab, number: int) -> list[float]:
     """What the first table that can be sorted shows in a column, from above."""
     rows = (
-        f"[...document.querySelector('table.sortable').tBodies[0].rows].map(row => parseFloat(row.cells[{number}].innerText))"
+        "[...document.querySelector('table.sortable').tBodies[0].rows]"
+        f".map(row => parseFloat(row.cells[{number}].innerText))"
     )
     values: list[float] = tab.evaluate(rows)
     return values
@@ -69,12 +78,13 @@ def column(tab: Tab, number: int) -> list[float]:
 
 def direction(tab: Tab) -> list[str | None]:
     found: list[str | None] = tab.evaluate(
-        "[...document.querySelector('table.sortable').tHead.rows[0].cells].map(cell => cell.getAttribute('aria-sort'))"
+        "[...document.querySelector('table.sortable').tHead.rows[0].cells].map(cell => "
+        "cell.getAttribute('aria-sort'))"
     )
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------- nothing leaks
+# ---------------------------------------------------------------------------------------------- nothing leaks
 
 
 def test_the_console_is_silent_and_nothing_is_asked_for(tab: Tab, report: Path) -> None:
@@ -98,13 +108,17 @@ def test_texts_from_outside_do_not_run(tab: Tab) -> None:
 
 def test_the_policy_stops_what_would_get_through(browser: Chromium, report: Path, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    path.write_text(report.read_text(encoding="utf-8").replace("<main>", f"<main>{HACK}<img src='https://127.0.0.1/x.png'>"))
+    path.write_text(
+        report.read_text(encoding="utf-8").replace(
+            "<main>", f"<main>{HACK}<img src='https://127.0.0.1/x.png'>"
+        )
+    )
     tab = Tab(browser).open(path)
     assert tab.evaluate("typeof hacked") == "undefined"
     assert "Content Security Policy" in str(tab.complaints)
 
 
-# ------------------------------------------------------------------------------------------------------------------- sorting
+# ---------------------------------------------------------------------------------------------------- sorting
 
 
 def test_a_table_is_sorted_by_click(tab: Tab) -> None:
@@ -135,7 +149,7 @@ def test_a_table_is_sorted_by_keyboard(tab: Tab, key: str) -> None:
     assert tab.evaluate("document.activeElement.innerText") == "distance"
 
 
-# ----------------------------------------------------------------------------------------------------------------- the looks
+# -------------------------------------------------------------------------------------------------- the looks
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1200, 2000])
@@ -148,7 +162,8 @@ def test_the_page_is_not_wider_than_the_window(tab: Tab, width: int) -> None:
 CONTRASTS = """
 (() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+  const light = ([r, g, b]) => [r, g, b]
+    .map((c) => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
   const behind = (element) => {
     for (; element; element = element.parentElement) {
@@ -160,7 +175,9 @@ CONTRASTS = """
   for (const element of document.querySelectorAll("body *:not(script)")) {
     if (![...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())) continue;
     const style = getComputedStyle(element);
-    const [a, b] = [light(parse(element.tagName === "text" ? style.fill : style.color)), light(behind(element))];
+    const [a, b] = [
+      light(parse(element.tagName === "text" ? style.fill : style.color)), light(behind(element)),
+    ];
     found.push([(Math.max(a, b) + .05) / (Math.min(a, b) + .05), element.outerHTML.slice(0, 80)]);
   }
   return found;
@@ -202,7 +219,9 @@ def test_the_page_is_light_or_dark_as_is_wanted(
 def test_tables_fit_on_paper_where_nothing_scrolls(tab: Tab) -> None:
     tab.resize(680, 900)  # A4 less its margins, in pixels
     tab.emulate("print")
-    widths = tab.evaluate("[...document.querySelectorAll('.scroll')].map(box => [box.scrollWidth, box.clientWidth])")
+    widths = tab.evaluate(
+        "[...document.querySelectorAll('.scroll')].map(box => [box.scrollWidth, box.clientWidth])"
+    )
     assert len(widths) == 3
     assert [pair for pair in widths if pair[0] > pair[1]] == []
 

@@ -1,8 +1,9 @@
 """Triton's interpreter made to compute as a GPU does.
 
-By itself it ignores `input_precision`, silently returns garbage for products of bfloat16, and cuts numbers to bfloat16
-instead of rounding them. While `faithful_arithmetic` is installed, `tl.dot` decodes bfloat16, cuts float32 operands to TF32
-for "tf32", and adds three products of TF32 terms for "tf32x3"; float32 is rounded to the nearest bfloat16.
+By itself it ignores `input_precision`, silently returns garbage for products of bfloat16, and cuts numbers to
+bfloat16 instead of rounding them. While `faithful_arithmetic` is installed, `tl.dot` decodes bfloat16, cuts
+float32 operands to TF32 for "tf32", and adds three products of TF32 terms for "tf32x3"; float32 is rounded to
+the nearest bfloat16.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Floats: TypeAlias = NDArray[np.float32]
 
 @contextmanager
 def faithful_arithmetic(*, forgotten_precision: bool = False) -> Iterator[None]:
-    """Replace the interpreter's products and casts, and let its numbers become infinite or NaN without a warning.
+    """Replace the interpreter's products and casts, and let its numbers become infinite or NaN without a
+    warning.
 
     Args:
         forgotten_precision: whether to multiply float32 as if kernels did not say how, in plain TF32.
@@ -60,7 +62,9 @@ def _product(a: Floats, b: Floats, precision: Any) -> Floats:
 
 
 def _terms(values: Floats) -> tuple[Floats, Floats]:
-    """Split float32 into two terms of TF32, each rounded to nearest: what the compiled code does (cvt.rna.tf32)."""
+    """Split float32 into two terms of TF32, each rounded to nearest: what the compiled code does
+    (cvt.rna.tf32).
+    """
     large = _rounded_to_tf32(values)
     return large, _rounded_to_tf32(values - large)
 

@@ -37,9 +37,12 @@ def test_the_operator_promises_a_graph_the_shapes_and_strides_that_it_delivers(
     needs_x, needs_y = needs[0], needs[1] and y is not None
     x = x.clone().requires_grad_(needs_x)
     y = None if y is None else y.clone().requires_grad_(needs_y)
-    # Not its last check, which differentiates the gradients as well: a graph has no second derivative of the operator.
+    # Not its last check, which differentiates the gradients as well: a graph has no second derivative of the
+    # operator.
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(autograd.opaque_log_potential, (x, y, None, None, 2.0, 45, needs_x, needs_y), test_utils=checks)
+    torch.library.opcheck(
+        autograd.opaque_log_potential, (x, y, None, None, 2.0, 45, needs_x, needs_y), test_utils=checks
+    )
 
 
 @pytest.mark.parametrize(("x", "y"), OPERATOR_INPUTS.values(), ids=OPERATOR_INPUTS)
@@ -51,6 +54,8 @@ def test_the_operator_agrees_with_the_eager_path(x: Tensor, y: Tensor | None) ->
     value, *_ = autograd.opaque_log_potential(x, y, None, None, 2.0, 45, True, y is not None)
     eager = engine.log_potential(x, 2.0, 45, y=y)
     close(value.detach(), eager.detach())
-    grads = zip(torch.autograd.grad(value.sum(), inputs), torch.autograd.grad(eager.sum(), inputs), strict=True)
+    grads = zip(
+        torch.autograd.grad(value.sum(), inputs), torch.autograd.grad(eager.sum(), inputs), strict=True
+    )
     for grad, expected in grads:
         close(grad, expected)

@@ -71,7 +71,9 @@ def _compiled_as(capability: tuple[int, int]) -> tuple[int, int]:
     return (8, 0) if capability in [(8, 6), (12, 0)] else capability
 
 
-@pytest.mark.parametrize("case", WIDEST, ids=lambda case: f"{case.kernel}-{case.dtype}-{case.features}-{case.capability}")
+@pytest.mark.parametrize(
+    "case", WIDEST, ids=lambda case: f"{case.kernel}-{case.dtype}-{case.features}-{case.capability}"
+)
 def test_every_configuration_keeps_its_sums_in_registers(case: Case) -> None:
     needs = kernels.resources(case)
     check(case, needs.stack, needs.registers, needs.shared)
@@ -134,7 +136,9 @@ class NoGpu:
 
 @pytest.mark.parametrize("features", [1, 24])
 def test_every_launch_passes_what_its_kernel_takes(monkeypatch: pytest.MonkeyPatch, features: int) -> None:
-    """Everything but the launch itself happens: arguments are bound and specialised, and the kernel is compiled."""
+    """Everything but the launch itself happens: arguments are bound and specialised, and the kernel is
+    compiled.
+    """
     prepared = []
 
     def prepare(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:

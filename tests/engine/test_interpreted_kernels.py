@@ -1,4 +1,6 @@
-"""The kernels in Triton's interpreter, against the definitions in float64 numpy, in a process with TRITON_INTERPRET=1."""
+"""The kernels in Triton's interpreter, against the definitions in float64 numpy, in a process with
+TRITON_INTERPRET=1.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,15 @@ Array: TypeAlias = NDArray[np.float64]
 EPS = 2.0**-23
 HALF_BOUND = 2e-5
 
-SHAPES = [(1, 1, 1, 1), (2, 1, 9, 3), (1, 5, 7, 16), (3, 40, 33, 17), (1, 67, 130, 100), (1, 33, 70, 129), (1, 20, 70, 256)]
+SHAPES = [
+    (1, 1, 1, 1),
+    (2, 1, 9, 3),
+    (1, 5, 7, 16),
+    (3, 40, 33, 17),
+    (1, 67, 130, 100),
+    (1, 33, 70, 129),
+    (1, 20, 70, 256),
+]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 MASKS = ["everyone", "itself", "later", "earlier", "ids"]
 
@@ -57,12 +67,14 @@ def mask(name: str, x: Tensor, y: Tensor) -> Mask:
     return Mask({"everyone": None, "itself": 0, "later": 3, "earlier": -2}[name])
 
 
-# ---------------------------------------------------------------------------------------------------------- definitions
+# ------------------------------------------------------------------------------------------------ definitions
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Array:
     """||x_i - y_j||^2 by explicit differences: [B, N, M]."""
-    return np.stack([((a[:, None] - b[None]) ** 2).sum(-1) for a, b in zip(numbers(x), numbers(y), strict=True)])
+    return np.stack(
+        [((a[:, None] - b[None]) ** 2).sum(-1) for a, b in zip(numbers(x), numbers(y), strict=True)]
+    )
 
 
 def masked(exponents: Array, without: Mask) -> Array:
@@ -99,7 +111,9 @@ def means(x: Tensor, y: Tensor, exponents: Array, squared: bool) -> Array:
     weights, a, b = shares(exponents), numbers(x), numbers(y)
     if not squared:
         return weights @ b
-    return np.stack([(w[..., None] * (v[None] - u[:, None])).sum(1) for w, u, v in zip(weights, a, b, strict=True)])
+    return np.stack(
+        [(w[..., None] * (v[None] - u[:, None])).sum(1) for w, u, v in zip(weights, a, b, strict=True)]
+    )
 
 
 def reach(x: Tensor, y: Tensor, scale: float) -> float:
@@ -107,7 +121,7 @@ def reach(x: Tensor, y: Tensor, scale: float) -> float:
     return max(1.0, abs(scale) * max(float((numbers(z) ** 2).sum(-1).max()) for z in (x, y)))
 
 
-# -------------------------------------------------------------------------------------------------------------- the rows
+# --------------------------------------------------------------------------------------------------- the rows
 
 
 def centred(x: Tensor, y: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -118,7 +132,9 @@ def centred(x: Tensor, y: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return x.to(dtype), y.to(dtype)
 
 
-def population(shape: tuple[int, int, int, int], dtype: torch.dtype, *, offset: float = 0.0) -> tuple[Tensor, Tensor]:
+def population(
+    shape: tuple[int, int, int, int], dtype: torch.dtype, *, offset: float = 0.0
+) -> tuple[Tensor, Tensor]:
     batch, rows, columns, features = shape
     x = unit(batch, rows, features, seed=1) + offset
     y = unit(batch, columns, features, seed=2) + offset
@@ -138,7 +154,9 @@ def check_log_sums(x: Tensor, y: Tensor, scale: float, squared: bool, without: M
         expected, expected_mean = log_sums(exponents), means(x, y, exponents, squared)
     np.testing.assert_allclose(numbers(logs), expected, rtol=0, atol=8 * EPS * reach(x, y, scale))
     check_vectors(mean, expected_mean, x, y, scale)
-    logs_alone, nothing = triton.log_sums(x, y, on_device, squared_distances=squared, skip=skip, x_ids=x_ids, y_ids=y_ids)
+    logs_alone, nothing = triton.log_sums(
+        x, y, on_device, squared_distances=squared, skip=skip, x_ids=x_ids, y_ids=y_ids
+    )
     np.testing.assert_allclose(numbers(logs_alone), expected, rtol=0, atol=8 * EPS * reach(x, y, scale))
     assert nothing.numel() == 0
 
@@ -151,13 +169,15 @@ def check_vectors(result: Tensor, expected: Array, x: Tensor, y: Tensor, scale: 
     np.testing.assert_allclose(numbers(result), expected, rtol=0, atol=bound * abs(expected).max())
 
 
-# --------------------------------------------------------------------------------------------------- log-sums and means
+# ----------------------------------------------------------------------------------------- log-sums and means
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("squared", [True, False], ids=["distances", "logits"])
-def test_log_sums_and_means_are_those_of_the_definition(shape: Any, dtype: torch.dtype, squared: bool) -> None:
+def test_log_sums_and_means_are_those_of_the_definition(
+    shape: Any, dtype: torch.dtype, squared: bool
+) -> None:
     check_log_sums(*population(shape, dtype), 2.0, squared, Mask(0))
 
 
@@ -206,7 +226,9 @@ def test_a_row_without_pairs_has_log_minus_infinity_and_mean_0(squared: bool) ->
     x, y = population((1, 5, 70, 6), torch.float32)
     x_ids, y_ids = torch.tensor([[1, 2, 1, 2, 2]]), torch.ones(1, 70, dtype=torch.int64)
     scale = 2.0 if squared else torch.tensor(2.0)
-    logs, mean = triton.log_sums(x, y, scale, squared_distances=squared, x_ids=x_ids, y_ids=y_ids, needs_mean=True)
+    logs, mean = triton.log_sums(
+        x, y, scale, squared_distances=squared, x_ids=x_ids, y_ids=y_ids, needs_mean=True
+    )
     empty = x_ids[0] == 1
     assert (logs[0, empty] == -math.inf).all()
     assert (mean[0, empty] == 0).all()
@@ -228,7 +250,9 @@ def test_neither_blocks_nor_splits_change_a_sum(
     monkeypatch: pytest.MonkeyPatch, splits: int, step: int, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(triton, "MULTIPROCESSORS", splits)
-    monkeypatch.setattr(configurations, "configuration", lambda *_, **__: configurations.Configuration(32, 16, step, 4, 2))
+    monkeypatch.setattr(
+        configurations, "configuration", lambda *_, **__: configurations.Configuration(32, 16, step, 4, 2)
+    )
     check_log_sums(*population((1, 20, 70, 60), dtype), 2.0, True, Mask(0))
 
 
@@ -254,7 +278,9 @@ def test_rows_that_lie_far_apart_are_copied() -> None:
 @pytest.mark.filterwarnings("ignore:All-NaN")
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_row_that_is_not_finite_makes_its_sum_nan_and_such_a_column_all(bad: float, dtype: torch.dtype) -> None:
+def test_a_row_that_is_not_finite_makes_its_sum_nan_and_such_a_column_all(
+    bad: float, dtype: torch.dtype
+) -> None:
     x, y = population((1, 5, 70, 6), dtype)
     x[0, 3, 2] = bad
     logs, pull = triton.log_sums(x, y, 2.0, squared_distances=True, needs_mean=True)
@@ -283,7 +309,7 @@ def test_results_are_the_same_bits_on_every_run() -> None:
     assert all(a.equal(b) for a, b in zip(first, second, strict=True))
 
 
-# ---------------------------------------------------------------------------------------------- gradients of the log-sums
+# ---------------------------------------------------------------------------------- gradients of the log-sums
 
 
 def check_logit_gradient(
@@ -291,7 +317,9 @@ def check_logit_gradient(
 ) -> None:
     row_weights = size * normal(*x.shape[:2], seed=seed, dtype=torch.float32)
     column_weights = size * normal(*y.shape[:2], seed=seed + 1, dtype=torch.float32)
-    of_rows, of_columns = (exponents_of(a, b, scale, False, m) for a, b, m in ((x, y, without), (y, x, without.reversed)))
+    of_rows, of_columns = (
+        exponents_of(a, b, scale, False, m) for a, b, m in ((x, y, without), (y, x, without.reversed))
+    )
     weights = numbers(row_weights)[..., None] * shares(of_rows)
     if columns:
         weights += (numbers(column_weights)[..., None] * shares(of_columns)).swapaxes(1, 2)
@@ -314,7 +342,9 @@ def check_logit_gradient(
 @pytest.mark.parametrize("columns", [True, False], ids=["both sides", "rows alone"])
 @pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_gradient_of_log_sums_is_that_of_the_definition(shape: Any, dtype: torch.dtype, columns: bool) -> None:
+def test_the_gradient_of_log_sums_is_that_of_the_definition(
+    shape: Any, dtype: torch.dtype, columns: bool
+) -> None:
     check_logit_gradient(*population(shape, dtype), 5.0, EVERYONE, columns=columns)
 
 
@@ -339,7 +369,7 @@ def test_weights_of_any_size_keep_their_digits(size: float, columns: bool, dtype
     check_logit_gradient(*population((1, 10, 70, 8), dtype), 5.0, EVERYONE, columns=columns, size=size)
 
 
-# ----------------------------------------------------------------------------------------------------- sums of potentials
+# ----------------------------------------------------------------------------------------- sums of potentials
 
 
 def check_potential_sums(x: Tensor, y: Tensor, ts: list[float], without: Mask) -> None:
@@ -348,7 +378,9 @@ def check_potential_sums(x: Tensor, y: Tensor, ts: list[float], without: Mask) -
     distances = -masked(-squared_distances(x, y), without)
     nearest = distances.min(-1, keepdims=True)
     differences = distances - np.where(np.isinf(nearest), 0, nearest)
-    np.testing.assert_allclose(numbers(largest), -ts[0] * nearest[..., 0], rtol=0, atol=8 * EPS * reach(x, y, ts[0]))
+    np.testing.assert_allclose(
+        numbers(largest), -ts[0] * nearest[..., 0], rtol=0, atol=8 * EPS * reach(x, y, ts[0])
+    )
     for k, t in enumerate(ts):
         bound = 16 * EPS * reach(x, y, t)
         np.testing.assert_allclose(sums[k].numpy(), np.exp(-t * differences).sum(-1), rtol=bound)
@@ -396,7 +428,7 @@ def test_a_column_that_is_not_finite_makes_potential_sums_nan(bad: float) -> Non
     assert squares.isnan().all()
 
 
-# ---------------------------------------------------------------------------------------------------- these tests can fail
+# --------------------------------------------------------------------------------------- these tests can fail
 
 
 def test_plain_tf32_would_be_noticed() -> None:
@@ -411,7 +443,9 @@ def test_plain_tf32_would_be_noticed() -> None:
 
 
 def test_plain_tf32_in_the_weighted_sum_alone_would_be_noticed() -> None:
-    """The logs of one near column are exact whatever the precision, so that only the second product can be wrong."""
+    """The logs of one near column are exact whatever the precision, so that only the second product can be
+    wrong.
+    """
     x = torch.zeros(1, 5, 16)
     y = unit(1, 70, 16, dtype=torch.float32)
     scale = torch.tensor(1.0)
@@ -436,7 +470,7 @@ def test_weights_in_one_term_would_be_noticed(monkeypatch: pytest.MonkeyPatch, d
         check_logit_gradient(x, y, 2.0, EVERYONE, columns=False)
 
 
-# -------------------------------------------------------------------------------------------------------------- operators
+# -------------------------------------------------------------------------------------------------- operators
 
 
 @pytest.mark.parametrize("kind", ["fake", "meta"])

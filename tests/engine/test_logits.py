@@ -28,14 +28,18 @@ MASKS = {
     "own pair, later": Mask(skip=2),
     "ids": Mask(None, torch.arange(9) % 4, torch.arange(9) % 3),
     "ids and own pair": Mask(0, torch.arange(9) % 4, torch.arange(9) % 3),
-    "rows of which no pair counts": Mask(None, torch.tensor([5, 0, 5, 0, 1, 0, 0, 0, 0]), torch.full((9,), 5)),
+    "rows of which no pair counts": Mask(
+        None, torch.tensor([5, 0, 5, 0, 1, 0, 0, 0, 0]), torch.full((9,), 5)
+    ),
 }
 
 
 def masked(logits: Tensor, mask: Mask) -> Tensor:
     left_out = torch.zeros(logits.shape[-2:], dtype=torch.bool)
     if mask.skip is not None:
-        left_out |= torch.eye(32, dtype=torch.bool)[: logits.shape[-2], :][:, : logits.shape[-1]].roll(mask.skip, 1)
+        left_out |= torch.eye(32, dtype=torch.bool)[: logits.shape[-2], :][:, : logits.shape[-1]].roll(
+            mask.skip, 1
+        )
         left_out[:, : mask.skip] = False
     if mask.ids is not None and mask.column_ids is not None:
         left_out |= mask.ids[:, None] == mask.column_ids
@@ -52,7 +56,10 @@ def test_log_sums_and_their_gradients_are_those_of_the_matrix(
     if size is not None:
         monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
-    x, y = rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(), rows.normal(*batch, 9, 3, seed=1).requires_grad_()
+    x, y = (
+        rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(),
+        rows.normal(*batch, 9, 3, seed=1).requires_grad_(),
+    )
     ids, y_ids = (z if z is None else z.expand(*batch, -1) for z in (mask.ids, mask.column_ids))
     sums = engine.log_sum_exp(x, y, 1.0, skip=mask.skip, ids=ids, y_ids=y_ids)
     rows_alone = engine.log_sum_exp(x, y.detach(), 1.0, skip=mask.skip, ids=ids, y_ids=y_ids)
@@ -61,17 +68,26 @@ def test_log_sums_and_their_gradients_are_those_of_the_matrix(
     check_against(rows_alone, truth, (x,))
 
 
-@pytest.mark.parametrize("ids", [None, torch.arange(9) % 4, torch.zeros(9, dtype=torch.int64)], ids=["none", "four", "one"])
+@pytest.mark.parametrize(
+    "ids", [None, torch.arange(9) % 4, torch.zeros(9, dtype=torch.int64)], ids=["none", "four", "one"]
+)
 @pytest.mark.parametrize("scale", [1, 1000], ids="logits up to {}".format)
 @pytest.mark.parametrize("size", [None, 1, 3, 100])
 @pytest.mark.parametrize("batch", [(), (2,)], ids=str)
 def test_log_odds_and_their_gradients_are_those_of_the_matrix(
-    batch: tuple[int, ...], size: int | None, scale: float, ids: Tensor | None, monkeypatch: pytest.MonkeyPatch
+    batch: tuple[int, ...],
+    size: int | None,
+    scale: float,
+    ids: Tensor | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if size is not None:
         monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
         monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
-    x, y = rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(), rows.normal(*batch, 9, 3, seed=1).requires_grad_()
+    x, y = (
+        rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(),
+        rows.normal(*batch, 9, 3, seed=1).requires_grad_(),
+    )
     odds = engine.log_odds(x, y, 1.0, ids=None if ids is None else ids.expand(*batch, -1))
     matrix = masked(x @ y.mT, Mask(0, ids, ids))
     truth = torch.stack([matrix.logsumexp(-1), matrix.logsumexp(-2)], -2) - (x * y).sum(-1).unsqueeze(-2)
@@ -83,7 +99,9 @@ def check_against(sums: Tensor, truth: Tensor, leaves: tuple[Tensor, ...]) -> No
     # Where nothing is summed, no gradient may come of it; such a sum has no weight in a loss.
     weights = rows.normal(*truth.shape, seed=2).masked_fill(truth == -math.inf, 0)
     grads = torch.autograd.grad(sums, leaves, weights, retain_graph=True)
-    expected = torch.autograd.grad(truth.masked_fill(truth == -math.inf, 0), leaves, weights, retain_graph=True)
+    expected = torch.autograd.grad(
+        truth.masked_fill(truth == -math.inf, 0), leaves, weights, retain_graph=True
+    )
     for grad, part in zip(grads, expected, strict=True):
         close(grad, part.nan_to_num(0), 1e-10)
 

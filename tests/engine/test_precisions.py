@@ -1,4 +1,6 @@
-"""The losses in float32 and half precision, against float64: through the kernel where the process interprets it."""
+"""The losses in float32 and half precision, against float64: through the kernel where the process interprets
+it.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,18 @@ LOSSES: dict[str, tuple[float, Loss]] = {
     "uniform queue": (2, lambda x, _y, z, _tau: uniform_loss(x, negatives=z)),
     "uniform queue alone": (30, lambda x, _y, z, _tau: uniform_loss(x, 30, negatives=z, intra_batch=False)),
     "uniform ids": (2, lambda x, _y, _z, _tau: uniform_loss(x, ids=IDS)),
-    "uniform queue ids": (2, lambda x, _y, z, _tau: uniform_loss(x, negatives=z, ids=IDS, negative_ids=QUEUE_IDS)),
+    "uniform queue ids": (
+        2,
+        lambda x, _y, z, _tau: uniform_loss(x, negatives=z, ids=IDS, negative_ids=QUEUE_IDS),
+    ),
     "uniform queue one item": (2, lambda x, _y, z, _tau: uniform_loss(x, negatives=z, ids=ONE_ITEM)),
     "contrastive": (10, lambda x, y, _z, tau: contrastive_loss(x, y, tau)),
     "contrastive ids": (10, lambda x, y, _z, tau: contrastive_loss(x, y, tau, ids=IDS)),
     "contrastive queue": (10, lambda x, y, z, tau: contrastive_loss(x, y, tau, negatives=z)),
-    "contrastive constant queue": (10, lambda x, y, z, tau: contrastive_loss(x, y, tau, negatives=z.detach())),
+    "contrastive constant queue": (
+        10,
+        lambda x, y, z, tau: contrastive_loss(x, y, tau, negatives=z.detach()),
+    ),
     "contrastive queue ids": (
         10,
         lambda x, y, z, tau: contrastive_loss(x, y, tau, negatives=z, ids=IDS, negative_ids=QUEUE_IDS),
@@ -53,7 +61,9 @@ def value_and_gradients(loss: Loss, tensors: list[Tensor]) -> tuple[Tensor, ...]
     leaves = [z.detach().clone().requires_grad_() for z in tensors]
     value = loss(*leaves)
     grads = torch.autograd.grad(value, leaves, allow_unused=True)
-    return value.detach(), *(torch.zeros_like(z) if grad is None else grad for z, grad in zip(leaves, grads, strict=True))
+    return value.detach(), *(
+        torch.zeros_like(z) if grad is None else grad for z, grad in zip(leaves, grads, strict=True)
+    )
 
 
 def assert_near(found: Tensor, truth: Tensor, relative: float) -> None:
@@ -70,7 +80,9 @@ def test_an_interpreted_process_takes_the_kernel_and_another_does_not() -> None:
 @each_width
 @each_loss
 @pytest.mark.parametrize("dtype", HALF_ROUNDING, ids=str)
-def test_values_and_gradients_are_those_of_float64(dtype: torch.dtype, size: float, loss: Loss, m: int) -> None:
+def test_values_and_gradients_are_those_of_float64(
+    dtype: torch.dtype, size: float, loss: Loss, m: int
+) -> None:
     tensors = inputs(m, dtype)
     value, *grads = value_and_gradients(loss, tensors)
     truth, *expected = value_and_gradients(loss, [z.double() for z in tensors])
@@ -112,7 +124,9 @@ def test_transforms_are_those_of_float64(size: float, loss: Loss) -> None:
         lambda batch, others: func.vmap(lambda x: of_x(x, others))(batch),
         lambda batch, others: func.grad(lambda x: of_x(x, others))(batch[0]),
         lambda batch, others: func.vmap(func.grad(lambda x: of_x(x, others)))(batch),
-        lambda batch, others: func.jvp(lambda x: of_x(x, others), (batch[0],), (direction.to(batch.dtype),))[1],
+        lambda batch, others: func.jvp(lambda x: of_x(x, others), (batch[0],), (direction.to(batch.dtype),))[
+            1
+        ],
     ):
         found = transformed(batch, others)
         truth = transformed(batch.double(), [z.double() for z in others])

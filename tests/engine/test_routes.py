@@ -24,7 +24,9 @@ def fresh_choice() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fresh_choice")
-def test_the_engine_is_the_tile_loop_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_is_the_tile_loop_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv(routes.ENGINE, raising=False)
     assert routes.chosen_engine() == "tiles"
 
@@ -32,12 +34,16 @@ def test_the_engine_is_the_tile_loop_unless_the_environment_says_otherwise(monke
 @pytest.mark.usefixtures("fresh_choice")
 def test_an_unknown_engine_is_refused_at_the_first_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(routes.ENGINE, "cuda")
-    with pytest.raises(ValueError, match=r"ALIGN_UNIFORM_ENGINE must be tiles or triton, got 'cuda'; run: unset ALIGN"):
+    with pytest.raises(
+        ValueError, match=r"ALIGN_UNIFORM_ENGINE must be tiles or triton, got 'cuda'; run: unset ALIGN"
+    ):
         uniform_loss(rows.unit(5, 3))
 
 
 @pytest.mark.usefixtures("fresh_choice")
-def test_the_kernel_without_triton_is_refused_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_without_triton_is_refused_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(routes.ENGINE, "triton")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match="not installed; run: pip install triton"):

@@ -29,7 +29,9 @@ def close(value: Tensor, expected: Any, tolerance: float = 1e-12) -> None:
 @pytest.mark.parametrize("t", [0.5, 120], ids=["without a shift", "with a shift"])
 @pytest.mark.parametrize("size", [1, 3, 4, 10, 100])
 @pytest.mark.parametrize("m", [None, 4, 13], ids="m={}".format)
-def test_a_sweep_gives_the_value_and_the_gradients(m: int | None, size: int, t: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_gives_the_value_and_the_gradients(
+    m: int | None, size: int, t: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tiles, "DENSE_ROWS", size)  # 10 rows and more are dense
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     x = rows.unit(10, 3)
@@ -52,7 +54,9 @@ def test_a_sweep_gives_the_value_and_the_gradients(m: int | None, size: int, t: 
 @pytest.mark.parametrize("t", [0.5, 120], ids=["without a shift", "with a shift"])
 @pytest.mark.parametrize("size", [1, 3, 4, 100])
 @pytest.mark.parametrize("skip", [0, 2, 7, 9])
-def test_a_row_that_is_skipped_is_no_pair_of_itself(skip: int, size: int, t: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_is_skipped_is_no_pair_of_itself(
+    skip: int, size: int, t: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     y = rows.unit(14, 3)
     x = y[skip : skip + 5].clone()
@@ -112,7 +116,7 @@ def test_float32_sums_over_many_tiles_keep_their_digits(n: int) -> None:
     torch.testing.assert_close(result.grad_x.double() / largest, exact.grad_x / largest, rtol=0, atol=5e-6)
 
 
-# ------------------------------------------------------------------------------------------------ work and memory
+# -------------------------------------------------------------------------------------------- work and memory
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 9, 10])
@@ -138,7 +142,9 @@ LARGE: dict[str, tuple[Callable[..., Tensor], list[int]]] = {
 
 
 @pytest.mark.parametrize(("loss", "sizes"), LARGE.values(), ids=LARGE)
-def test_neither_value_nor_gradient_holds_a_matrix_of_all_pairs(loss: Callable[..., Tensor], sizes: list[int]) -> None:
+def test_neither_value_nor_gradient_holds_a_matrix_of_all_pairs(
+    loss: Callable[..., Tensor], sizes: list[int]
+) -> None:
     inputs = [rows.unit(n, 16, seed=i, dtype=torch.float32).requires_grad_() for i, n in enumerate(sizes)]
     with Outputs() as outputs:
         torch.autograd.grad(loss(*inputs), inputs)

@@ -29,7 +29,9 @@ LOSSES: dict[str, Loss] = {
     "uniform negatives": lambda x, _y, z: uniform_loss(x, negatives=z),
     "uniform negatives alone": lambda x, _y, z: uniform_loss(x, negatives=z, intra_batch=False),
     "uniform ids": lambda x, _y, _z: uniform_loss(x, ids=numbers(x) // 2),
-    "uniform negatives ids": lambda x, _y, z: uniform_loss(x, negatives=z, ids=numbers(x), negative_ids=numbers(z) + 1),
+    "uniform negatives ids": lambda x, _y, z: uniform_loss(
+        x, negatives=z, ids=numbers(x), negative_ids=numbers(z) + 1
+    ),
     "contrastive": lambda x, y, _z: contrastive_loss(x, y, 0.1),
     "contrastive tau": lambda x, y, _z: contrastive_loss(x, y, torch.full((), 0.1, device=x.device)),
     "contrastive tau on a CPU": lambda x, y, z: contrastive_loss(x, y, torch.full((), 0.1), negatives=z),
@@ -59,7 +61,7 @@ def engine_of_gpus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     return str(request.param)
 
 
-# ----------------------------------------------------------------------------------------------------------- fake and meta
+# ---------------------------------------------------------------------------------------------- fake and meta
 
 
 @each_loss
@@ -69,7 +71,9 @@ def engine_of_gpus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("engine_of_gpus")
 def test_no_loss_asks_a_gpu_for_a_value(loss: Loss, n: int, dtype: torch.dtype, requires_grad: bool) -> None:
     with FakeTensorMode(allow_non_fake_inputs=True), Operators() as operators:
-        x, y, z = (torch.empty(n, 32, device="cuda", dtype=dtype, requires_grad=requires_grad) for _ in range(3))
+        x, y, z = (
+            torch.empty(n, 32, device="cuda", dtype=dtype, requires_grad=requires_grad) for _ in range(3)
+        )
         value = loss(x, y, z)
     assert not operators.copies
     assert value.device.type == "cuda"
@@ -113,24 +117,29 @@ class Operators(TorchDispatchMode):
         return result
 
 
-def test_a_small_value_and_gradient_is_few_operators_beside_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_value_and_gradient_is_few_operators_beside_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("triton")
     monkeypatch.setattr(routes, "chosen_engine", lambda: "triton")
     with FakeTensorMode(), Operators() as operators:
         value = uniform_loss(torch.empty(256, 128, device="cuda", requires_grad=True))
     assert operators.called.count("log_sums") == 1
     operators.called.remove("log_sums")
-    # The gradient is found with the value; one operator is left for the backward pass: times the gradient of the value.
+    # The gradient is found with the value; one operator is left for the backward pass: times the gradient of
+    # the value.
     assert len(operators.called) + 1 <= 10, operators.called
     assert type(value.grad_fn).__name__ == "_EagerLogPotentialBackward"
 
 
-# ----------------------------------------------------------------------------------------------------------------- graphs
+# ----------------------------------------------------------------------------------------------------- graphs
 
 
 @each_loss
 @pytest.mark.parametrize("tracing_mode", ["real", "symbolic"])
-def test_make_fx_records_no_value_of_the_rows_it_saw(loss: Loss, tracing_mode: Literal["real", "symbolic"]) -> None:
+def test_make_fx_records_no_value_of_the_rows_it_saw(
+    loss: Loss, tracing_mode: Literal["real", "symbolic"]
+) -> None:
     graph = make_fx(loss, tracing_mode=tracing_mode)(*views(20))
     other = views(20 if tracing_mode == "real" else 31)
     other[0] = 30 * other[0] + 5
@@ -153,7 +162,9 @@ class Module(nn.Module):
 def test_an_exported_loss_serves_batches_of_any_size(loss: Loss, strict: bool) -> None:
     torch._dynamo.reset()
     batch = torch.export.Dim("batch", min=2, max=10**6)
-    program = torch.export.export(Module(loss), tuple(views(20)), dynamic_shapes=({0: batch},) * 3, strict=strict)
+    program = torch.export.export(
+        Module(loss), tuple(views(20)), dynamic_shapes=({0: batch},) * 3, strict=strict
+    )
     for n in (4, 33, 3000):  # the last has more pairs than a compiled graph would hold
         other = views(n)
         torch.testing.assert_close(program.module()(*other), loss(*other), rtol=1e-9, atol=1e-9)

@@ -1,18 +1,22 @@
-"""Sums over all pairs of rows: the only O(N^2) code of the package, and the one place that chooses how they are computed.
+"""Sums over all pairs of rows: the only O(N^2) code of the package, and the one place that chooses how they
+are computed.
 
 Two quantities are computed here. The first is the log of a sum of Gaussian potentials over pairs of rows,
 
     log_potential(x, t, pairs)       = log( 1/pairs  sum_{i<j}  exp(-t ||x_i - x_j||^2) ),
     log_potential(x, t, pairs, y=y)  = log( 1/pairs  sum_{i, j} exp(-t ||x_i - y_j||^2) ),
 
-the second the log-sum-exp of the rows of a matrix of logits, and, as `log_odds`, of rows and columns of those of a batch, less
-each row's own. The ways:
+the second the log-sum-exp of the rows of a matrix of logits, and, as `log_odds`, of rows and columns of those
+of a batch, less each row's own. The ways:
 
-* `plain`: the definition in differentiable operations, O(N^2) in memory; for forward-mode AD, higher derivatives, and graphs.
-* `tiles` and `logits`: sweeps over tiles of the matrix in O(N m) memory, on any device; value and gradient in one pass.
+* `plain`: the definition in differentiable operations, O(N^2) in memory; for forward-mode AD, higher
+  derivatives, and graphs.
+* `tiles` and `logits`: sweeps over tiles of the matrix in O(N m) memory, on any device; value and gradient in
+  one pass.
 * `triton`: the same sweeps as one fused kernel, with `fused` to make values and gradients of its sums.
 
-`autograd` gives the sweeps their derivatives, `precision` says what keeps their digits, `routes` asks what the choice needs.
+`autograd` gives the sweeps their derivatives, `precision` says what keeps their digits, `routes` asks what
+the choice needs.
 """
 
 from __future__ import annotations
@@ -101,8 +105,8 @@ def log_sum_exp(
 ) -> Tensor:
     """Return `log sum_j exp(scale x_i . y_j)`, [..., N].
 
-    The memory is O((N + M) m), and the result differentiable to any order. Where y is a constant, one sweep gives values and
-    gradient.
+    The memory is O((N + M) m), and the result differentiable to any order. Where y is a constant, one sweep
+    gives values and gradient.
 
     Args:
         x: rows, [..., N, m], floating point; half precision is computed in float32.
@@ -131,11 +135,12 @@ def log_sum_exp(
 
 
 def log_odds(x: Tensor, y: Tensor, scale: float | Tensor, *, ids: Tensor | None = None) -> Tensor:
-    """Return the log-odds against the positive of every row of x among those of y, and the other way round, [..., 2, N].
+    """Return the log-odds against the positive of every row of x among those of y, and the other way round,
+    [..., 2, N].
 
-    These are `log sum_{j != i} exp(l_ij - l_ii)` and `log sum_{j != i} exp(l_ji - l_ii)` with logits `l_ij = scale x_i . y_j`.
-    Arguments and memory are those of `log_sum_exp`, row i of x and row i of y being a pair; with ids, the others of the same id
-    are left out.
+    These are `log sum_{j != i} exp(l_ij - l_ii)` and `log sum_{j != i} exp(l_ji - l_ii)` with logits `l_ij =
+    scale x_i . y_j`. Arguments and memory are those of `log_sum_exp`, row i of x and row i of y being a pair;
+    with ids, the others of the same id are left out.
     """
     is_recorded = routes.is_recorded()
     if not is_recorded and routes.takes_kernel(x, y):

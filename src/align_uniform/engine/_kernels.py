@@ -1,13 +1,15 @@
 """The Triton kernels of the pair engine.
 
-A program takes a block of ROWS rows of one batch entry and walks over a range of columns, COLUMNS at a time. `_exponents` makes
-the tile of exponents for all of them; the kernels differ in what they sum. Axis 0 of the grid holds the blocks of all batch
-entries, axis 1 the ranges of columns ("splits"), axis 2 the parts of the features whose weighted sums a program accumulates.
-With several splits a kernel stores partial results, [splits, ...], which a `combine_...` kernel puts together in a fixed order.
+A program takes a block of ROWS rows of one batch entry and walks over a range of columns, COLUMNS at a time.
+`_exponents` makes the tile of exponents for all of them; the kernels differ in what they sum. Axis 0 of the
+grid holds the blocks of all batch entries, axis 1 the ranges of columns ("splits"), axis 2 the parts of the
+features whose weighted sums a program accumulates. With several splits a kernel stores partial results,
+[splits, ...], which a `combine_...` kernel puts together in a fixed order.
 
-Exponents are natural; `exp` is computed as 2 to the power of (exponent * LOG2_E - base), one fused multiplication and `ex2`.
-Rows begin at multiples of 16 numbers, and have a multiple of 16 features, of which the results have `width`. They are at most
-2^24 numbers apart, so that offsets within a block fit in 32 bits; the offset of a block itself has 64 bits.
+Exponents are natural; `exp` is computed as 2 to the power of (exponent * LOG2_E - base), one fused
+multiplication and `ex2`. Rows begin at multiples of 16 numbers, and have a multiple of 16 features, of which
+the results have `width`. They are at most 2^24 numbers apart, so that offsets within a block fit in 32 bits;
+the offset of a block itself has 64 bits.
 """
 
 # ruff: noqa: N803, N806 - Triton's compile-time constants are written in capitals
@@ -21,22 +23,30 @@ import triton.language as tl
 
 LOG2_E = tl.constexpr(1.44269502162933349609375)  # log2(e), rounded to float32
 LN_2 = tl.constexpr(0.6931471898132927)  # its reciprocal, not rounded, so that a base is undone exactly
-FP16_BITS = tl.constexpr(15)  # weights are raised by this many bits before they become float16, whose range is narrow
+FP16_BITS = tl.constexpr(
+    15
+)  # weights are raised by this many bits before they become float16, whose range is narrow
 
 
-# ------------------------------------------------------------------------------------------------------- blocks of a matrix
+# ----------------------------------------------------------------------------------------- blocks of a matrix
 
 
 @triton.jit
 def _block(matrix, batch, first):
-    """Return a batch entry of a matrix from row `first` on: its pointer, place, the number of rows left, and their stride.
+    """Return a batch entry of a matrix from row `first` on: its pointer, place, the number of rows left, and
+    their stride.
 
-    The matrix is its pointer, the number of rows, and the strides of batch entries and rows. The place counts the rows before
-    the block, of all batch entries.
+    The matrix is its pointer, the number of rows, and the strides of batch entries and rows. The place counts
+    the rows before the block, of all batch entries.
     """
     pointer, count, batch_stride, stride = matrix
     batch = tl.cast(batch, tl.int64)
-    return pointer + batch * batch_stride + tl.cast(first, tl.int64) * stride, batch * count + first, count - first, stride
+    return (
+        pointer + batch * batch_stride + tl.cast(first, tl.int64) * stride,
+        batch * count + first,
+        count - first,
+        stride,
+    )
 
 
 @triton.jit
@@ -94,14 +104,22 @@ def _place(rows, ROWS: tl.constexpr):
     return tl.program_id(0) // blocks, (tl.program_id(0) % blocks) * ROWS, tl.num_programs(0) // blocks
 
 
-# ------------------------------------------------------------------------------------------------------ tiles of exponents
+# ----------------------------------------------------------------------------------------- tiles of exponents
 
 
 @triton.jit
 def _products(
-    x_block, y_block, features, ROWS: tl.constexpr, COLUMNS: tl.constexpr, FEATURES: tl.constexpr, STEP: tl.constexpr
+    x_block,
+    y_block,
+    features,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    FEATURES: tl.constexpr,
+    STEP: tl.constexpr,
 ):
-    """Return the products x_i . y_j of a tile, and the squared norms of its columns; STEP features at a time."""
+    """Return the products x_i . y_j of a tile, and the squared norms of its columns; STEP features at a
+    time.
+    """
     products = tl.zeros([ROWS, COLUMNS], tl.float32)
     squares = tl.zeros([COLUMNS], tl.float32)
     for first in tl.range(0, FEATURES, STEP):
@@ -131,7 +149,8 @@ def _exponents(
 ):
     """Return the exponents of a tile: min(0, -scale ||x_i - y_j||^2) if SQUARED, else scale x_i . y_j.
 
-    Pairs that do not count are -inf: columns past the end, column `own + i` of row i, and pairs of the same id.
+    Pairs that do not count are -inf: columns past the end, column `own + i` of row i, and pairs of the same
+    id.
     """
     _, x_place, x_count, _ = x_block
     _, y_place, y_count, _ = y_block
@@ -154,7 +173,9 @@ def _exponents(
 
 @triton.jit
 def _terms(weights, dtype: tl.constexpr):
-    """Split weights into two half-precision terms, of which the second holds what is rounded off the first."""
+    """Split weights into two half-precision terms, of which the second holds what is rounded off the
+    first.
+    """
     high = weights.to(dtype)
     return high, (weights - high.to(tl.float32)).to(dtype)
 
@@ -173,12 +194,14 @@ def _add_weighted(sums, weights, values):
 
 @triton.jit
 def _sum_of_terms(weights, dtype: tl.constexpr):
-    """Return the sum of each row's weights as `_add_weighted` multiplies them, so that their rounding leaves means."""
+    """Return the sum of each row's weights as `_add_weighted` multiplies them, so that their rounding leaves
+    means.
+    """
     high, low = _terms(weights, dtype)
     return tl.sum(high.to(tl.float32) + low.to(tl.float32), 1)
 
 
-# ---------------------------------------------------------------------------------------------------- log-sums and means
+# ----------------------------------------------------------------------------------------- log-sums and means
 
 
 @triton.jit(do_not_specialize=["skip", "rows", "columns", "span"])
@@ -207,7 +230,8 @@ def log_sums(
     STEP: tl.constexpr,
     VALUES: tl.constexpr,
 ):
-    """Store the log of the sum of exp of each row's exponents, and, unless `means` is None, the mean column under them.
+    """Store the log of the sum of exp of each row's exponents, and, unless `means` is None, the mean column
+    under them.
 
     The sum is over a running largest exponent. If SQUARED, the row itself is subtracted from the mean.
     """
@@ -252,7 +276,9 @@ def log_sums(
             values = _load(y_block, features, first_value, COLUMNS, VALUES)
             sums = _add_weighted(sums * shrink[:, None], weights, values)
             if y.dtype.element_ty != tl.float32:
-                weight = weight * shrink.to(tl.float64) + _sum_of_terms(weights, y.dtype.element_ty).to(tl.float64)
+                weight = weight * shrink.to(tl.float64) + _sum_of_terms(weights, y.dtype.element_ty).to(
+                    tl.float64
+                )
 
     row = tl.arange(0, ROWS)
     inside = row < rows - first_row
@@ -272,7 +298,15 @@ def log_sums(
 
 @triton.jit(do_not_specialize=["count", "splits"])
 def combine_log_sums(
-    partial_logs, partial_means, logs, means, count, features, splits, ROWS: tl.constexpr, FEATURES: tl.constexpr
+    partial_logs,
+    partial_means,
+    logs,
+    means,
+    count,
+    features,
+    splits,
+    ROWS: tl.constexpr,
+    FEATURES: tl.constexpr,
 ):
     """Store the log-sums of `count` rows, and their means, from those of each split of the columns."""
     row = tl.cast(tl.program_id(0), tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -294,11 +328,13 @@ def combine_log_sums(
             place = tl.cast(split, tl.int64) * count + row
             part = tl.load(partial_logs + place, mask=inside, other=0.0)
             share = tl.where(nothing, 0.0, tl.exp(part - tl.where(nothing, 0.0, log)))
-            mean += share.to(tl.float32)[:, None] * _load_contiguous(partial_means, place, inside, features, FEATURES)
+            mean += share.to(tl.float32)[:, None] * _load_contiguous(
+                partial_means, place, inside, features, FEATURES
+            )
         _store(means, row, mean, inside, features, 0, FEATURES)
 
 
-# --------------------------------------------------------------------------------------------------- gradients of log-sums
+# -------------------------------------------------------------------------------------- gradients of log-sums
 
 
 @triton.jit
@@ -346,7 +382,9 @@ def logit_gradient(
     STEP: tl.constexpr,
     VALUES: tl.constexpr,
 ):
-    """Store the sum of the columns, each times its share of the log-sum of the row, and, unless None, of its own log-sum."""
+    """Store the sum of the columns, each times its share of the log-sum of the row, and, unless None, of its
+    own log-sum.
+    """
     batch, first_row, batches = _place(rows, ROWS)
     split, first_value = tl.program_id(1), 0 if VALUES == FEATURES else tl.program_id(2) * VALUES
     x_block = _block((x, rows, x_batch, x_stride), batch, first_row)
@@ -408,7 +446,7 @@ def combine_gradients(partial, gradient, count, splits, BLOCK: tl.constexpr):
     tl.store(gradient + place, total, mask=place < count)
 
 
-# ---------------------------------------------------------------------------------------- sums of potentials, with squares
+# --------------------------------------------------------------------------- sums of potentials, with squares
 
 
 @triton.jit(do_not_specialize=["skip", "rows", "columns", "span"])
@@ -438,9 +476,11 @@ def potential_sums(
     STEP: tl.constexpr,
     VALUES: tl.constexpr,
 ):
-    """Store the largest exponent -d of each row times `unit`, and, for each t, the sums of exp(t (d_i - d)) and of its square.
+    """Store the largest exponent -d of each row times `unit`, and, for each t, the sums of exp(t (d_i - d))
+    and of its square.
 
-    Here d are squared distances, and d_i is the smallest of the row. The sums are [splits, COUNT, batch, rows].
+    Here d are squared distances, and d_i is the smallest of the row. The sums are [splits, COUNT, batch,
+    rows].
     """
     WIDTH: tl.constexpr = 4 if COUNT > 2 else COUNT
     batch, first_row, batches = _place(rows, ROWS)
@@ -479,7 +519,9 @@ def potential_sums(
             more = tl.sum(potentials, 1)[:, None].to(tl.float64)
             more_squares = tl.sum(potentials * potentials, 1)[:, None].to(tl.float64)
             total = tl.where(which == k, total * shrink + more, total)
-            total_squares = tl.where(which == k, total_squares * (shrink * shrink) + more_squares, total_squares)
+            total_squares = tl.where(
+                which == k, total_squares * (shrink * shrink) + more_squares, total_squares
+            )
         base = larger
 
     row = tl.arange(0, ROWS)
@@ -507,7 +549,9 @@ def combine_potential_sums(
     COUNT: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Store what `potential_sums` stores, of all columns, from the results of each split of them, for `count` rows."""
+    """Store what `potential_sums` stores, of all columns, from the results of each split of them, for `count`
+    rows.
+    """
     row = tl.cast(tl.program_id(0), tl.int64) * ROWS + tl.arange(0, ROWS)
     inside = row < count
     base = tl.full([ROWS], float("-inf"), tl.float32)

@@ -1,6 +1,7 @@
 """The derivatives of the sweeps: eagerly, under torch.func, and in compiled graphs.
 
-The first derivative comes out of the sweep itself. A derivative that is differentiated again is that of the plain formula.
+The first derivative comes out of the sweep itself. A derivative that is differentiated again is that of the
+plain formula.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from align_uniform.engine.sweeps import sweep
 Gradients = tuple[Tensor | None, ...]
 
 
-def log_potential(x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask, needs_x: bool, needs_y: bool) -> Tensor:
+def log_potential(
+    x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask, needs_x: bool, needs_y: bool
+) -> Tensor:
     """The sweep over pairs, differentiable in x and y; arguments as in `tiles.sweep`."""
     inputs = x, y, mask.ids, mask.column_ids, t, pairs, mask.skip, needs_x, needs_y
     value: Tensor
@@ -100,14 +103,17 @@ class _LogPotential(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, Any]:
         x, y, ids, y_ids = _batch_first(info, in_dims, *inputs[:4])
         *options, needs_x, needs_y = inputs[4:]
-        # Only here, with vmap's wrapper taken off, does a tensor tell whether an outer transform wants its gradient.
+        # Only here, with vmap's wrapper taken off, does a tensor tell whether an outer transform wants its
+        # gradient.
         needs_x, needs_y = needs_x or x.requires_grad, needs_y or (y is not None and y.requires_grad)
         outputs = _LogPotential.apply(x, y, ids, y_ids, *options, needs_x, needs_y)
         return outputs, tuple(None if output is None else 0 for output in outputs)
 
 
 class _EagerLogPotential(torch.autograd.Function):
-    """The sweep under plain autograd: the same, without `setup_context`, which costs a call as much as 64 rows do."""
+    """The sweep under plain autograd: the same, without `setup_context`, which costs a call as much as 64
+    rows do.
+    """
 
     @staticmethod
     def forward(
@@ -131,10 +137,14 @@ class _EagerLogPotential(torch.autograd.Function):
 
 
 class _Gradient(torch.autograd.Function):
-    """The gradient that the sweep found, as a function of the rows whose derivative is the plain formula's."""
+    """The gradient that the sweep found, as a function of the rows whose derivative is the plain
+    formula's.
+    """
 
     @staticmethod
-    def forward(x: Tensor, y: Tensor | None, grad_x: Tensor | None, grad_y: Tensor | None, *constants: Any) -> Gradients:
+    def forward(
+        x: Tensor, y: Tensor | None, grad_x: Tensor | None, grad_y: Tensor | None, *constants: Any
+    ) -> Gradients:
         return tuple(grad if grad is None else grad.view_as(grad) for grad in (grad_x, grad_y))
 
     @staticmethod
@@ -154,7 +164,9 @@ class _Gradient(torch.autograd.Function):
         gradient = torch.func.grad(value, argnums=tuple(range(len(populations))))
         pullback = torch.func.vjp(gradient, *populations)[1]
         pairs = zip(populations, directions, strict=False)
-        second = pullback(tuple(torch.zeros_like(z) if direction is None else direction for z, direction in pairs))
+        second = pullback(
+            tuple(torch.zeros_like(z) if direction is None else direction for z, direction in pairs)
+        )
         return *second, *(None,) * (9 - len(second))
 
     @staticmethod
@@ -170,11 +182,19 @@ def _batch_first(info: Any, dims: tuple[int | None, ...], *tensors: Any) -> Iter
 
 
 class _LogSums(torch.autograd.Function):
-    """The sweep over logits, and over those of a batch less each row's own; its gradient is a sweep of its own."""
+    """The sweep over logits, and over those of a batch less each row's own; its gradient is a sweep of its
+    own.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, ids: Tensor | None, y_ids: Tensor | None, skip: int | None, in_batch: bool
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        ids: Tensor | None,
+        y_ids: Tensor | None,
+        skip: int | None,
+        in_batch: bool,
     ) -> Tensor:
         sums, kept = sweeps.log_sums(x, y, Mask(skip, ids, y_ids), in_batch)
         ctx.skip, ctx.in_batch = skip, in_batch
@@ -199,7 +219,9 @@ class _RowLogSums(torch.autograd.Function):
     """The sweep over logits where the columns are constants: values and gradient in one."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, ids: Tensor | None, y_ids: Tensor | None, skip: int | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, ids: Tensor | None, y_ids: Tensor | None, skip: int | None
+    ) -> Tensor:
         value, grad = logits.row_sums_and_gradient(x, y, Mask(skip, ids, y_ids))
         ctx.skip = skip
         ctx.save_for_backward(x, y, ids, y_ids, grad)
@@ -218,7 +240,8 @@ class _RowLogSums(torch.autograd.Function):
 class _FusedLogSums(torch.autograd.Function):
     """The kernel's sweep over logits `scale x_i . y_j`, as `_LogSums`; differentiable in the scale too.
 
-    Where the columns are constants, the sweep also finds the mean column under every row, which is the gradient of its sum.
+    Where the columns are constants, the sweep also finds the mean column under every row, which is the
+    gradient of its sum.
     """
 
     @staticmethod
@@ -253,7 +276,9 @@ class _FusedLogSums(torch.autograd.Function):
             pulls_x = weights.unsqueeze(-1) * mean
         else:
             each = LogSums(weights[..., 0, :], weights[..., 1, :]) if ctx.in_batch else LogSums(weights, None)
-            pulls_x, pulls_y = fused.logit_pulls(x, y, scale, mask, LogSums(row_logs, column_logs), each, needs[1])
+            pulls_x, pulls_y = fused.logit_pulls(
+                x, y, scale, mask, LogSums(row_logs, column_logs), each, needs[1]
+            )
             if ctx.in_batch:
                 logits.add_own_pairs_(x.float(), y.float(), each, pulls_x, pulls_y)
         of_scale = (pulls_x * x).sum() if needs[2] else None
@@ -269,7 +294,9 @@ def _plain_gradients(
     in_batch: bool,
     needs: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of weighted sums by the plain formula, differentiable themselves where that is asked for."""
+    """The gradients of weighted sums by the plain formula, differentiable themselves where that is asked
+    for.
+    """
     create_graph = torch.is_grad_enabled()
     inputs = [z for z, need in zip((x, y, scale), needs, strict=False) if need and z is not None]
     with torch.enable_grad():
@@ -279,14 +306,14 @@ def _plain_gradients(
     return tuple(next(grads) if need else None for need in needs)
 
 
-# ---------------------------------------------------------------------------------------------------- in compiled graphs
+# ----------------------------------------------------------------------------------------- in compiled graphs
 
 
 @torch.library.custom_op(
     "align_uniform::log_potential",
     mutates_args=(),
-    schema="(Tensor x, Tensor? y, Tensor? ids, Tensor? y_ids, float t, SymInt pairs, bool needs_x, bool needs_y)"
-    " -> (Tensor, Tensor, Tensor)",
+    schema="(Tensor x, Tensor? y, Tensor? ids, Tensor? y_ids, float t, SymInt pairs, bool needs_x,"
+    " bool needs_y) -> (Tensor, Tensor, Tensor)",
 )
 def opaque_log_potential(
     x: Tensor,
@@ -298,10 +325,13 @@ def opaque_log_potential(
     needs_x: bool,
     needs_y: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The sweep as one operator of a graph: the value, and the two gradients or an empty tensor in their place."""
+    """The sweep as one operator of a graph: the value, and the two gradients or an empty tensor in their
+    place.
+    """
     result = sweep(x, y, t, pairs, Mask(None, ids, y_ids), needs_x, needs_y)
     grad_x, grad_y = (
-        result.log_potential.new_empty(0) if grad is None else grad.contiguous() for grad in (result.grad_x, result.grad_y)
+        result.log_potential.new_empty(0) if grad is None else grad.contiguous()
+        for grad in (result.grad_x, result.grad_y)
     )
     return result.log_potential, grad_x, grad_y
 

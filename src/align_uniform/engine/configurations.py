@@ -1,7 +1,7 @@
 """How the kernels are launched: blocks, warps and stages by kernel, dtype, features and GPU, as data.
 
-Every entry was compiled for its GPUs: it keeps its sums in registers, and fits the shared memory of a multiprocessor
-(benchmarks/kernels.json). Which of the entries that fit is the quickest, only a GPU can tell.
+Every entry was compiled for its GPUs: it keeps its sums in registers, and fits the shared memory of a
+multiprocessor (benchmarks/kernels.json). Which of the entries that fit is the quickest, only a GPU can tell.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Configuration(NamedTuple):
     columns: int
     """Columns of a tile of exponents."""
     step: int
-    """Features that are loaded and multiplied at a time; more of them need fewer loads, and more registers."""
+    """Features that are loaded and multiplied at a time; more of them need fewer loads, and more registers.
+    """
     warps: int
     """Warps of a program, of 32 threads each."""
     stages: int
@@ -67,25 +68,35 @@ ENTRIES = (
 
 
 @functools.cache
-def configuration(kernel: Kernel, *, half: bool, features: int, capability: Capability | None) -> Configuration:
+def configuration(
+    kernel: Kernel, *, half: bool, features: int, capability: Capability | None
+) -> Configuration:
     """Return how to launch a kernel.
 
     Args:
         kernel: the kernel.
         half: whether rows are float16 or bfloat16, else float32.
         features: their features, rounded up to a power of two from 16 to 256.
-        capability: the GPU's; one without entries of its own takes the nearest lower ones. None is the interpreter.
+        capability: the GPU's; one without entries of its own takes the nearest lower ones. None is the
+            interpreter.
     """
     family = AMPERE if capability is None else _family(capability)
     fitting = [
         entry
         for entry in ENTRIES
-        if kernel in entry.kernels and entry.half == half and features <= entry.features and entry.capability <= family
+        if kernel in entry.kernels
+        and entry.half == half
+        and features <= entry.features
+        and entry.capability <= family
     ]
-    chosen = min(fitting, key=lambda entry: (entry.features, *(-part for part in entry.capability))).configuration
+    chosen = min(
+        fitting, key=lambda entry: (entry.features, *(-part for part in entry.capability))
+    ).configuration
     return chosen._replace(step=min(chosen.step, features))
 
 
 def _family(capability: Capability) -> Capability:
-    """Return the capability whose entries serve this one: desktop Blackwell has the shared memory of desktop Ampere."""
+    """Return the capability whose entries serve this one: desktop Blackwell has the shared memory of desktop
+    Ampere.
+    """
     return AMPERE if capability[0] == 12 else max(AMPERE, capability)

@@ -1,10 +1,10 @@
 """The sweeps by the kernel: from the sums of each row to the value and the gradients of the whole.
 
-With l_i = log sum_j exp(e_ij) of every row, the value is L = logsumexp_i l_i - log pairs, and row i carries the share
-w_i = exp(l_i - logsumexp l) of it. The kernel also gives p_i, the mean of the columns under the potentials of row i, less the
-row; the gradient is then 2 t w_i p_i, and twice that where the row is a column as well. The gradient of the columns of a
-rectangle is found by a second sweep with the roles exchanged. The logs are float64, since L is small beside them. No operation
-here waits for a value.
+With l_i = log sum_j exp(e_ij) of every row, the value is L = logsumexp_i l_i - log pairs, and row i carries
+the share w_i = exp(l_i - logsumexp l) of it. The kernel also gives p_i, the mean of the columns under the
+potentials of row i, less the row; the gradient is then 2 t w_i p_i, and twice that where the row is a column
+as well. The gradient of the columns of a rectangle is found by a second sweep with the roles exchanged. The
+logs are float64, since L is small beside them. No operation here waits for a value.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def sweep(
     mask = (mask.within() if within else mask).flat()
     logs, pull = _log_potentials(rows, columns, t, mask, needs_x)
     total = logs.logsumexp(-1)
-    base = total if mask.ids is None else total.clamp(min=torch.finfo(total.dtype).min)  # -inf where no pair counts
+    base = (
+        total if mask.ids is None else total.clamp(min=torch.finfo(total.dtype).min)
+    )  # -inf where no pair counts
     factor = 4 * t if within else 2 * t
     grad_x = grad_y = None
     if needs_x:
@@ -79,10 +81,14 @@ def _as_the_kernel_takes_them(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tens
 def log_sums(
     x: Tensor, y: Tensor, scale: Tensor, mask: Mask, columns: bool, needs_mean: bool = False
 ) -> tuple[LogSums, Tensor | None]:
-    """The log-sum-exps of `scale x_i . y_j`, as in `logits.log_sums`; if needed, the mean column under each row too."""
+    """The log-sum-exps of `scale x_i . y_j`, as in `logits.log_sums`; if needed, the mean column under each
+    row too.
+    """
     rows, others, mask = _flat(x), _flat(y), mask.flat()
     across, mean = _log_logits(rows, others, scale, mask, needs_mean)
-    down = _log_logits(others, rows, scale, mask.exchanged(), False)[0].view(y.shape[:-1]) if columns else None
+    down = (
+        _log_logits(others, rows, scale, mask.exchanged(), False)[0].view(y.shape[:-1]) if columns else None
+    )
     return LogSums(across.view(x.shape[:-1]), down), mean.view(x.shape) if needs_mean else None
 
 
@@ -119,7 +125,12 @@ def logit_pulls(
 
 
 def _pulls(
-    x: Tensor, y: Tensor, scale: Tensor, mask: Mask, own: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor] | None
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor,
+    mask: Mask,
+    own: tuple[Tensor, Tensor],
+    others: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     """How the columns pull every row, given sums and weights of the rows, and those of the columns."""
     column_logs, column_weights = (None, None) if others is None else others

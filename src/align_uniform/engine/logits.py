@@ -1,7 +1,9 @@
-"""The sweeps over tiles of a matrix of logits: log-sum-exps of its rows and columns, and gradients, in O((N + M) m) memory.
+"""The sweeps over tiles of a matrix of logits: log-sum-exps of its rows and columns, and gradients, in O((N +
+M) m) memory.
 
-Where the columns are constants, values and gradient come out of one sweep. Else the gradient, which needs the sums of both, is
-a second sweep, over tiles that are computed again. Either way no matrix of logits is kept, unless it is small (`dense`).
+Where the columns are constants, values and gradient come out of one sweep. Else the gradient, which needs the
+sums of both, is a second sweep, over tiles that are computed again. Either way no matrix of logits is kept,
+unless it is small (`dense`).
 """
 
 from __future__ import annotations
@@ -73,7 +75,10 @@ def dense(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kep
     logs = LogSums(row_sums.log().add_(bound), None if column_sums is None else column_sums.log().add_(bound))
     if mask.ids is not None or 1 in matrix.shape[-2:]:  # a sum may be 0, and is divided by
         tiny = torch.finfo(matrix.dtype).tiny
-        row_sums, column_sums = row_sums.clamp(min=tiny), None if column_sums is None else column_sums.clamp(min=tiny)
+        row_sums, column_sums = (
+            row_sums.clamp(min=tiny),
+            None if column_sums is None else column_sums.clamp(min=tiny),
+        )
     return logs, Kept(matrix, row_sums, column_sums)
 
 
@@ -119,7 +124,9 @@ def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> LogSums:
 def gradients(
     x: Tensor, y: Tensor, mask: Mask, sums: LogSums, weights: LogSums, needs_x: bool, needs_y: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of `sum_i weights.rows_i sums.rows_i + sum_j weights.columns_j sums.columns_j`, in one pass."""
+    """The gradients of `sum_i weights.rows_i sums.rows_i + sum_j weights.columns_j sums.columns_j`, in one
+    pass.
+    """
     shapes = x.shape, y.shape
     x, y, mask = _flat(x), _flat(y), mask.flat()
     grad_x, grad_y = (torch.zeros_like(z) if needs else None for z, needs in ((x, needs_x), (y, needs_y)))
@@ -130,12 +137,18 @@ def gradients(
             grad_x[:, rows].baddbmm_(pulls, y[:, columns])
         if grad_y is not None:
             grad_y[:, columns].baddbmm_(pulls.mT, x[:, rows])
-    grad_x, grad_y = (z if z is None else z.view(shape) for z, shape in zip((grad_x, grad_y), shapes, strict=True))
+    grad_x, grad_y = (
+        z if z is None else z.view(shape) for z, shape in zip((grad_x, grad_y), shapes, strict=True)
+    )
     return grad_x, grad_y
 
 
-def _pulls(tile: Tensor, rows: slice, columns: slice, sums: LogSums, weights: LogSums, bound: float | None) -> Tensor:
-    """How every logit of a tile pulls: its shares of its row's and its column's sum, times the weights of those."""
+def _pulls(
+    tile: Tensor, rows: slice, columns: slice, sums: LogSums, weights: LogSums, bound: float | None
+) -> Tensor:
+    """How every logit of a tile pulls: its shares of its row's and its column's sum, times the weights of
+    those.
+    """
     across = _Shares(_flat_part(sums.rows, rows), _flat_part(weights.rows, rows), -1)
     down = None
     if sums.columns is not None and weights.columns is not None:
@@ -152,10 +165,11 @@ def _flat_part(z: Tensor, part: slice) -> Tensor:
 
 @full_precision
 def row_sums_and_gradient(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-    """`log sum_j exp(x_i . y_j)`, [..., N], and its gradient with respect to row i, [..., N, m], in one pass over the tiles.
+    """`log sum_j exp(x_i . y_j)`, [..., N], and its gradient with respect to row i, [..., N, m], in one pass
+    over the tiles.
 
-    The sums are over exp(largest logit so far), and are scaled down whenever a larger one comes. A row of which no pair counts
-    has the value -inf, and the gradient 0.
+    The sums are over exp(largest logit so far), and are scaled down whenever a larger one comes. A row of
+    which no pair counts has the value -inf, and the gradient 0.
     """
     shape = x.shape
     x, y, mask = _flat(x), _flat(y), mask.flat()
@@ -181,10 +195,14 @@ class _Sums:
         self.sums[:, part] += sums
 
     def add_over_largest_(self, part: slice, tile: Tensor, dim: int) -> Tensor:
-        """Add a tile of logits, which become exp(logit - largest so far); return the factor that the sums so far took."""
+        """Add a tile of logits, which become exp(logit - largest so far); return the factor that the sums so
+        far took.
+        """
         so_far = self.largest[:, part]
         now = torch.maximum(so_far, tile.amax(dim))
-        base = now.clamp(min=torch.finfo(self.dtype).min)  # something to subtract, also where nothing has counted so far
+        base = now.clamp(
+            min=torch.finfo(self.dtype).min
+        )  # something to subtract, also where nothing has counted so far
         scale = (so_far - base).exp_()
         self.largest[:, part] = now
         weights = tile.sub_(base.unsqueeze(dim)).exp_()
@@ -213,11 +231,15 @@ class _Shares:
 
 
 SAFE_LOGIT = 40.0
-"""Logits of at most this size can all be divided by one exp: neither sums nor shares leave the range of float32."""
+"""Logits of at most this size can all be divided by one exp: neither sums nor shares leave the range of
+float32.
+"""
 
 
 def _bound(x: Tensor, y: Tensor) -> float | None:
-    """A number that no logit exceeds in size, if it is small enough to serve all and can be asked; else None."""
+    """A number that no logit exceeds in size, if it is small enough to serve all and can be asked; else
+    None.
+    """
     if not may_ask(x):
         return None
     return _if_safe(math.prod(float(torch.linalg.vector_norm(z, dim=-1).amax()) for z in (x, y)))

@@ -29,7 +29,9 @@ class Mask(NamedTuple):
 
     def flat(self) -> Mask:
         """The same with one leading dimension."""
-        ids, column_ids = (z if z is None else z.reshape(-1, z.shape[-1]) for z in (self.ids, self.column_ids))
+        ids, column_ids = (
+            z if z is None else z.reshape(-1, z.shape[-1]) for z in (self.ids, self.column_ids)
+        )
         return Mask(self.skip, ids, column_ids)
 
     def excluded(self, matrix: Tensor) -> Tensor | None:
@@ -53,7 +55,9 @@ class Mask(NamedTuple):
 
     def part(self, rows: slice, columns: slice) -> Mask:
         """The mask of the tile of these rows and columns."""
-        ids, column_ids = (z if z is None else z[..., part] for z, part in ((self.ids, rows), (self.column_ids, columns)))
+        ids, column_ids = (
+            z if z is None else z[..., part] for z, part in ((self.ids, rows), (self.column_ids, columns))
+        )
         return Mask(None if self.skip is None else self.skip + rows.start - columns.start, ids, column_ids)
 
 

@@ -1,7 +1,7 @@
 """The definitions in a few differentiable operations, O(N^2) in memory.
 
-They serve what a gradient written by hand cannot: forward-mode AD, higher derivatives, and graphs, where a loop over tiles
-would be unrolled.
+They serve what a gradient written by hand cannot: forward-mode AD, higher derivatives, and graphs, where a
+loop over tiles would be unrolled.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def log_potential(x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask)
     y = x if y is None else y - centre
     squared_distances = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2) - 2 * (x @ y.mT)
     exponents = -t * squared_distances
-    exponents = exponents - exponents.detach().clamp(min=0)  # at most 0, and every derivative that of the distance
+    exponents = exponents - exponents.detach().clamp(
+        min=0
+    )  # at most 0, and every derivative that of the distance
     if x is y:
         mask, pairs = mask.within(), 2 * pairs  # the matrix holds every pair twice
     excluded = mask.excluded(exponents)
@@ -51,14 +53,18 @@ def log_sum_exp(x: Tensor, y: Tensor, mask: Mask) -> Tensor:
 
 @full_precision
 def log_odds(x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor:
-    """`log sum_{j != i} exp(x_i . y_j - x_i . y_i)` of rows and of columns; arguments as in `engine.log_odds`."""
+    """`log sum_{j != i} exp(x_i . y_j - x_i . y_i)` of rows and of columns; arguments as in
+    `engine.log_odds`.
+    """
     logits, may_be_empty = _logits(x, y, Mask(ids=ids).within())
     sums = [log_of_sum(logits, dim) if may_be_empty else logits.logsumexp(dim) for dim in (-1, -2)]
     return torch.stack(sums, -2) - (x * y).sum(-1).unsqueeze(-2)
 
 
 def _logits(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, bool]:
-    """x_i . y_j, -inf where a pair does not count; and whether a row or a column may have no pair that does."""
+    """x_i . y_j, -inf where a pair does not count; and whether a row or a column may have no pair that
+    does.
+    """
     dtype = widest(x, y)
     logits = x.to(dtype) @ y.to(dtype).mT
     excluded = mask.excluded(logits)
@@ -68,8 +74,11 @@ def _logits(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, bool]:
 
 
 def log_of_sum(logits: Tensor, dim: int) -> Tensor:
-    """The log-sum-exp; where all logits are -inf, and so nothing is summed, it is -inf with derivatives of 0."""
-    # An empty sum is replaced before the logarithm as well as after it, since no derivative passes through log 0.
+    """The log-sum-exp; where all logits are -inf, and so nothing is summed, it is -inf with derivatives of
+    0.
+    """
+    # An empty sum is replaced before the logarithm as well as after it, since no derivative passes through
+    # log 0.
     nothing = (logits == -math.inf).all(dim, keepdim=True)
     sums = logits.masked_fill(nothing, 0).logsumexp(dim)
     return sums.masked_fill(nothing.squeeze(dim), -math.inf)

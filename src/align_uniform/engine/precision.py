@@ -21,7 +21,9 @@ INTOLERABLE = 1e-4
 
 
 def full_precision(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
-    """Keep autocast from lowering the products within `function`: their error in bfloat16 is larger than the signal."""
+    """Keep autocast from lowering the products within `function`: their error in bfloat16 is larger than the
+    signal.
+    """
 
     @functools.wraps(function)
     def exact(x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -54,10 +56,11 @@ _WIDE = (torch.float32, torch.float64)
 
 
 class Care(NamedTuple):
-    """What exponents -t ||x_i - y_j||^2 need, given how far they reach; all of it where that must not be asked.
+    """What exponents -t ||x_i - y_j||^2 need, given how far they reach; all of it where that must not be
+    asked.
 
-    An exponent is computed as a product less two half squares, which cancel: its rounding grows with t R^2, R being the largest
-    distance of a row from the centre.
+    An exponent is computed as a product less two half squares, which cancel: its rounding grows with t R^2, R
+    being the largest distance of a row from the centre.
     """
 
     largest_out: bool = True
@@ -69,11 +72,14 @@ class Care(NamedTuple):
 
 
 def care(reach: float, dtype: torch.dtype) -> Care:
-    """Return what exponents need, where no row has a t ||x_i - centre||^2 of more than `reach`, which may be NaN."""
+    """Return what exponents need, where no row has a t ||x_i - centre||^2 of more than `reach`, which may be
+    NaN.
+    """
     eps, lowest = _limits(dtype)
     rounding = reach * eps
     return Care(
-        # No two rows are more than twice a radius apart; half of the range is left for products of potentials.
+        # No two rows are more than twice a radius apart; half of the range is left for products of
+        # potentials.
         not -4 * reach > lowest / 2,
         not rounding <= NOTICEABLE,
         dtype == torch.float32 and INTOLERABLE < rounding < math.inf,

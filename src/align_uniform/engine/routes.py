@@ -1,8 +1,11 @@
-"""The questions by which the engine chooses its way: what torch is doing, what may be asked of a tensor, who computes.
+"""The questions by which the engine chooses its way: what torch is doing, what may be asked of a tensor, who
+computes.
 
-* A **value** may be read from a tensor only where nobody waits for it: on the CPU, eagerly, and of a tensor that has values.
+* A **value** may be read from a tensor only where nobody waits for it: on the CPU, eagerly, and of a tensor
+  that has values.
 * The **kernel** computes float32 and half-precision rows of up to `KERNEL_FEATURES` features on CUDA, if
-  `ALIGN_UNIFORM_ENGINE=triton` asks for it; with `TRITON_INTERPRET=1` on a CPU too. Everything else is the tile loop's.
+  `ALIGN_UNIFORM_ENGINE=triton` asks for it; with `TRITON_INTERPRET=1` on a CPU too. Everything else is the
+  tile loop's.
 """
 
 from __future__ import annotations
@@ -34,8 +37,8 @@ _EAGER_TYPES = (Tensor, torch.nn.Parameter)
 _FAKE, _PROXY = torch._C._TorchDispatchModeKey.FAKE, torch._C._TorchDispatchModeKey.PROXY
 
 
-# torch offers no public way to ask which transform or mode is under way; these names are what its own Function.apply and its
-# own tracing ask.
+# torch offers no public way to ask which transform or mode is under way; these names are what its own
+# Function.apply and its own tracing ask.
 
 
 def forward_ad_is_active() -> bool:
@@ -49,14 +52,18 @@ def functorch_is_active() -> bool:
 
 
 def is_batched(z: Tensor | None) -> bool:
-    """Whether z stands for many tensors, over which a backward pass is mapped (`is_grads_batched`, vectorised Jacobians)."""
+    """Whether z stands for many tensors, over which a backward pass is mapped (`is_grads_batched`, vectorised
+    Jacobians).
+    """
     if z is None:
         return False
     return functorch_is_active() or bool(torch._C._functorch.is_legacy_batchedtensor(z))
 
 
 def is_traced() -> bool:
-    """Whether operations are being recorded into a graph that is to serve other inputs: make_fx and torch.export."""
+    """Whether operations are being recorded into a graph that is to serve other inputs: make_fx and
+    torch.export.
+    """
     return torch.compiler.is_exporting() or torch._C._get_dispatch_mode(_PROXY) is not None
 
 
@@ -94,7 +101,9 @@ def takes_kernel(x: Tensor, y: Tensor | None = None) -> bool:
 
 @functools.cache
 def _is_capable(device: int) -> bool:
-    """Whether a GPU has the matrix products that the kernel needs: Ampere and later. Fake GPUs, which compute nothing, do."""
+    """Whether a GPU has the matrix products that the kernel needs: Ampere and later. Fake GPUs, which compute
+    nothing, do.
+    """
     return device >= torch.cuda.device_count() or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
@@ -109,7 +118,9 @@ def chosen_engine() -> str:
     if chosen not in ("tiles", "triton"):
         raise ValueError(f"{ENGINE} must be tiles or triton, got {chosen!r}; run: unset {ENGINE}")
     if chosen == "triton" and importlib.util.find_spec("triton") is None:
-        raise ValueError(f"{ENGINE}=triton needs the package triton, which is not installed; run: pip install triton")
+        raise ValueError(
+            f"{ENGINE}=triton needs the package triton, which is not installed; run: pip install triton"
+        )
     return chosen
 
 

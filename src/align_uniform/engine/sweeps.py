@@ -22,14 +22,23 @@ def sweep(x: Tensor, y: Tensor | None, *options: Any) -> Sweep:
 
 
 def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kept | None]:
-    """The log-sum-exps of rows and, if asked for, columns of logits; and the logits themselves where they are few."""
+    """The log-sum-exps of rows and, if asked for, columns of logits; and the logits themselves where they are
+    few.
+    """
     if are_few_logits(x, y):
         return logits.dense(x, y, mask, columns)
     return logits.log_sums(x, y, mask, columns), None
 
 
 def logit_gradients(
-    x: Tensor, y: Tensor, mask: Mask, kept: Kept | None, sums: LogSums, weights: LogSums, needs_x: bool, needs_y: bool
+    x: Tensor,
+    y: Tensor,
+    mask: Mask,
+    kept: Kept | None,
+    sums: LogSums,
+    weights: LogSums,
+    needs_x: bool,
+    needs_y: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of weighted log-sum-exps, given what `log_sums` returned."""
     if kept is not None:

@@ -1,11 +1,12 @@
-"""The sweep over tiles of the pair matrix: sums of Gaussian potentials, with their gradients, in O(N m + tile^2) memory.
+"""The sweep over tiles of the pair matrix: sums of Gaussian potentials, with their gradients, in O(N m +
+tile^2) memory.
 
-A tile is one matrix product and one `exp`, and with a gradient one or two products more, after which it is forgotten. The
-potential is symmetric, so only the tiles on and above the diagonal are visited. Value and gradient come out of the same
-sweep. It serves every device, and is what the kernel is compared with.
+A tile is one matrix product and one `exp`, and with a gradient one or two products more, after which it is
+forgotten. The potential is symmetric, so only the tiles on and above the diagonal are visited. Value and
+gradient come out of the same sweep. It serves every device, and is what the kernel is compared with.
 
-Distances do not change when all rows are shifted together, so the centre is subtracted first and
-`||u - v||^2 = |u|^2 + |v|^2 - 2 u.v` cancels no more than it must. `precision` says what exponents need beyond that.
+Distances do not change when all rows are shifted together, so the centre is subtracted first and `||u - v||^2
+= |u|^2 + |v|^2 - 2 u.v` cancels no more than it must. `precision` says what exponents need beyond that.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from align_uniform.engine.precision import Care, care, full_precision, sum_dtype
 from align_uniform.engine.routes import may_ask
 
 DENSE_ROWS = 768
-"""Up to this many rows a single tile holds all pairs; fewer, larger operations are then quicker than half the work."""
+"""Up to this many rows a single tile holds all pairs; fewer, larger operations are then quicker than half the
+work.
+"""
 
 
 class Sweep(NamedTuple):
@@ -47,11 +50,14 @@ def sweep(
     needs_x: bool = False,
     needs_y: bool = False,
 ) -> Sweep:
-    """Compute the value and, if needed, gradients in one pass over the pairs; arguments as in `engine.log_potential`."""
+    """Compute the value and, if needed, gradients in one pass over the pairs; arguments as in
+    `engine.log_potential`.
+    """
     dtype = widest(x, y)
     if x.dtype != dtype or (y is not None and y.dtype != dtype):
         x, y = x.to(dtype), None if y is None else y.to(dtype)
-    # -t ||x_i - y_j||^2 = a_i.b_j - |a_i|^2/2 - |b_j|^2/2, where a and b are the centred rows times this scale.
+    # -t ||x_i - y_j||^2 = a_i.b_j - |a_i|^2/2 - |b_j|^2/2, where a and b are the centred rows times this
+    # scale.
     scale = math.sqrt(2 * t)
     centre = common_centre(x, y)
     a = (x - centre).mul_(scale)
@@ -72,7 +78,8 @@ def sweep(
         parts = _rectangle(a, halves, others, pairs, mask.flat(), needs, needs_x, needs_y)
     shapes = x.shape, None if y is None else y.shape
     grad_x, grad_y = (
-        grad if grad is None or shape is None else grad.view(shape) for grad, shape in zip(parts[1:], shapes, strict=True)
+        grad if grad is None or shape is None else grad.view(shape)
+        for grad, shape in zip(parts[1:], shapes, strict=True)
     )
     return Sweep(parts.log_potential.view(batch), grad_x, grad_y)
 
@@ -89,7 +96,9 @@ def _needs(halves: Tensor, y: Tensor | None = None, centre: Tensor | None = None
         return Care()
     reach = float(halves.amax())
     if y is not None and centre is not None:
-        farthest = torch.linalg.vector_norm(y, dim=-1).amax() + torch.linalg.vector_norm(centre, dim=-1).amax()
+        farthest = (
+            torch.linalg.vector_norm(y, dim=-1).amax() + torch.linalg.vector_norm(centre, dim=-1).amax()
+        )
         reach = max(reach, (scale * float(farthest)) ** 2 / 2) if reach == reach else reach  # a NaN stays one
     return care(reach, halves.dtype)
 
@@ -121,7 +130,9 @@ def _dense(a: Tensor, scale: float, pairs: int, ids: Tensor | None, needs_grad: 
     return Sweep(_log(total, 2 * pairs, shift), grad, None)
 
 
-def _triangle(a: Tensor, halves: Tensor, scale: float, pairs: int, mask: Mask, needs: Care, needs_grad: bool) -> Sweep:
+def _triangle(
+    a: Tensor, halves: Tensor, scale: float, pairs: int, mask: Mask, needs: Care, needs_grad: bool
+) -> Sweep:
     """All pairs of a, [batch, N, m], over the tiles on and above the diagonal."""
     shift = None
     if needs.largest_out:
@@ -159,7 +170,14 @@ class Columns(NamedTuple):
 
 
 def _rectangle(
-    a: Tensor, halves: Tensor, others: Columns, pairs: int, mask: Mask, needs: Care, needs_a: bool, needs_y: bool
+    a: Tensor,
+    halves: Tensor,
+    others: Columns,
+    pairs: int,
+    mask: Mask,
+    needs: Care,
+    needs_a: bool,
+    needs_y: bool,
 ) -> Sweep:
     """All pairs of a, [batch, N, m], and y, [batch, M, m], except those that the mask leaves out."""
     shift = None
@@ -174,7 +192,9 @@ def _rectangle(
         if grad_a is not None:
             grad_a[:, rows].baddbmm_(potentials, b)
         if grad_y is not None:
-            grad_y[:, columns].baddbmm_(potentials.mT, a[:, rows]).addcmul_(b, potentials.sum(1).unsqueeze(2), value=-1)
+            grad_y[:, columns].baddbmm_(potentials.mT, a[:, rows]).addcmul_(
+                b, potentials.sum(1).unsqueeze(2), value=-1
+            )
     total = row_sums.sum(1)
     factor = (others.scale / _not_0(total, mask.ids))[:, None, None].to(a.dtype)
     if grad_a is not None:  # from sum_j G_ij b_j
@@ -184,26 +204,40 @@ def _rectangle(
     return Sweep(_log(total, pairs, shift).to(a.dtype), grad_a, grad_y)
 
 
-# -------------------------------------------------------------------------------------------------------------- the tiles
+# -------------------------------------------------------------------------------------------------- the tiles
 
 
 def upper_tiles(
     a: Tensor, halves: Tensor, mask: Mask, shift: Tensor | None = None, *, at_most_0: bool = False
 ) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Yield `rows, columns, exponents less shift`, [batch, rows, columns]; each tile is overwritten by the next."""
+    """Yield `rows, columns, exponents less shift`, [batch, rows, columns]; each tile is overwritten by the
+    next.
+    """
     edges = slices(a.shape[1], tile_size(a))
     buffer = a.new_empty(a.shape[0] * length(edges[0]) ** 2)
     row_halves = halves if shift is None else halves + shift[:, None]
     for number, columns in enumerate(edges, start=1):
         for rows in edges[:number]:
             tile = _tile(buffer, a[:, rows], row_halves[:, rows], a[:, columns], halves[:, columns])
-            yield rows, columns, mask.part(rows, columns).apply_(_clamped_(tile, shift) if at_most_0 else tile)
+            yield (
+                rows,
+                columns,
+                mask.part(rows, columns).apply_(_clamped_(tile, shift) if at_most_0 else tile),
+            )
 
 
 def all_tiles(
-    a: Tensor, halves: Tensor, others: Columns, mask: Mask, shift: Tensor | None = None, *, at_most_0: bool = False
+    a: Tensor,
+    halves: Tensor,
+    others: Columns,
+    mask: Mask,
+    shift: Tensor | None = None,
+    *,
+    at_most_0: bool = False,
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Yield `rows, columns, these columns as they are multiplied, exponents less shift`; each is overwritten by the next."""
+    """Yield `rows, columns, these columns as they are multiplied, exponents less shift`; each is overwritten
+    by the next.
+    """
     row_edges, column_edges, buffer = cut(a, others.y)
     row_halves = halves if shift is None else halves + shift[:, None]
     for columns in column_edges:
@@ -211,7 +245,12 @@ def all_tiles(
         b_halves = half_squares(b)
         for rows in row_edges:
             tile = _tile(buffer, a[:, rows], row_halves[:, rows], b, b_halves)
-            yield rows, columns, b, mask.part(rows, columns).apply_(_clamped_(tile, shift) if at_most_0 else tile)
+            yield (
+                rows,
+                columns,
+                b,
+                mask.part(rows, columns).apply_(_clamped_(tile, shift) if at_most_0 else tile),
+            )
 
 
 def cut(x: Tensor, y: Tensor) -> tuple[list[slice], list[slice], Tensor]:
@@ -247,7 +286,9 @@ def half_squares(z: Tensor) -> Tensor:
 
 
 def slices(count: int, size: int) -> list[slice]:
-    """Cut this many rows into parts of nearly the same size, at most the given one; the first is the largest."""
+    """Cut this many rows into parts of nearly the same size, at most the given one; the first is the
+    largest.
+    """
     size = math.ceil(count / math.ceil(count / size))
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
@@ -258,11 +299,13 @@ def length(part: slice) -> int:
 
 
 def tile_size(a: Tensor) -> int:
-    """Rows of a tile: enough for fast products, few enough for the cache and for little waste on the diagonal."""
+    """Rows of a tile: enough for fast products, few enough for the cache and for little waste on the
+    diagonal.
+    """
     return max(32, int((4096 if a.is_cuda else 768) / math.sqrt(a.shape[0])))
 
 
-# -------------------------------------------------------------------------------------------------------------- the sums
+# --------------------------------------------------------------------------------------------------- the sums
 
 
 def _largest(tiles: Iterator[Tensor]) -> Tensor:

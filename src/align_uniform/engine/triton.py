@@ -1,11 +1,13 @@
-"""Sums over pairs of rows by fused Triton kernels: operators of torch that wait for no value and keep O(N m) memory.
+"""Sums over pairs of rows by fused Triton kernels: operators of torch that wait for no value and keep O(N m)
+memory.
 
-Each function equals a few lines over the whole matrix of pairs, which its docstring states; the kernels never store that
-matrix. Rows are float32, float16 or bfloat16, [B, N, m] with m up to 256, on a CUDA device, or on a CPU in Triton's
-interpreter. Results are the same bits on every run.
+Each function equals a few lines over the whole matrix of pairs, which its docstring states; the kernels never
+store that matrix. Rows are float32, float16 or bfloat16, [B, N, m] with m up to 256, on a CUDA device, or on
+a CPU in Triton's interpreter. Results are the same bits on every run.
 
-All launches of a function are one operator, which runs on fake and meta tensors too. A small number of rows would occupy few
-multiprocessors: the columns are then split over several programs, and a second kernel combines what they found.
+All launches of a function are one operator, which runs on fake and meta tensors too. A small number of rows
+would occupy few multiprocessors: the columns are then split over several programs, and a second kernel
+combines what they found.
 """
 
 from __future__ import annotations
@@ -46,13 +48,16 @@ def log_sums(
 ) -> tuple[Tensor, Tensor]:
     """Return `l_i = log sum_j exp(e_ij)` in float64, and the means `sum_j exp(e_ij - l_i) y_j` in float32.
 
-    The exponents are `e_ij = min(0, -scale ||x_i - y_j||^2)` for squared distances, else `e_ij = scale x_i . y_j`. For squared
-    distances the second result is the mean less x_i, computed so that little cancels. No exponent is too small or too large.
+    The exponents are `e_ij = min(0, -scale ||x_i - y_j||^2)` for squared distances, else `e_ij = scale x_i .
+    y_j`. For squared distances the second result is the mean less x_i, computed so that little cancels. No
+    exponent is too small or too large.
 
     Args:
-        x: rows, [B, N, m]. For squared distances, float32 rows should be centred: their rounding grows with their norms.
+        x: rows, [B, N, m]. For squared distances, float32 rows should be centred: their rounding grows with
+            their norms.
         y: columns, [B, M, m], in the dtype of x.
-        scale: for squared distances a positive number; else a tensor of one float32 on the device, which nobody waits for.
+        scale: for squared distances a positive number; else a tensor of one float32 on the device, which
+            nobody waits for.
         squared_distances: whether exponents are negative squared distances rather than products.
         skip: leave out column `skip + i` of row i, which may be out of range; None leaves out nothing.
         x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
@@ -60,8 +65,8 @@ def log_sums(
         needs_mean: whether to compute the means.
 
     Returns:
-        The logs, [B, N], -inf where no pair is left, NaN where a row or column is NaN; and the means, [B, N, m], 0 where no
-        pair is left, or an empty tensor if they are not needed.
+        The logs, [B, N], -inf where no pair is left, NaN where a row or column is NaN; and the means, [B, N,
+        m], 0 where no pair is left, or an empty tensor if they are not needed.
     """
     if squared_distances:
         assert not isinstance(scale, Tensor)
@@ -75,8 +80,8 @@ def log_sums(
 @torch.library.custom_op(
     "align_uniform::log_sums",
     mutates_args=(),
-    schema="(Tensor x, Tensor y, Tensor? scale, float t, SymInt? skip, Tensor? x_ids, Tensor? y_ids, bool needs_mean)"
-    " -> (Tensor, Tensor)",
+    schema="(Tensor x, Tensor y, Tensor? scale, float t, SymInt? skip, Tensor? x_ids, Tensor? y_ids,"
+    " bool needs_mean) -> (Tensor, Tensor)",
 )
 def _log_sums(
     x: Tensor,
@@ -131,7 +136,9 @@ def _log_sums(
 
 
 @_log_sums.register_fake
-def _(x: Tensor, y: Tensor, scale: Tensor | None, t: float, skip: int | None, *rest: Any) -> tuple[Tensor, Tensor]:
+def _(
+    x: Tensor, y: Tensor, scale: Tensor | None, t: float, skip: int | None, *rest: Any
+) -> tuple[Tensor, Tensor]:
     return _log_sums_like(x, rest[-1])
 
 
@@ -153,10 +160,12 @@ def logit_gradient(
     column_logs: Tensor | None = None,
     column_weights: Tensor | None = None,
 ) -> Tensor:
-    """Return `sum_j (u_i exp(e_ij - r_i) + v_j exp(e_ij - c_j)) y_j` with `e_ij = scale x_i . y_j`, [B, N, m] in float32.
+    """Return `sum_j (u_i exp(e_ij - r_i) + v_j exp(e_ij - c_j)) y_j` with `e_ij = scale x_i . y_j`, [B, N, m]
+    in float32.
 
-    With r and c the log-sums of the rows and columns, and u and v the derivatives of a loss with respect to them, this times
-    `scale` is the derivative of the loss with respect to x; the one with respect to y has the roles exchanged.
+    With r and c the log-sums of the rows and columns, and u and v the derivatives of a loss with respect to
+    them, this times `scale` is the derivative of the loss with respect to x; the one with respect to y has
+    the roles exchanged.
 
     Args:
         x: rows, [B, N, m].
@@ -170,18 +179,26 @@ def logit_gradient(
         column_logs: c, [B, M], float32; None leaves out the second term.
         column_weights: v, [B, M], float32; None as well.
     """
-    result: Tensor = _logit_gradient(x, y, scale, skip, x_ids, y_ids, row_logs, row_weights, column_logs, column_weights)
+    result: Tensor = _logit_gradient(
+        x, y, scale, skip, x_ids, y_ids, row_logs, row_weights, column_logs, column_weights
+    )
     return result
 
 
 @torch.library.custom_op(
     "align_uniform::logit_gradient",
     mutates_args=(),
-    schema="(Tensor x, Tensor y, Tensor scale, SymInt? skip, Tensor? x_ids, Tensor? y_ids, Tensor row_logs, Tensor row_weights,"
-    " Tensor? column_logs, Tensor? column_weights) -> Tensor",
+    schema="(Tensor x, Tensor y, Tensor scale, SymInt? skip, Tensor? x_ids, Tensor? y_ids, Tensor row_logs,"
+    " Tensor row_weights, Tensor? column_logs, Tensor? column_weights) -> Tensor",
 )
 def _logit_gradient(
-    x: Tensor, y: Tensor, scale: Tensor, skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None, *sums: Tensor | None
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor,
+    skip: int | None,
+    x_ids: Tensor | None,
+    y_ids: Tensor | None,
+    *sums: Tensor | None,
 ) -> Tensor:
     """The launches of `logit_gradient`; `sums` are the logs and weights of rows and columns."""
     pairs = _pairs(x, y, skip, x_ids, y_ids)
@@ -206,7 +223,9 @@ def _logit_gradient(
         )
         if plan.splits > 1:
             count = gradient.numel()
-            _kernels.combine_gradients[(triton.cdiv(count, 512),)](partial, gradient, count, plan.splits, BLOCK=512)
+            _kernels.combine_gradients[(triton.cdiv(count, 512),)](
+                partial, gradient, count, plan.splits, BLOCK=512
+            )
     return gradient
 
 
@@ -228,10 +247,11 @@ def potential_sums(
     x_ids: Tensor | None = None,
     y_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the potentials of each row summed relative to its largest, and the squares of the potentials likewise.
+    """Return the potentials of each row summed relative to its largest, and the squares of the potentials
+    likewise.
 
-    With d_ij the squared distances and d_i the smallest of row i, the results are `-ts[0] d_i`, `sum_j exp(t (d_i - d_ij))` and
-    `sum_j exp(2 t (d_i - d_ij))` for each t.
+    With d_ij the squared distances and d_i the smallest of row i, the results are `-ts[0] d_i`, `sum_j exp(t
+    (d_i - d_ij))` and `sum_j exp(2 t (d_i - d_ij))` for each t.
 
     Args:
         x: rows, [B, N, m]; float32 rows should be centred.
@@ -242,8 +262,8 @@ def potential_sums(
         y_ids: int64, [B, M].
 
     Returns:
-        The largest exponents, [B, N] in float32, -inf where no pair is left; the sums and the sums of squares,
-        [len(ts), B, N] in float64, 0 where no pair is left, NaN where a row or column is not finite.
+        The largest exponents, [B, N] in float32, -inf where no pair is left; the sums and the sums of
+        squares, [len(ts), B, N] in float64, 0 where no pair is left, NaN where a row or column is not finite.
     """
     result: tuple[Tensor, Tensor, Tensor] = _potential_sums(x, y, list(ts), skip, x_ids, y_ids)
     return result
@@ -252,7 +272,8 @@ def potential_sums(
 @torch.library.custom_op(
     "align_uniform::potential_sums",
     mutates_args=(),
-    schema="(Tensor x, Tensor y, float[] ts, SymInt? skip, Tensor? x_ids, Tensor? y_ids) -> (Tensor, Tensor, Tensor)",
+    schema="(Tensor x, Tensor y, float[] ts, SymInt? skip, Tensor? x_ids, Tensor? y_ids)"
+    " -> (Tensor, Tensor, Tensor)",
 )
 def _potential_sums(
     x: Tensor, y: Tensor, ts: list[float], skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None
@@ -279,7 +300,9 @@ def _potential_sums_like(x: Tensor, ts: list[float]) -> tuple[Tensor, Tensor, Te
     return largest, sums, squares
 
 
-def _launch_potential_sums(pairs: _Pairs, plan: _Plan, results: tuple[Tensor, ...], ts: tuple[float, ...], unit: float) -> None:
+def _launch_potential_sums(
+    pairs: _Pairs, plan: _Plan, results: tuple[Tensor, ...], ts: tuple[float, ...], unit: float
+) -> None:
     """Fill the results: largest exponents times `unit`, and the sums for these few ts."""
     split = plan.splits > 1
     partial = tuple(z.new_empty((plan.splits, *z.shape)) for z in results) if split else results
@@ -305,7 +328,7 @@ def _launch_potential_sums(pairs: _Pairs, plan: _Plan, results: tuple[Tensor, ..
         )
 
 
-# --------------------------------------------------------------------------------------------------------------- launches
+# --------------------------------------------------------------------------------------------------- launches
 
 
 class _Pairs(NamedTuple):
@@ -330,14 +353,17 @@ class _Pairs(NamedTuple):
 
 def _pairs(x: Tensor, y: Tensor, skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None) -> _Pairs:
     columns = y.shape[1]
-    skip = columns if skip is None else max(-x.shape[1], min(skip, columns))  # at the ends no pair is left out
+    skip = (
+        columns if skip is None else max(-x.shape[1], min(skip, columns))
+    )  # at the ends no pair is left out
     x_ids, y_ids = (z if z is None else z.contiguous() for z in (x_ids, y_ids))
     readable = _readable(x)
     return _Pairs(readable, readable if y is x else _readable(y), skip, x_ids, y_ids)
 
 
 def _readable(z: Tensor) -> Tensor:
-    """Return the rows as kernels load them, 16 numbers at a time: themselves if they can be, else a copy, with zeros added.
+    """Return the rows as kernels load them, 16 numbers at a time: themselves if they can be, else a copy,
+    with zeros added.
 
     Kernels for rows that begin anywhere would need more registers than there are.
     """
@@ -364,7 +390,9 @@ class _Plan(NamedTuple):
 
 
 def _plan(kernel: configurations.Kernel, x: Tensor, y: Tensor, *, parts: bool) -> _Plan:
-    """Choose blocks and grid; with `parts`, rows of more than 128 features have a program for each 128 of their sums."""
+    """Choose blocks and grid; with `parts`, rows of more than 128 features have a program for each 128 of
+    their sums.
+    """
     features = _padded(x.shape[2])
     assert features <= 256
     chosen = configurations.configuration(

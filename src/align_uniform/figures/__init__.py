@@ -1,6 +1,7 @@
 """Figures of alignment and uniformity: arrays in, a matplotlib Figure out, one look for all.
 
-There is none of the features themselves beyond two dimensions: a picture of more would be one of the projection.
+There is none of the features themselves beyond two dimensions: a picture of more would be one of the
+projection.
 """
 
 from align_uniform.figures._inline import inline_svg

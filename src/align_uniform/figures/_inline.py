@@ -27,12 +27,14 @@ HREF = "{http://www.w3.org/1999/xlink}href"
 
 
 def inline_svg(figure: Figure, *, prefix: str, label: str) -> str:
-    """The figure as an `<svg>` element, fit for a page with other figures and a strict Content-Security-Policy.
+    """The figure as an `<svg>` element, fit for a page with other figures and a strict
+    Content-Security-Policy.
 
-    What matplotlib writes is a document of its own. Inside a page its ids would collide with those of the next figure, its
-    `<style>` would apply to the whole page, and its style attributes would need `unsafe-inline`. So ids are numbered under
-    `prefix`, styles become presentation attributes, and the colours of the look become `var(--ink, #1f2430)` and so on:
-    --ink, --faint, --line, --shade, --accent, --second, --optimum, --paper. The size is left to the page, the font too.
+    What matplotlib writes is a document of its own. Inside a page its ids would collide with those of the
+    next figure, its `<style>` would apply to the whole page, and its style attributes would need
+    `unsafe-inline`. So ids are numbered under `prefix`, styles become presentation attributes, and the
+    colours of the look become `var(--ink, #1f2430)` and so on: --ink, --faint, --line, --shade, --accent,
+    --second, --optimum, --paper. The size is left to the page, the font too.
 
     Args:
         figure: without its background.

@@ -31,7 +31,9 @@ PLACES: tuple[Place, ...] = (
 """The best first; a later one must cover less."""
 
 
-def place_names(figure: Figure, axes: Axes, names: Mapping[str, tuple[float, float]], lines: Sequence[Line]) -> None:
+def place_names(
+    figure: Figure, axes: Axes, names: Mapping[str, tuple[float, float]], lines: Sequence[Line]
+) -> None:
     """Write each name by its point, clear of lines, of other words and of the edge if it can be.
 
     Call it when the limits of the axes are final.

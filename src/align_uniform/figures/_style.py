@@ -74,7 +74,14 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     for path in paths(stem):
         metadata = {"Date": None} if path.suffix == ".svg" else None
         with mpl.rc_context(STYLE), written_whole(path) as partial:
-            figure.savefig(partial, format=path.suffix[1:], dpi=160, bbox_inches="tight", facecolor=PAPER, metadata=metadata)
+            figure.savefig(
+                partial,
+                format=path.suffix[1:],
+                dpi=160,
+                bbox_inches="tight",
+                facecolor=PAPER,
+                metadata=metadata,
+            )
     return paths(stem)
 
 
@@ -131,5 +138,7 @@ def finite(name: str, values: Array) -> Array:
     if not len(flat):
         raise ValueError(f"{name} must be at least one number, got none.")
     if not np.isfinite(flat).all():
-        raise ValueError(f"{name} must be finite, got {int((~np.isfinite(flat)).sum())} that are not; leave them out.")
+        raise ValueError(
+            f"{name} must be finite, got {int((~np.isfinite(flat)).sum())} that are not; leave them out."
+        )
     return flat

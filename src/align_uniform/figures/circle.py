@@ -31,15 +31,17 @@ class CircleFeatures:
 def circle_figure(encoders: Sequence[CircleFeatures], classes: Sequence[str]) -> Figure:
     """Draw the paper's figure 3: alignment and uniformity of encoders whose outputs lie on the circle S^1.
 
-    One row an encoder. First the distances of positive pairs, with their mean. Then the features, of all images and of each
-    class: their density in the plane (a Gaussian kernel), and under it that of their angles (von Mises-Fisher, kappa 25).
+    One row an encoder. First the distances of positive pairs, with their mean. Then the features, of all
+    images and of each class: their density in the plane (a Gaussian kernel), and under it that of their
+    angles (von Mises-Fisher, kappa 25).
 
     Args:
         encoders: the rows.
         classes: name of each label.
 
     Raises:
-        ValueError: features are not 2-dimensional. A picture of more dimensions would be one of the projection.
+        ValueError: features are not 2-dimensional. A picture of more dimensions would be one of the
+            projection.
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, figure 3.
@@ -47,19 +49,27 @@ def circle_figure(encoders: Sequence[CircleFeatures], classes: Sequence[str]) ->
     for encoder in encoders:
         if encoder.features.shape[1:] != (2,):
             raise ValueError(
-                f"features must be [N, 2], points on the circle, got shape {list(encoder.features.shape)}: a picture of more "
-                f"dimensions would be one of the projection; train an encoder with 2 outputs."
+                f"features must be [N, 2], points on the circle, got shape {list(encoder.features.shape)}: a "
+                "picture of more dimensions would be one of the projection; train an encoder with 2 outputs."
             )
     columns = 2 + len(classes)
     with styled_figure((2.6 + 1.28 * (columns - 1), 2.2 * len(encoders) + 0.5)) as figure:
         grid = figure.add_gridspec(
-            2 * len(encoders), columns, width_ratios=[2.1, 1.25] + [1] * len(classes), height_ratios=[1.5, 0.62] * len(encoders)
+            2 * len(encoders),
+            columns,
+            width_ratios=[2.1, 1.25] + [1] * len(classes),
+            height_ratios=[1.5, 0.62] * len(encoders),
         )
         colours = mpl.colormaps["tab10"](np.arange(len(classes)) % 10)
         for row, encoder in enumerate(encoders):
-            _draw_pair_distances(figure.add_subplot(grid[2 * row : 2 * row + 2, 0]), encoder, is_last=row == len(encoders) - 1)
+            _draw_pair_distances(
+                figure.add_subplot(grid[2 * row : 2 * row + 2, 0]), encoder, is_last=row == len(encoders) - 1
+            )
             groups = [("all images", np.ones(len(encoder.labels), bool), mpl.colors.to_rgba(INK))]
-            groups += [(f"“{name}”", encoder.labels == label, tuple(colours[label])) for label, name in enumerate(classes)]
+            groups += [
+                (f"“{name}”", encoder.labels == label, tuple(colours[label]))
+                for label, name in enumerate(classes)
+            ]
             for column, (name, members, colour) in enumerate(groups, start=1):
                 ring = figure.add_subplot(grid[2 * row, column])
                 _draw_ring(ring, encoder.features[members], colour)
@@ -83,8 +93,8 @@ def _draw_pair_distances(axes: Axes, encoder: CircleFeatures, *, is_last: bool) 
     axes.axvline(mean, color=OPTIMUM, linewidth=1.2)
     side: Literal["left", "right"] = "left" if mean < 1 else "right"  # where there is more room
     axes.annotate(
-        f"mean {mean:.2f}", (mean, 0.96), (4 if side == "left" else -4, 0), xycoords=("data", "axes fraction"),
-        textcoords="offset points", color=OPTIMUM, ha=side, va="top",
+        f"mean {mean:.2f}", (mean, 0.96), (4 if side == "left" else -4, 0),
+        xycoords=("data", "axes fraction"), textcoords="offset points", color=OPTIMUM, ha=side, va="top",
     )  # fmt: skip
     hide_heights(axes)
     axes.set_title(encoder.name, loc="left")
@@ -97,11 +107,20 @@ def _draw_ring(axes: Axes, points: Array, colour: tuple[float, ...]) -> None:
     bandwidth, reach, pixels = 0.09, 1.3, 120
     ticks = np.linspace(-reach, reach, pixels)
     # The kernel is a product over the two axes, and so the density of a grid is a product of two matrices.
-    along_x, along_y = (np.exp(-(((ticks[:, None] - points[None, :, axis]) / bandwidth) ** 2) / 2) for axis in (0, 1))
+    along_x, along_y = (
+        np.exp(-(((ticks[:, None] - points[None, :, axis]) / bandwidth) ** 2) / 2) for axis in (0, 1)
+    )
     density = along_y @ along_x.T / len(points) / (2 * np.pi * bandwidth**2)
     ramp = mpl.colors.LinearSegmentedColormap.from_list("ramp", [(*colour[:3], 0.0), (*colour[:3], 1.0)])
     axes.add_patch(mpl.patches.Circle((0, 0), 1, fill=False, color=SHADE, linewidth=0.6))
-    axes.imshow(density, extent=(-reach, reach, -reach, reach), origin="lower", cmap=ramp, vmin=0, vmax=float(density.max()))
+    axes.imshow(
+        density,
+        extent=(-reach, reach, -reach, reach),
+        origin="lower",
+        cmap=ramp,
+        vmin=0,
+        vmax=float(density.max()),
+    )
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_visible(False)
 

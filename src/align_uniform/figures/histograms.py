@@ -32,8 +32,8 @@ BINS = 50
 def pair_distance_figure(distances: Array, random: Array | None = None) -> Figure:
     """Draw how far apart positive pairs are, with their mean; behind them, rows that are paired at random.
 
-    Alignment with alpha = 1 is the mean; with alpha = 2 far pairs count more. Where the two histograms overlap, pairs cannot
-    be told from chance.
+    Alignment with alpha = 1 is the mean; with alpha = 2 far pairs count more. Where the two histograms
+    overlap, pairs cannot be told from chance.
 
     Misleading without the random pairs: in a cone all distances are small.
 
@@ -60,10 +60,11 @@ def pair_distance_figure(distances: Array, random: Array | None = None) -> Figur
 
 
 def cosine_figure(cosines: Array, dim: int) -> Figure:
-    """Draw the cosines of random distinct pairs of rows against the exact density of the uniform law on S^{m-1}.
+    """Draw the cosines of random distinct pairs of rows against the exact density of the uniform law on
+    S^{m-1}.
 
-    A shift to the right is a cone: the rows have a mean. A wider shape is fewer dimensions than there are features. A bump
-    near 1 is duplicates or tight clusters.
+    A shift to the right is a cone: the rows have a mean. A wider shape is fewer dimensions than there are
+    features. A bump near 1 is duplicates or tight clusters.
 
     Misleading for few rows: all pairs of n rows are many, and not independent.
 
@@ -83,25 +84,45 @@ def cosine_figure(cosines: Array, dim: int) -> Figure:
     density = cosine_log_density(torch.from_numpy(inside), dim).exp().numpy()
     with styled_figure(PANEL) as figure:
         axes = figure.add_subplot()
-        axes.stairs(heights, bins, fill=True, facecolor=(ACCENT, 0.7), edgecolor=ACCENT, linewidth=1, label="these rows")
-        axes.plot(inside, density, color=OPTIMUM, linewidth=1.4, linestyle="--", label=f"uniform in {dim:,} dimensions")
+        axes.stairs(
+            heights,
+            bins,
+            fill=True,
+            facecolor=(ACCENT, 0.7),
+            edgecolor=ACCENT,
+            linewidth=1,
+            label="these rows",
+        )
+        axes.plot(
+            inside,
+            density,
+            color=OPTIMUM,
+            linewidth=1.4,
+            linestyle="--",
+            label=f"uniform in {dim:,} dimensions",
+        )
         _draw_line(axes, float(cosines.mean()), "mean")
         axes.set(xlim=(low, high), xlabel="cosine of two rows")
         _finish(axes)
         # A narrow density would leave nothing to see of the rows; it goes on above the edge.
-        axes.set_ylim(0, 1.06 * max(float(heights.max()), min(float(density.max()), 3 * float(heights.max()))))
+        axes.set_ylim(
+            0, 1.06 * max(float(heights.max()), min(float(density.max()), 3 * float(heights.max())))
+        )
     return figure
 
 
-def crowding_figure(row_means: Sequence[Array], t: float, optimum: float, names: Sequence[str] = ()) -> Figure:
+def crowding_figure(
+    row_means: Sequence[Array], t: float, optimum: float, names: Sequence[str] = ()
+) -> Figure:
     r"""Draw which rows sit in a crowd: the log of each row's mean potential with all others.
 
     .. math:: \log h_i, \quad h_i = \frac{1}{N-1} \sum_{j \neq i} e^{-t \lVert x_i - x_j \rVert^2}
 
-    It is the uniformity as seen from one row; the log of the mean of h_i is the uniformity of all. A row to the right has many
-    near. A tail there is near-duplicates or tight clusters, a shift of all is a cone.
+    It is the uniformity as seen from one row; the log of the mean of h_i is the uniformity of all. A row to
+    the right has many near. A tail there is near-duplicates or tight clusters, a shift of all is a cone.
 
-    Misleading where a few rows carry the mean: those to the far right weigh exponentially more than they look.
+    Misleading where a few rows carry the mean: those to the far right weigh exponentially more than they
+    look.
 
     Args:
         row_means: [N] for each view or tower, h_i.
@@ -118,10 +139,19 @@ def crowding_figure(row_means: Sequence[Array], t: float, optimum: float, names:
     bins = np.linspace(everything.min() - margin, everything.max() + margin, BINS + 1)
     with styled_figure(PANEL) as figure:
         axes = figure.add_subplot()
-        axes.set(xlim=(bins[0], bins[-1]), xlabel=f"log mean potential of a row (t = {t:g}); to the right: crowded")
+        axes.set(
+            xlim=(bins[0], bins[-1]), xlabel=f"log mean potential of a row (t = {t:g}); to the right: crowded"
+        )
         for number, values in enumerate(populations):
             name = names[number] if names else "rows"
-            _draw_shares(axes, values, bins, name, edge=[ACCENT, SECOND, LINE][number % 3], face=None if number else ACCENT)
+            _draw_shares(
+                axes,
+                values,
+                bins,
+                name,
+                edge=[ACCENT, SECOND, LINE][number % 3],
+                face=None if number else ACCENT,
+            )
         _draw_line(axes, optimum, "optimum", colour=OPTIMUM, style="--")
         _draw_line(axes, float(np.log(np.mean([np.exp(part).mean() for part in populations]))), "all")
         _finish(axes)
@@ -137,7 +167,16 @@ def _draw_shares(
     if face is None:
         axes.stairs(shares, bins, color=edge, linewidth=1.2, label=name)
     else:
-        axes.stairs(shares, bins, fill=True, facecolor=(face, 0.7), edgecolor=edge, linewidth=1, zorder=order, label=name)
+        axes.stairs(
+            shares,
+            bins,
+            fill=True,
+            facecolor=(face, 0.7),
+            edgecolor=edge,
+            linewidth=1,
+            zorder=order,
+            label=name,
+        )
 
 
 def _draw_line(axes: Axes, value: float, name: str, *, colour: str = INK, style: str = "-") -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from align_uniform.figures._names import Line, place_names
 from align_uniform.figures._style import ACCENT, INK, LINE, PAPER, PLANE, RAMP, mark_optimum, styled_figure
-from align_uniform.measurement import NORMAL_95
+from align_uniform.measuring.measurement import NORMAL_95
 
 FEW = 10
 """Names that are written beside their points; more have a legend."""
@@ -35,12 +35,14 @@ class PlanePoint:
 
 
 def plane_figure(points: Sequence[PlanePoint], optimum: float, accuracy_name: str = "accuracy") -> Figure:
-    """Draw encoders in the plane of alignment and uniformity, coloured by accuracy, as in the paper's figure 5.
+    """Draw encoders in the plane of alignment and uniformity, coloured by accuracy, as in the paper's figure
+    5.
 
     Bars are 95% intervals, where a point has standard errors. Better is left and down.
 
-    Misleading for encoders of different dimensions, whose optima differ; for pairs that were made by different augmentations,
-    whose alignments are of different things; and as to which encoder is better where neither is in both.
+    Misleading for encoders of different dimensions, whose optima differ; for pairs that were made by
+    different augmentations, whose alignments are of different things; and as to which encoder is better where
+    neither is in both.
 
     Args:
         points: encoders of one output dimension; those of one name (its seeds) share a marker.
@@ -52,7 +54,9 @@ def plane_figure(points: Sequence[PlanePoint], optimum: float, accuracy_name: st
     """
     if not points:
         raise ValueError("points must have at least one encoder, got none.")
-    markers: Mapping[str, str] = dict(zip(dict.fromkeys(point.name for point in points), "osD^vPX*<>" * 99, strict=False))
+    markers: Mapping[str, str] = dict(
+        zip(dict.fromkeys(point.name for point in points), "osD^vPX*<>" * 99, strict=False)
+    )
     accuracies = [point.accuracy for point in points if point.accuracy is not None]
     with styled_figure(PLANE) as figure:
         axes = figure.add_subplot()
@@ -66,7 +70,9 @@ def plane_figure(points: Sequence[PlanePoint], optimum: float, accuracy_name: st
                 marker=marker, s=90, edgecolors=PAPER, label=name, zorder=3, **_colours(members, accuracies),
             )  # fmt: skip
         axes.margins(0.12, 0.16)
-        axes.set(xlabel="alignment of positive pairs (smaller is better)", ylabel="uniformity (smaller is better)")
+        axes.set(
+            xlabel="alignment of positive pairs (smaller is better)", ylabel="uniformity (smaller is better)"
+        )
         mark_optimum(axes, optimum)
         if accuracies:
             figure.colorbar(dots, label=accuracy_name, fraction=0.05).outline.set_visible(False)
@@ -98,7 +104,9 @@ def _colours(members: Sequence[PlanePoint], accuracies: Sequence[float]) -> dict
 
 
 def _middle(points: Sequence[PlanePoint]) -> tuple[float, float]:
-    return statistics.fmean(point.align for point in points), statistics.fmean(point.uniform for point in points)
+    return statistics.fmean(point.align for point in points), statistics.fmean(
+        point.uniform for point in points
+    )
 
 
 def _draw_legend(axes: Axes) -> None:

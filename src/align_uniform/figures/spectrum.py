@@ -17,13 +17,15 @@ SMALLEST = 1e-7
 
 
 def spectrum_figure(eigenvalues: Array, rankme: float, participation_ratio: float) -> Figure:
-    """Draw the eigenvalues of the covariance, largest first, on two log scales, with two counts of the dimensions in use.
+    """Draw the eigenvalues of the covariance, largest first, on two log scales, with two counts of the
+    dimensions in use.
 
-    RankMe and the participation ratio stand on the axis of dimensions, as does the number that holds 90% of the variance. The
-    line of dashes is the same variance spread evenly. A cliff is dimensional collapse: beyond it nothing is used.
+    RankMe and the participation ratio stand on the axis of dimensions, as does the number that holds 90% of
+    the variance. The line of dashes is the same variance spread evenly. A cliff is dimensional collapse:
+    beyond it nothing is used.
 
-    Misleading for fewer rows than features: the spectrum ends at the number of rows whatever the encoder does, and sampling
-    spreads even equal eigenvalues. It is centred, and so blind to a cone; RankMe is not.
+    Misleading for fewer rows than features: the spectrum ends at the number of rows whatever the encoder
+    does, and sampling spreads even equal eigenvalues. It is centred, and so blind to a cone; RankMe is not.
 
     Args:
         eigenvalues: [m], of the covariance of the rows.
@@ -31,14 +33,21 @@ def spectrum_figure(eigenvalues: Array, rankme: float, participation_ratio: floa
         participation_ratio: of the eigenvalues.
 
     Reference:
-        Garrido et al., ICML 2023, arXiv 2210.02885 (RankMe); Jing et al., ICLR 2022, arXiv 2110.09348 (the figure).
+        Garrido et al., ICML 2023, arXiv 2210.02885 (RankMe); Jing et al., ICLR 2022, arXiv 2110.09348 (the
+        figure).
     """
     values = np.sort(np.maximum(finite("eigenvalues", eigenvalues), 0))[::-1]
     ranks = np.arange(1, len(values) + 1)
     total = float(values.sum())
     with styled_figure(PANEL) as figure:
         axes = figure.add_subplot()
-        axes.set(xscale="log", yscale="log", xlim=(0.9, len(values) * 1.12), xlabel="dimension, by variance", ylabel="variance")
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlim=(0.9, len(values) * 1.12),
+            xlabel="dimension, by variance",
+            ylabel="variance",
+        )
         axes.axvline(rankme, color=INK, linewidth=1.2, label=f"RankMe {rankme:,.1f}")
         axes.axvline(
             participation_ratio,

@@ -33,11 +33,11 @@ class Trajectory:
 def trajectory_figure(runs: Sequence[Trajectory], optimum: float, step_name: str = "step") -> Figure:
     """Draw the way of training runs through the align-uniform plane, coloured by step, from a ring to a dot.
 
-    Alignment alone leads to the upper left corner, a constant; uniformity alone leads down and right. Training with both shows
-    which comes first and at what price.
+    Alignment alone leads to the upper left corner, a constant; uniformity alone leads down and right.
+    Training with both shows which comes first and at what price.
 
-    Misleading where the values are of training batches: they are of another encoder at every step, and of augmented, seen
-    images. Measure checkpoints on the same test rows.
+    Misleading where the values are of training batches: they are of another encoder at every step, and of
+    augmented, seen images. Measure checkpoints on the same test rows.
 
     Args:
         runs: of encoders of one output dimension.
@@ -50,8 +50,8 @@ def trajectory_figure(runs: Sequence[Trajectory], optimum: float, step_name: str
     for run in runs:
         if not len(run.steps) == len(run.align) == len(run.uniform) >= 1:
             raise ValueError(
-                f"{run.name} must have as many steps as values, and at least one, "
-                f"got {len(run.steps)} steps, {len(run.align)} alignments and {len(run.uniform)} uniformities."
+                f"{run.name} must have as many steps as values, and at least one, got {len(run.steps)} "
+                f"steps, {len(run.align)} alignments and {len(run.uniform)} uniformities."
             )
     if not runs:
         raise ValueError("runs must have at least one trajectory, got none.")
@@ -62,11 +62,18 @@ def trajectory_figure(runs: Sequence[Trajectory], optimum: float, step_name: str
         for run in runs:
             _draw_run(axes, run, scale)
         axes.margins(0.1, 0.14)
-        axes.set(xlabel="alignment of positive pairs (smaller is better)", ylabel="uniformity (smaller is better)")
+        axes.set(
+            xlabel="alignment of positive pairs (smaller is better)", ylabel="uniformity (smaller is better)"
+        )
         mark_optimum(axes, optimum)
         figure.colorbar(axes.collections[0], label=step_name, fraction=0.05).outline.set_visible(False)
         ends = {run.name: (float(run.align[-1]), float(run.uniform[-1])) for run in runs}
-        place_names(figure, axes, ends, [(x, y, x, y) for run in runs for x, y in zip(run.align, run.uniform, strict=True)])
+        place_names(
+            figure,
+            axes,
+            ends,
+            [(x, y, x, y) for run in runs for x, y in zip(run.align, run.uniform, strict=True)],
+        )
     return figure
 
 
@@ -74,9 +81,13 @@ def _draw_run(axes: Axes, run: Trajectory, scale: Normalize) -> None:
     """Segments coloured by the step in their middle, dots at the steps, a ring at the start."""
     way = np.stack([run.align, run.uniform], axis=1)
     steps = np.asarray(run.steps, dtype=np.float64)
-    pieces = LineCollection(list(np.stack([way[:-1], way[1:]], axis=1)), cmap=RAMP, norm=scale, linewidths=2, capstyle="round")
+    pieces = LineCollection(
+        list(np.stack([way[:-1], way[1:]], axis=1)), cmap=RAMP, norm=scale, linewidths=2, capstyle="round"
+    )
     pieces.set_array((steps[:-1] + steps[1:]) / 2)
     axes.add_collection(pieces)
     axes.scatter(way[:, 0], way[:, 1], c=steps, cmap=RAMP, norm=scale, s=9, zorder=3)
     axes.scatter(way[0, 0], way[0, 1], s=60, facecolors=PAPER, edgecolors=FAINT, linewidths=1.4, zorder=4)
-    axes.scatter(way[-1, 0], way[-1, 1], s=80, c=[steps[-1]], cmap=RAMP, norm=scale, edgecolors=PAPER, zorder=4)
+    axes.scatter(
+        way[-1, 0], way[-1, 1], s=80, c=[steps[-1]], cmap=RAMP, norm=scale, edgecolors=PAPER, zorder=4
+    )

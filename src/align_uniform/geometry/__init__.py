@@ -1,23 +1,40 @@
-"""Measures of features beside alignment and uniformity: from moments, spectra, classes and nearest neighbours.
+"""Measures of features beside alignment and uniformity: from moments, spectra, classes and nearest
+neighbours.
 
-Uniformity sees a cone that the rank measures miss once the mean is taken off; the rank measures see a collapsed dimension that
-uniformity hides in its third decimal. So a set of rows is looked at from several sides:
+Uniformity sees a cone that the rank measures miss once the mean is taken off; the rank measures see a
+collapsed dimension that uniformity hides in its third decimal. So a set of rows is looked at from several
+sides:
 
-* **Moments**, the sum of the rows and of their outer products, give the mean cosine, W2 uniformity, RankMe, the participation
-  ratio and the modality gap.
-* **Class sums**, the same class by class without the outer products, give tolerance and the alignment of classes.
+* **Moments**, the sum of the rows and of their outer products, give the mean cosine, W2 uniformity, RankMe,
+  the participation ratio and the modality gap.
+* **Class sums**, the same class by class without the outer products, give tolerance and the alignment of
+  classes.
 * **Nearest neighbours** give KoLeo, and the near duplicates.
 
-Moments and class sums are float64, small, and mergeable with `+`: rows that come in many files, or on many processes, are
-measured a part at a time, and the parts give what the whole would. Nothing here has a gradient.
+Moments and class sums are float64, small, and mergeable with `+`: rows that come in many files, or on many
+processes, are measured a part at a time, and the parts give what the whole would. Nothing here has a
+gradient.
 """
 
 from __future__ import annotations
 
-from align_uniform.geometry.classes import ClassSums, class_alignment, tolerance, tolerance_stderr, within_class_products
+from align_uniform.geometry.classes import (
+    ClassSums,
+    class_alignment,
+    tolerance,
+    tolerance_stderr,
+    within_class_products,
+)
 from align_uniform.geometry.moments import Moments, cross_mean_squared_distance, mean_cosine, modality_gap
 from align_uniform.geometry.neighbours import koleo, nearest_neighbours
-from align_uniform.geometry.spectra import participation_ratio, rankme, singular_values, spectrum, w2_floor, w2_uniformity
+from align_uniform.geometry.spectra import (
+    participation_ratio,
+    rankme,
+    singular_values,
+    spectrum,
+    w2_floor,
+    w2_uniformity,
+)
 
 __all__ = [
     "ClassSums",

@@ -44,7 +44,10 @@ def check_rows(name: str, z: Tensor) -> None:
     if z.dim() != 2:
         raise ValueError(f"{name} must be [N, m], got shape {list(z.shape)}; use {name}.flatten(0, -2).")
     if len(z) and not all(bound.isfinite() for bound in z.detach().aminmax()):
-        raise ValueError(f"{name} must be finite, got NaN or infinity; leave those rows out: {name}[{name}.isfinite().all(1)].")
+        raise ValueError(
+            f"{name} must be finite, got NaN or infinity; leave those rows out: "
+            f"{name}[{name}.isfinite().all(1)]."
+        )
 
 
 def check_same_dim(x: HasDim, y: HasDim) -> None:

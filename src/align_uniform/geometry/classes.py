@@ -17,7 +17,8 @@ class ClassSums:
 
     .. math:: n_c, \qquad S_c = \sum_{i \in c} z_i, \qquad q_c = \sum_{i \in c} \lVert z_i \rVert^2
 
-    O(N m) time and O(C m) memory. Two sets are merged by `+`, in any order; a class that one of them lacks counts 0 there.
+    O(N m) time and O(C m) memory. Two sets are merged by `+`, in any order; a class that one of them lacks
+    counts 0 there.
 
     Attributes:
         counts: n_c, [C], int64.
@@ -39,12 +40,13 @@ class ClassSums:
 
     @classmethod
     def of(cls, z: Tensor, labels: Tensor) -> ClassSums:
-        """The sums of labelled rows, accumulated in float64 a block at a time; on the CPU for MPS, which has no float64.
+        """The sums of labelled rows, accumulated in float64 a block at a time; on the CPU for MPS, which has
+        no float64.
 
         Args:
             z: rows, [N, m], of any floating-point dtype.
-            labels: the class of each row, [N], whole numbers from 0. The memory is that of the largest: of names, or of
-                numbers with gaps, `torch.unique(labels, return_inverse=True)` makes such labels.
+            labels: the class of each row, [N], whole numbers from 0. The memory is that of the largest: of
+                names, or of numbers with gaps, `torch.unique(labels, return_inverse=True)` makes such labels.
 
         Raises:
             ValueError: z or labels are not as above, or z holds NaN or infinity.
@@ -71,7 +73,10 @@ class ClassSums:
     def _padded(self, classes: int) -> ClassSums:
         more = classes - len(self.counts)
         return ClassSums(
-            *(torch.cat([part, part.new_zeros(more, *part.shape[1:])]) for part in (self.counts, self.sums, self.squares))
+            *(
+                torch.cat([part, part.new_zeros(more, *part.shape[1:])])
+                for part in (self.counts, self.sums, self.squares)
+            )
         )
 
     @property
@@ -90,8 +95,8 @@ class ClassSums:
         pairs = int((self.counts * (self.counts - 1)).sum())
         if pairs == 0:
             raise ValueError(
-                f"a class must have at least 2 rows to hold a pair, got {int(self.counts.sum())} rows of which no two share "
-                f"a class; check that labels are classes, not numbers of samples."
+                f"a class must have at least 2 rows to hold a pair, got {int(self.counts.sum())} rows of "
+                "which no two share a class; check that labels are classes, not numbers of samples."
             )
         return pairs
 
@@ -106,14 +111,15 @@ def tolerance(classes: ClassSums) -> float:
 
     .. math:: T = \frac{\sum_c \left( \lVert S_c \rVert^2 - q_c \right)}{\sum_c n_c (n_c - 1)}
 
-    A row in a class of one has no pair: such classes are left out, and `classes.singletons` counts them. O(C m) time.
+    A row in a class of one has no pair: such classes are left out, and `classes.singletons` counts them. O(C
+    m) time.
 
     Args:
         classes: sums of the rows of each class, of unit norm; one class at least of 2 rows.
 
     Returns:
-        A number up to 1, where all rows of a class coincide; near 0 or below where the class says nothing about the cosine.
-        For rows of other norms it is the mean inner product.
+        A number up to 1, where all rows of a class coincide; near 0 or below where the class says nothing
+        about the cosine. For rows of other norms it is the mean inner product.
 
     Raises:
         ValueError: no two rows share a class.
@@ -125,8 +131,8 @@ def tolerance(classes: ClassSums) -> float:
         1.0
 
     Note:
-        A cone raises it as it raises every cosine: compare with the mean cosine over all pairs. Pooling over pairs weighs a
-        class by its number of pairs, so a large class outvotes the small ones.
+        A cone raises it as it raises every cosine: compare with the mean cosine over all pairs. Pooling over
+        pairs weighs a class by its number of pairs, so a large class outvotes the small ones.
 
     Reference:
         Wang & Liu, CVPR 2021, arXiv 2012.09740.
@@ -135,14 +141,16 @@ def tolerance(classes: ClassSums) -> float:
 
 
 def class_alignment(classes: ClassSums) -> float:
-    r"""The mean squared distance over the pairs of distinct rows of the same class: alignment, with classes as positives.
+    r"""The mean squared distance over the pairs of distinct rows of the same class: alignment, with classes
+    as positives.
 
     .. math:: A = \frac{2 \sum_c \left( n_c q_c - \lVert S_c \rVert^2 \right)}{\sum_c n_c (n_c - 1)}
 
     For unit rows it is `2 - 2 * tolerance(classes)`. O(C m) time.
 
     Args:
-        classes: sums of the rows of each class; one class at least of 2 rows. Classes of one row are left out.
+        classes: sums of the rows of each class; one class at least of 2 rows. Classes of one row are left
+            out.
 
     Returns:
         A number from 0 to 4 for unit rows; about 2 where the class says nothing about the distance.
@@ -160,7 +168,8 @@ def class_alignment(classes: ClassSums) -> float:
         As of `tolerance`: a cone makes it small, and the large classes decide.
 
     Reference:
-        Wang & Isola, ICML 2020, arXiv 2005.10242, section 4.1.1, with pairs of one class in place of two views.
+        Wang & Isola, ICML 2020, arXiv 2005.10242, section 4.1.1, with pairs of one class in place of two
+        views.
     """
     squared = (classes.counts * classes.squares - classes.sums.square().sum(1)).clamp(min=0)
     return 2 * squared.sum().item() / classes.pairs
@@ -171,8 +180,9 @@ def within_class_products(z: Tensor, labels: Tensor, classes: ClassSums) -> Tens
 
     .. math:: a_i = z_i^T S_{c(i)} - \lVert z_i \rVert^2, \qquad T = \sum_i a_i \, / \sum_c n_c (n_c - 1)
 
-    A second pass over the rows, O(N m) time. Over n_c - 1, a low share is that of a row unlike its class: an outlier, or a
-    wrong label. Rows in parts give their shares in parts, `classes` being the sums of all of them.
+    A second pass over the rows, O(N m) time. Over n_c - 1, a low share is that of a row unlike its class: an
+    outlier, or a wrong label. Rows in parts give their shares in parts, `classes` being the sums of all of
+    them.
 
     Args:
         z: rows, [N, m], of any floating-point dtype.
@@ -195,7 +205,9 @@ def within_class_products(z: Tensor, labels: Tensor, classes: ClassSums) -> Tens
     check_rows("z", z)
     _check_labels(labels, len(z), len(classes.counts))
     if z.shape[1] != classes.dim:
-        raise ValueError(f"z must have the {classes.dim} features of the class sums, got shape {list(z.shape)}.")
+        raise ValueError(
+            f"z must have the {classes.dim} features of the class sums, got shape {list(z.shape)}."
+        )
     labels = labels.to(classes.sums.device, torch.int64)
     parts = zip(wide_blocks(z), labels.split(block_rows(z)), strict=True)
     return torch.cat([(block * (classes.sums[label] - block)).sum(1) for block, label in parts])
@@ -207,9 +219,10 @@ def tolerance_stderr(products: Tensor, labels: Tensor, classes: ClassSums) -> fl
     .. math:: \mathrm{Var}\, T \approx \frac{4}{\left( \sum_c n_c (n_c - 1) \right)^2}
               \sum_c \frac{n_c (n_c - 1)}{(n_c - 2)^2} \sum_{i \in c} (a_i - \bar a_c)^2
 
-    The jackknife of a U-statistic within each class: leaving row i out moves the class mean by a multiple of a_i. A class of
-    two rows has one cosine, which shows no variance; K such classes add K times the variance of their cosines to the sum over
-    classes, which the differences between these classes make too large rather than too small. O(N) time.
+    The jackknife of a U-statistic within each class: leaving row i out moves the class mean by a multiple of
+    a_i. A class of two rows has one cosine, which shows no variance; K such classes add K times the variance
+    of their cosines to the sum over classes, which the differences between these classes make too large
+    rather than too small. O(N) time.
 
     Args:
         products: a_i of all rows, [N], from `within_class_products`.
@@ -231,11 +244,11 @@ def tolerance_stderr(products: Tensor, labels: Tensor, classes: ClassSums) -> fl
         0.4807
 
     Note:
-        It answers "other rows of these classes", not "other classes". It errs on the wide side of classes of fewer than 10
-        rows, and of classes that are themselves spread evenly over the sphere: there up to sqrt(2), the noise of a_i being
-        counted as spread. Simulated coverage of T +- 1.96 standard errors: 95 to 97% for classes of 10 and 30 rows, 97 to 98%
-        for classes of 5, 99% for 30 rows spread evenly. A single class of two, with no other of its size, adds nothing: alone
-        it has the error 0.
+        It answers "other rows of these classes", not "other classes". It errs on the wide side of classes of
+        fewer than 10 rows, and of classes that are themselves spread evenly over the sphere: there up to
+        sqrt(2), the noise of a_i being counted as spread. Simulated coverage of T +- 1.96 standard errors: 95
+        to 97% for classes of 10 and 30 rows, 97 to 98% for classes of 5, 99% for 30 rows spread evenly. A
+        single class of two, with no other of its size, adds nothing: alone it has the error 0.
 
     Reference:
         Arvesen, 1969, "Jackknifing U-statistics", Annals of Mathematical Statistics 40(6).
@@ -243,7 +256,9 @@ def tolerance_stderr(products: Tensor, labels: Tensor, classes: ClassSums) -> fl
     count = int(classes.counts.sum())
     if not isinstance(products, Tensor) or products.shape != (count,):
         got = list(products.shape) if isinstance(products, Tensor) else type(products).__name__
-        raise ValueError(f"products must hold one number for each of the {count} rows of the class sums, [N], got {got}.")
+        raise ValueError(
+            f"products must hold one number for each of the {count} rows of the class sums, [N], got {got}."
+        )
     _check_labels(labels, count, len(classes.counts))
     labels = labels.to(products.device, torch.int64)
     means = classes.products / classes.counts.clamp(min=1)
@@ -256,12 +271,23 @@ def tolerance_stderr(products: Tensor, labels: Tensor, classes: ClassSums) -> fl
 
 def _check_labels(labels: Tensor, rows: int, classes: int | None = None) -> None:
     """One whole number from 0 for each row, below the number of classes where that is known."""
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+    if (
+        not isinstance(labels, Tensor)
+        or labels.is_floating_point()
+        or labels.is_complex()
+        or labels.dtype == torch.bool
+    ):
         got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f"labels must be a tensor of whole numbers, got {got}; use labels.long(), or number the classes.")
+        raise ValueError(
+            f"labels must be a tensor of whole numbers, got {got}; use labels.long(), or number the classes."
+        )
     if labels.shape != (rows,):
-        raise ValueError(f"labels must hold one class for each of the {rows} rows, [N], got shape {list(labels.shape)}.")
+        raise ValueError(
+            f"labels must hold one class for each of the {rows} rows, [N], got shape {list(labels.shape)}."
+        )
     if rows and labels.min() < 0:
-        raise ValueError(f"labels must be at least 0, got {labels.min()}; leave unlabelled rows out: z[labels >= 0].")
+        raise ValueError(
+            f"labels must be at least 0, got {labels.min()}; leave unlabelled rows out: z[labels >= 0]."
+        )
     if rows and classes is not None and labels.max() >= classes:
         raise ValueError(f"labels must be below the {classes} classes of the class sums, got {labels.max()}.")

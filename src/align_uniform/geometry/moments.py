@@ -32,8 +32,9 @@ class Moments:
         (3, 0.0)
 
     Note:
-        The covariance M/n - mean mean^T loses the digits that a far-off mean takes: of unit rows none that matter; of rows at
-        distance R from the origin and spread r, the relative accuracy is 1e-16 R^2 / r^2. Subtract a common centre then.
+        The covariance M/n - mean mean^T loses the digits that a far-off mean takes: of unit rows none that
+        matter; of rows at distance R from the origin and spread r, the relative accuracy is 1e-16 R^2 / r^2.
+        Subtract a common centre then.
     """
 
     count: int
@@ -42,7 +43,8 @@ class Moments:
 
     @classmethod
     def of(cls, z: Tensor) -> Moments:
-        """The moments of rows, accumulated in float64 a block at a time; on the CPU for MPS, which has no float64.
+        """The moments of rows, accumulated in float64 a block at a time; on the CPU for MPS, which has no
+        float64.
 
         Args:
             z: rows, [N, m], of any floating-point dtype.
@@ -156,11 +158,13 @@ def cross_mean_squared_distance(x: Moments, y: Moments) -> float:
     r"""The mean squared distance between a row of one set and a row of another, over all pairs.
 
     .. math:: \frac{1}{N M} \sum_{i,j} \lVert x_i - y_j \rVert^2
-              = \frac{1}{N} \sum_i \lVert x_i \rVert^2 + \frac{1}{M} \sum_j \lVert y_j \rVert^2 - 2\, \bar x^T \bar y
+              = \frac{1}{N} \sum_i \lVert x_i \rVert^2 + \frac{1}{M} \sum_j \lVert y_j \rVert^2 - 2\, \bar x^T
+              \bar y
 
-    The scale to read `align_loss(x, y)` by: a cone makes all distances small, those of positive pairs as well. Where row i of
-    x and row i of y are a positive pair, the mean D over the N (N - 1) pairs that are not is `(N * D_all - align) / (N - 1)`,
-    and align / D is the relative alignment: 0 is perfect, 1 no better than chance. O(m) time.
+    The scale to read `align_loss(x, y)` by: a cone makes all distances small, those of positive pairs as
+    well. Where row i of x and row i of y are a positive pair, the mean D over the N (N - 1) pairs that are
+    not is `(N * D_all - align) / (N - 1)`, and align / D is the relative alignment: 0 is perfect, 1 no better
+    than chance. O(m) time.
 
     Args:
         x: moments of one set, of at least 1 row.

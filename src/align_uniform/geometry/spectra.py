@@ -21,8 +21,8 @@ def spectrum(moments: Moments) -> Tensor:
         moments: of at least 1 row.
 
     Returns:
-        [m], float64, descending. What is less than the rounding of the sums, a share max(N, m) eps of the largest eigenvalue
-        and of the squared mean, is 0, so that rounding does not count as rank.
+        [m], float64, descending. What is less than the rounding of the sums, a share max(N, m) eps of the
+        largest eigenvalue and of the squared mean, is 0, so that rounding does not count as rank.
 
     Raises:
         ValueError: there is no row.
@@ -48,8 +48,8 @@ def singular_values(moments: Moments) -> Tensor:
         moments: of any number of rows.
 
     Returns:
-        [min(N, m)], float64, descending. As they come from squares, those below sqrt(max(N, m) eps) of the largest (5e-6 for
-        N = 10^5) are rounding, and 0.
+        [min(N, m)], float64, descending. As they come from squares, those below sqrt(max(N, m) eps) of the
+        largest (5e-6 for N = 10^5) are rounding, and 0.
 
     Example:
         >>> import torch
@@ -84,9 +84,9 @@ def rankme(moments: Moments) -> float:
         3.0
 
     Note:
-        It is at most min(N, m), and for a sample of N rows it lies below its limit: 254 for N = 4096 uniform rows of m = 256.
-        Compare values of the same N and m only. The mean is left in, so a cone counts as one large singular value. It says
-        nothing about which directions matter.
+        It is at most min(N, m), and for a sample of N rows it lies below its limit: 254 for N = 4096 uniform
+        rows of m = 256. Compare values of the same N and m only. The mean is left in, so a cone counts as one
+        large singular value. It says nothing about which directions matter.
 
     Reference:
         Garrido et al., ICML 2023, arXiv 2210.02885; the effective rank of Roy & Vetterli, EUSIPCO 2007.
@@ -101,9 +101,11 @@ def rankme(moments: Moments) -> float:
 
 
 def participation_ratio(moments: Moments) -> float:
-    r"""The number of dimensions that the features fill, by the second moment of the eigenvalues of the covariance.
+    r"""The number of dimensions that the features fill, by the second moment of the eigenvalues of the
+    covariance.
 
-    .. math:: \frac{(\sum_k \lambda_k)^2}{\sum_k \lambda_k^2} = \frac{(\mathrm{tr}\, \Sigma)^2}{\lVert \Sigma \rVert_F^2}
+    .. math:: \frac{(\sum_k \lambda_k)^2}{\sum_k \lambda_k^2}
+              = \frac{(\mathrm{tr}\, \Sigma)^2}{\lVert \Sigma \rVert_F^2}
 
     O(m^2) time: no eigenvalue is computed.
 
@@ -123,11 +125,13 @@ def participation_ratio(moments: Moments) -> float:
         4.0
 
     Note:
-        The mean is taken off: a cone does not show. A few large eigenvalues decide, where RankMe listens to the small ones.
-        For a uniform law in m dimensions a sample of N rows gives about m / (1 + m/N) (241 for N = 4096, m = 256).
+        The mean is taken off: a cone does not show. A few large eigenvalues decide, where RankMe listens to
+        the small ones. For a uniform law in m dimensions a sample of N rows gives about m / (1 + m/N) (241
+        for N = 4096, m = 256).
 
     Reference:
-        Gao et al., 2017, bioRxiv 214262, "A theory of multineuronal dimensionality, dynamics and measurement".
+        Gao et al., 2017, bioRxiv 214262, "A theory of multineuronal dimensionality, dynamics and
+        measurement".
     """
     covariance = moments.covariance
     trace = covariance.trace().item()
@@ -139,7 +143,8 @@ def participation_ratio(moments: Moments) -> float:
 def w2_uniformity(moments: Moments) -> float:
     r"""The Wasserstein distance to the uniform law, both taken as the normal laws of their moments.
 
-    .. math:: W_2 = \sqrt{\lVert \bar z \rVert^2 + 1 + \mathrm{tr}\, \Sigma - \tfrac{2}{\sqrt m}\, \mathrm{tr}\, \Sigma^{1/2}}
+    .. math:: W_2 = \sqrt{\lVert \bar z \rVert^2 + 1 + \mathrm{tr}\, \Sigma
+              - \tfrac{2}{\sqrt m}\, \mathrm{tr}\, \Sigma^{1/2}}
 
     It is the distance of N(mean, Sigma) from N(0, I/m), the moments of the uniform law. O(m^3) time.
 
@@ -159,35 +164,38 @@ def w2_uniformity(moments: Moments) -> float:
         0.0
 
     Note:
-        It sees the first two moments only: the corners above, or any law with the moments of the uniform one, have value 0.
-        A sample of the uniform law itself has `w2_floor(N, m)`, which falls slowly with N: subtract nothing, but show it
-        beside the value.
+        It sees the first two moments only: the corners above, or any law with the moments of the uniform one,
+        have value 0. A sample of the uniform law itself has `w2_floor(N, m)`, which falls slowly with N:
+        subtract nothing, but show it beside the value.
 
     Reference:
         Fang et al., ICLR 2024, arXiv 2403.00642.
     """
     spread = spectrum(moments).sqrt().sum().item()
-    squared = moments.mean_square + 1 - 2 * spread / math.sqrt(moments.dim)  # |mean|^2 + tr Sigma is the mean square
+    squared = (
+        moments.mean_square + 1 - 2 * spread / math.sqrt(moments.dim)
+    )  # |mean|^2 + tr Sigma is the mean square
     return math.sqrt(max(0.0, squared))
 
 
 def w2_floor(n: int, dim: int) -> float:
     r"""The `w2_uniformity` of n independent rows of the uniform law, which is not 0.
 
-    .. math:: \sqrt{2 - 2 \sqrt{\tfrac{n - 1}{n}}\, E \sqrt{\lambda}} \approx \tfrac{1}{2} \sqrt{m / n}, \qquad
-              E \sqrt{\lambda} = {}_2F_1(-\tfrac{1}{2}, \tfrac{1}{2}; 2; \gamma), \quad \gamma = \tfrac{m - 1}{n - 1} \le 1,
+    .. math:: \sqrt{2 - 2 \sqrt{\tfrac{n - 1}{n}}\, E \sqrt{\lambda}} \approx \tfrac{1}{2} \sqrt{m / n},
+              \qquad E \sqrt{\lambda} = {}_2F_1(-\tfrac{1}{2}, \tfrac{1}{2}; 2; \gamma),
+              \quad \gamma = \tfrac{m - 1}{n - 1} \le 1,
 
-    lambda being an eigenvalue of a sample covariance of n - 1 degrees of freedom, by the law of Marchenko and Pastur. For
-    gamma > 1 the two sides of the matrix change roles: E sqrt(lambda) is the same of 1/gamma, over sqrt(gamma). The
-    approximation is for large m and larger n.
+    lambda being an eigenvalue of a sample covariance of n - 1 degrees of freedom, by the law of Marchenko and
+    Pastur. For gamma > 1 the two sides of the matrix change roles: E sqrt(lambda) is the same of 1/gamma,
+    over sqrt(gamma). The approximation is for large m and larger n.
 
     Args:
         n: the number of rows, at least 1.
         dim: m, the number of features, at least 1.
 
     Returns:
-        A number above 0, up to sqrt(2) for a single row. From 16 rows on it is the root mean square over samples to 3%
-        (simulated, m = 2 to 256), and closer for large m.
+        A number above 0, up to sqrt(2) for a single row. From 16 rows on it is the root mean square over
+        samples to 3% (simulated, m = 2 to 256), and closer for large m.
 
     Raises:
         ValueError: a number is not as above.
@@ -218,11 +226,15 @@ def _mean_root(ratio: float) -> float:
 
 
 def _eigenvalues(matrix: Tensor, rounding: float, scale: float = 0) -> Tensor:
-    """Eigenvalues, descending, and 0 where they are rounding: of entries the size of the largest, plus `scale`."""
+    """Eigenvalues, descending, and 0 where they are rounding: of entries the size of the largest, plus
+    `scale`.
+    """
     values: Tensor = torch.linalg.eigvalsh(matrix).flip(0)
     return values.masked_fill(values <= rounding * (values[0] + scale), 0)
 
 
 def _rounding(moments: Moments) -> float:
-    """The relative rounding of the sums; of equal rows, whose errors all have the same sign, it grows with their number."""
+    """The relative rounding of the sums; of equal rows, whose errors all have the same sign, it grows with
+    their number.
+    """
     return max(moments.count, moments.dim) * torch.finfo(torch.float64).eps

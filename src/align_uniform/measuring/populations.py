@@ -1,4 +1,6 @@
-"""Rows as they come, from memory or from a file, made into a population: read by blocks, checked once, normalised."""
+"""Rows as they come, from memory or from a file, made into a population: read by blocks, checked once,
+normalised.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +47,23 @@ class Population:
         ValueError: a row has a NaN or an infinity, or no direction to normalise to.
     """
 
-    def __init__(self, source: Source, name: str, *, normalize: bool, device: torch.device, kept: Tensor | None = None) -> None:
+    def __init__(
+        self, source: Source, name: str, *, normalize: bool, device: torch.device, kept: Tensor | None = None
+    ) -> None:
         self.source, self.name, self.normalize, self.device, self.kept = source, name, normalize, device, kept
         self.shape = (source.shape[0] if kept is None else len(kept), int(source.shape[1]))
         self.survey = _survey(self)
-        self._refuse(self.survey.invalid, "a NaN or an infinity", "leave them out, or find out why the encoder makes them")
+        self._refuse(
+            self.survey.invalid,
+            "a NaN or an infinity",
+            "leave them out, or find out why the encoder makes them",
+        )
         if normalize:
-            self._refuse(self.survey.zero, "norm 0, and so without a direction", "leave them out, or pass normalize=False")
+            self._refuse(
+                self.survey.zero,
+                "norm 0, and so without a direction",
+                "leave them out, or pass normalize=False",
+            )
         self.centre = (self.survey.moments.sum / self.shape[0]).to(self.device, self[slice(0, 1)].dtype)
         self.diameter = 2 * (1.0 if normalize else self.survey.largest)
 
@@ -84,8 +96,13 @@ class Population:
 
     def _refuse(self, rows: Tensor, what: str, remedy: str) -> None:
         if len(rows):
-            first = ", ".join(str(index) for index in self.number_of(rows)[:5].tolist()) + (", ..." if len(rows) > 5 else "")
-            raise ValueError(f"{self.name} has {len(rows):,} of {self.shape[0]:,} rows with {what} (rows {first}); {remedy}.")
+            first = ", ".join(str(index) for index in self.number_of(rows)[:5].tolist()) + (
+                ", ..." if len(rows) > 5 else ""
+            )
+            raise ValueError(
+                f"{self.name} has {len(rows):,} of {self.shape[0]:,} rows with {what} (rows {first}); "
+                f"{remedy}."
+            )
 
 
 def _tensor(rows: Any) -> Tensor:
@@ -134,13 +151,19 @@ class Survey:
 def _survey(population: Population) -> Survey:
     """Read all rows once, each process its share of them."""
     parts = block_slices(population, SURVEY_BYTES)[ranks.rank() :: ranks.world_size()]
-    own = [functools.reduce(operator.add, (_survey_block(population, part) for part in parts))] if parts else []
-    return functools.reduce(operator.add, (survey for everyones in ranks.gather_objects(own) for survey in everyones))
+    own = (
+        [functools.reduce(operator.add, (_survey_block(population, part) for part in parts))] if parts else []
+    )
+    return functools.reduce(
+        operator.add, (survey for everyones in ranks.gather_objects(own) for survey in everyones)
+    )
 
 
 def _survey_block(population: Population, part: slice) -> Survey:
     rows = population.raw(part)
-    norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64 if rows.device.type != "mps" else None).cpu()
+    norms = torch.linalg.vector_norm(
+        rows, dim=1, dtype=torch.float64 if rows.device.type != "mps" else None
+    ).cpu()
     is_valid = rows.isfinite().all(1).cpu()
     measured = normalize_rows(rows) if population.normalize else rows
     return Survey(
@@ -157,7 +180,9 @@ def _survey_block(population: Population, part: slice) -> Survey:
 
 def _hashes(rows: Tensor) -> Tensor:
     """64 bits a row: a sum, over its numbers' bits, of products with random odd numbers, modulo 2^64."""
-    bits = (rows + 0.0).view(torch.int32 if rows.dtype == torch.float32 else torch.int64).long()  # -0.0 + 0.0 is 0.0
+    bits = (
+        (rows + 0.0).view(torch.int32 if rows.dtype == torch.float32 else torch.int64).long()
+    )  # -0.0 + 0.0 is 0.0
     # Round numbers end in zero bits, which a product keeps: the high bits are folded onto the low ones first.
     bits = bits * -7046029254386353131
     bits ^= bits >> 32

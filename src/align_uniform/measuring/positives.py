@@ -34,7 +34,9 @@ class Positives:
         return torch.cat([part.double().cpu() for part in differences])
 
     def other_mean_square(self, distances: Tensor) -> float | None:
-        """The mean squared distance of a row of x and a row of y that are no pair, in closed form; None if there are none."""
+        """The mean squared distance of a row of x and a row of y that are no pair, in closed form; None if
+        there are none.
+        """
         x, y = self.x.survey.moments, self.y.survey.moments
         mean = geometry.cross_mean_squared_distance(x, y)
         if self.x is self.y:
@@ -59,14 +61,22 @@ class Positives:
 
 
 def chosen_pairs(
-    pairs: Any, scores: Sequence[float] | None, threshold: float | None, strict: bool, sizes: tuple[int, int], name: str
+    pairs: Any,
+    scores: Sequence[float] | None,
+    threshold: float | None,
+    strict: bool,
+    sizes: tuple[int, int],
+    name: str,
 ) -> tuple[Tensor, Tensor, str]:
-    """The rows of the pairs that count as positive, and what to call them: `name`, with the threshold behind it."""
+    """The rows of the pairs that count as positive, and what to call them: `name`, with the threshold behind
+    it.
+    """
     x_rows, y_rows = _two_columns(pairs)
     for rows, size, side in ((x_rows, sizes[0], "first"), (y_rows, sizes[1], "second")):
         if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= size):
             raise ValueError(
-                f"the {side} numbers of pairs must be rows from 0 to {size - 1}, got {int(rows.min())} to {int(rows.max())}."
+                f"the {side} numbers of pairs must be rows from 0 to {size - 1}, got {int(rows.min())} to "
+                f"{int(rows.max())}."
             )
     if scores is not None:
         is_positive = _passing(scores, threshold, strict, len(x_rows))
@@ -75,15 +85,22 @@ def chosen_pairs(
     elif threshold is not None:
         raise ValueError(f"threshold={threshold:g} needs the scores of the pairs; pass scores.")
     if not len(x_rows):
-        raise ValueError(f"there must be at least one positive pair, got none of {name}; lower the threshold.")
+        raise ValueError(
+            f"there must be at least one positive pair, got none of {name}; lower the threshold."
+        )
     return x_rows, y_rows, name
 
 
 def _two_columns(pairs: Any) -> tuple[Tensor, Tensor]:
-    columns = torch.as_tensor(pairs) if not isinstance(pairs, tuple) else torch.stack([torch.as_tensor(z) for z in pairs], 1)
+    columns = (
+        torch.as_tensor(pairs)
+        if not isinstance(pairs, tuple)
+        else torch.stack([torch.as_tensor(z) for z in pairs], 1)
+    )
     if columns.dim() != 2 or columns.shape[1] != 2 or columns.is_floating_point():
         raise ValueError(
-            f"pairs must be row numbers, whole numbers of shape [P, 2], got {columns.dtype} of shape {list(columns.shape)}."
+            f"pairs must be row numbers, whole numbers of shape [P, 2], got {columns.dtype} of shape "
+            f"{list(columns.shape)}."
         )
     return columns[:, 0].long(), columns[:, 1].long()
 
@@ -94,9 +111,13 @@ def _passing(scores: Sequence[float], threshold: float | None, strict: bool, cou
     except (TypeError, ValueError) as error:
         raise ValueError(f"scores must be numbers: {error}.") from error
     if threshold is None:
-        raise ValueError("scores need a threshold: pairs above it are positive; STS-B is read with threshold=4.")
+        raise ValueError(
+            "scores need a threshold: pairs above it are positive; STS-B is read with threshold=4."
+        )
     if values.shape != (count,):
         raise ValueError(f"scores must be one for each of the {count} pairs, got shape {list(values.shape)}.")
     if values.isnan().any():
-        raise ValueError(f"scores must be numbers, got {int(values.isnan().sum())} that are not; leave those pairs out.")
+        raise ValueError(
+            f"scores must be numbers, got {int(values.isnan().sum())} that are not; leave those pairs out."
+        )
     return values > threshold if strict else values >= threshold

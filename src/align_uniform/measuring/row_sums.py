@@ -1,12 +1,14 @@
-"""Sums of Gaussian potentials row by row, over populations larger than memory: what measuring needs of all pairs.
+"""Sums of Gaussian potentials row by row, over populations larger than memory: what measuring needs of all
+pairs.
 
 For rows x_1 ... x_N, read block by block, and for each of several t,
 
-    sums[i] = sum_{j != i} exp(-t ||x_i - x_j||^2)      of every row (`all_row_sums`), or of a few (`anchor_row_sums`),
-    squares = the same with squared potentials, summed over those rows.
+    sums[i] = sum_{j != i} exp(-t ||x_i - x_j||^2)      of every row (`all_row_sums`), or of a few
+    (`anchor_row_sums`), squares = the same with squared potentials, summed over those rows.
 
-Two blocks of rows are in memory at a time, and one tile of their pairs (see `engine`). The tile loop visits only the upper half
-of the pairs of all rows, the kernel both. Under many processes each visits a share of the blocks, and all end with all sums.
+Two blocks of rows are in memory at a time, and one tile of their pairs (see `engine`). The tile loop visits
+only the upper half of the pairs of all rows, the kernel both. Under many processes each visits a share of the
+blocks, and all end with all sums.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from align_uniform.engine.sweeps import sweep
 from align_uniform.engine.tiles import Columns, all_tiles, half_squares, slices, upper_tiles
 
 BLOCK_BYTES = 2**25
-"""Bytes of a block of float32 rows. Every block is read again for each block that it meets: larger blocks save reading."""
+"""Bytes of a block of float32 rows. Every block is read again for each block that it meets: larger blocks
+save reading.
+"""
 
 NEAR_COSINE = 0.999
 """Unit rows of at least this cosine, 2.6 degrees apart, are near duplicates."""
@@ -78,7 +82,9 @@ class _Tile(NamedTuple):
     columns: slice | None
     """None if column sums are not needed, or if the columns are also visited as rows"""
     exponents: Tensor
-    """[rows, columns]: -t ||x_i - x_j||^2 less a shift at the first t, -inf for a row and itself; to be overwritten"""
+    """[rows, columns]: -t ||x_i - x_j||^2 less a shift at the first t, -inf for a row and itself; to be
+    overwritten
+    """
 
 
 def all_row_sums(population: Population, ts: Sequence[float], progress: Progress) -> RowSums:
@@ -98,7 +104,9 @@ def all_row_sums(population: Population, ts: Sequence[float], progress: Progress
     return _accumulate(population, count, ts, tiles, progress)
 
 
-def anchor_row_sums(population: Population, anchors: Tensor, ts: Sequence[float], progress: Progress) -> RowSums:
+def anchor_row_sums(
+    population: Population, anchors: Tensor, ts: Sequence[float], progress: Progress
+) -> RowSums:
     """Sum over the others of the rows with these indices, which rise: N potentials for each are computed."""
     anchor_rows = take(population, anchors)
     share = block_slices(population)[ranks.rank() :: ranks.world_size()]
@@ -113,11 +121,17 @@ def anchor_row_sums(population: Population, anchors: Tensor, ts: Sequence[float]
     return _accumulate(population, len(anchors), ts, tiles, progress)
 
 
-def cross_log_mean(x: Population, y: Population, t: float, progress: Progress, rows: Tensor | None = None) -> float:
+def cross_log_mean(
+    x: Population, y: Population, t: float, progress: Progress, rows: Tensor | None = None
+) -> float:
     """Return `log mean exp(-t ||x_i - y_j||^2)` over two populations, or over some rows of x and all of y."""
     count = x.shape[0] if rows is None else len(rows)
     few = None if rows is None else take(x, rows)
-    pairs = [(part, columns) for part in (block_slices(x) if few is None else [slice(None)]) for columns in block_slices(y)]
+    pairs = [
+        (part, columns)
+        for part in (block_slices(x) if few is None else [slice(None)])
+        for columns in block_slices(y)
+    ]
     logs = []
     for part, columns in pairs[ranks.rank() :: ranks.world_size()]:
         block, others = x[part] if few is None else few, y[columns]
@@ -142,12 +156,16 @@ def nearest_rows(population: Population, indices: Tensor) -> tuple[Tensor, Tenso
         least, position = halves.min(1)
         nearest = torch.where((least < half_squares).cpu(), position.cpu() + part.start, nearest)
         half_squares = torch.minimum(half_squares, least)
-    distances = torch.linalg.vector_norm(queries - take(population, nearest), dim=1)  # where near, products have cancelled
+    distances = torch.linalg.vector_norm(
+        queries - take(population, nearest), dim=1
+    )  # where near, products have cancelled
     return nearest, distances.double().cpu()
 
 
 def block_slices(population: Population, size: int = BLOCK_BYTES) -> list[slice]:
-    """The blocks of so many bytes that a population is read in; several for each process, that all have something to do."""
+    """The blocks of so many bytes that a population is read in; several for each process, that all have
+    something to do.
+    """
     count, dim = population.shape
     return slices(count, max(1, min(size // (4 * dim), math.ceil(count / (2 * ranks.world_size() - 1)))))
 
@@ -166,7 +184,7 @@ def take(population: Population, indices: Tensor) -> Tensor:
     return rows
 
 
-# ------------------------------------------------------------------------------------------------------- by the tile loop
+# ------------------------------------------------------------------------------------------- by the tile loop
 
 
 def _accumulate(
@@ -214,7 +232,9 @@ def _accumulate(
 
 
 def _needs(population: Population, ts: Sequence[float]) -> Care:
-    """What the exponents need, no two rows being farther apart than the diameter; float64 where float32 does not do."""
+    """What the exponents need, no two rows being farther apart than the diameter; float64 where float32 does
+    not do.
+    """
     reach = max(ts) * population.diameter**2 / 4
     needs = care(reach, population.centre.dtype)
     return care(reach, torch.float64)._replace(wider=True) if needs.wider else needs
@@ -236,7 +256,13 @@ def _tiles_of_blocks(
 
 
 def _tiles_of_anchors(
-    population: Population, t: float, anchor_rows: Tensor, anchors: Tensor, part: slice, shift: float, needs: Care
+    population: Population,
+    t: float,
+    anchor_rows: Tensor,
+    anchors: Tensor,
+    part: slice,
+    shift: float,
+    needs: Care,
 ) -> Iterator[_Tile]:
     """All pairs of the anchors with one block, except those of an anchor and itself."""
     a, others = _centred(population, anchor_rows, population[part], t, needs)
@@ -249,19 +275,23 @@ def _tiles_of_anchors(
         yield _Tile(above, None, tile[0])
 
 
-def _centred(population: Population, rows: Tensor, columns: Tensor, t: float, needs: Care) -> tuple[Tensor, Columns]:
+def _centred(
+    population: Population, rows: Tensor, columns: Tensor, t: float, needs: Care
+) -> tuple[Tensor, Columns]:
     """Rows and columns as the tiles take them, [1, b, m]."""
     scale = math.sqrt(2 * t)
     dtype = torch.float64 if needs.wider else rows.dtype
     centre = population.centre.to(dtype)
-    return (rows.to(dtype) - centre).mul_(scale)[None], Columns(columns.to(dtype)[None], centre[None, None], scale)
+    return (rows.to(dtype) - centre).mul_(scale)[None], Columns(
+        columns.to(dtype)[None], centre[None, None], scale
+    )
 
 
 def _within(part: slice, inner: slice) -> slice:
     return slice(part.start + inner.start, part.start + inner.stop)
 
 
-# ----------------------------------------------------------------------------------------------------------- by the kernel
+# ---------------------------------------------------------------------------------------------- by the kernel
 
 
 def _takes_kernel(population: Population, ts: Sequence[float]) -> bool:
@@ -270,7 +300,9 @@ def _takes_kernel(population: Population, ts: Sequence[float]) -> bool:
 
 
 class _Visit(NamedTuple):
-    """Some rows against one block, as the kernel sums them: each row over the exp of its own largest exponent."""
+    """Some rows against one block, as the kernel sums them: each row over the exp of its own largest
+    exponent.
+    """
 
     rows: slice
     largest: Tensor
@@ -283,7 +315,9 @@ class _Visit(NamedTuple):
     """How many new ones were computed"""
 
 
-def _kernel_visits(population: Population, ts: Sequence[float], rows: slice, columns: slice) -> Iterator[_Visit]:
+def _kernel_visits(
+    population: Population, ts: Sequence[float], rows: slice, columns: slice
+) -> Iterator[_Visit]:
     """All distinct pairs of two blocks, seen from either, or of one block."""
     a = population[rows] - population.centre
     if rows == columns:
@@ -305,17 +339,27 @@ def _kernel_visit_of_anchors(
 
 
 def _kernel_sums(
-    a: Tensor, b: Tensor, ts: Sequence[float], skip: int | None = None, ids: tuple[Tensor, Tensor] | None = None
+    a: Tensor,
+    b: Tensor,
+    ts: Sequence[float],
+    skip: int | None = None,
+    ids: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     from align_uniform.engine import triton as kernels  # loads triton
 
     x_ids, y_ids = (None, None) if ids is None else (ids[0][None], ids[1][None])
-    largest, sums, squares = kernels.potential_sums(a[None], b[None], list(ts), skip=skip, x_ids=x_ids, y_ids=y_ids)
+    largest, sums, squares = kernels.potential_sums(
+        a[None], b[None], list(ts), skip=skip, x_ids=x_ids, y_ids=y_ids
+    )
     return largest[0], sums[:, 0], squares[:, 0]
 
 
-def _merge(population: Population, count: int, ts: Sequence[float], visits: Iterator[_Visit], progress: Progress) -> RowSums:
-    """Add what the kernel finds in each block, in logarithms, since every row has a largest exponent of its own."""
+def _merge(
+    population: Population, count: int, ts: Sequence[float], visits: Iterator[_Visit], progress: Progress
+) -> RowSums:
+    """Add what the kernel finds in each block, in logarithms, since every row has a largest exponent of its
+    own.
+    """
     logs = torch.full((len(ts), count), -math.inf, dtype=torch.float64, device=population.device)
     log_squares = logs.new_full((len(ts),), -math.inf)
     near = torch.zeros(count, dtype=torch.bool, device=population.device)

@@ -53,18 +53,22 @@ def subject(
     """Understand the arguments of `measure`, which say what these are."""
     place = checks.usable_device(device) if device is not None else _device_of(features)
     rows = tuple(
-        Population(source, label, normalize=normalize, device=place) for label, source in _named_sources(features, second)
+        Population(source, label, normalize=normalize, device=place)
+        for label, source in _named_sources(features, second)
     )
     are_matched = pairs is not None or ids is not None
     if are_matched and second is None and len(rows) > 1:
-        raise ValueError(f"pairs and ids are of [N, m] features, got {len(rows)} views, which are pairs already.")
+        raise ValueError(
+            f"pairs and ids are of [N, m] features, got {len(rows)} views, which are pairs already."
+        )
     are_towers = are_matched and second is not None
     positives, of = _positives(rows, pairs, scores, threshold, strict, are_towers)
     populations = rows if ids is None else _distinct(rows, ids if second is not None else (ids,))
     for population in populations:
         if len(population) < 2:
             raise ValueError(
-                f"{population.name} must have at least 2 distinct rows, got {len(population)}: uniformity needs pairs."
+                f"{population.name} must have at least 2 distinct rows, got {len(population)}: uniformity "
+                "needs pairs."
             )
     return Subject(name or _name_of(features), rows[0], rows, populations, are_towers, positives, of)
 
@@ -75,12 +79,16 @@ def _named_sources(features: Any, second: Any) -> list[tuple[str, Source]]:
     if second is None:
         labels = ["features"] if len(sources) == 1 else [f"view {v}" for v in range(len(sources))]
     elif len(sources) > 1:
-        raise ValueError(f"features must be [N, m] where positives are given, got {len(sources)} views; pass one of them.")
+        raise ValueError(
+            f"features must be [N, m] where positives are given, got {len(sources)} views; pass one of them."
+        )
     else:
         sources += _sources("positives", second)
         labels = ["features", "positives"]
     if len({source.shape[1] for source in sources}) > 1:
-        raise ValueError(f"features and positives must have one dimension, got {' and '.join(_shapes(sources))}.")
+        raise ValueError(
+            f"features and positives must have one dimension, got {' and '.join(_shapes(sources))}."
+        )
     return list(zip(labels, sources, strict=True))
 
 
@@ -92,7 +100,9 @@ def _sources(name: str, value: Any) -> list[Source]:
         is_pattern = "*" in Path(value).name and not Path(value).exists()
         return list(open_shards(Path(value)) if is_pattern else open_rows(Path(value)))
     if not hasattr(value, "shape"):
-        raise ValueError(f"{name} must be a tensor, an array, or the path of a file, got {type(value).__name__}.")
+        raise ValueError(
+            f"{name} must be a tensor, an array, or the path of a file, got {type(value).__name__}."
+        )
     if len(value.shape) not in (2, 3) or 0 in value.shape:
         raise ValueError(f"{name} must be [N, m], or [V, N, m] for V views, got shape {list(value.shape)}.")
     views = [value] if len(value.shape) == 2 else list(value)
@@ -137,14 +147,18 @@ def _positives(
         pairs, scores, threshold, strict, (len(first), len(last)), PAIRS_OF_TOWERS if are_towers else "pairs"
     )
     if first is last and (same := int((x_rows == y_rows).sum())):
-        raise ValueError(f"pairs must be of two different rows, got {same} of a row with itself; leave those out.")
+        raise ValueError(
+            f"pairs must be of two different rows, got {same} of a row with itself; leave those out."
+        )
     return (Positives(first, last, x_rows, y_rows),), of
 
 
 def _distinct(rows: tuple[Population, ...], ids: Any) -> tuple[Population, ...]:
     """The populations of entities, each of which its first row stands for."""
     if len(ids) != len(rows):
-        raise ValueError(f"ids must be a tuple of two, those of features and those of positives, got {len(ids)}.")
+        raise ValueError(
+            f"ids must be a tuple of two, those of features and those of positives, got {len(ids)}."
+        )
     populations = []
     for population, names in zip(rows, ids, strict=True):
         codes = codes_of("ids", names, len(population))
@@ -156,7 +170,11 @@ def _distinct(rows: tuple[Population, ...], ids: Any) -> tuple[Population, ...]:
             population
             if is_whole
             else Population(
-                population.source, population.name, normalize=population.normalize, device=population.device, kept=kept
+                population.source,
+                population.name,
+                normalize=population.normalize,
+                device=population.device,
+                kept=kept,
             )
         )
     return tuple(populations)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import sphere
-from align_uniform.measurement import Uniformity
+from align_uniform.measuring.measurement import Uniformity
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.row_sums import all_row_sums, anchor_row_sums, take
 
@@ -52,9 +52,10 @@ def anchor_potentials(
 ) -> tuple[list[Potentials], Tensor]:
     r"""Estimate the sum over all pairs from that of a simple random sample of rows, the anchors.
 
-    The mean potential h_k of an anchor with all others is exact. It is regressed on two more means over all others, those of
-    the cosine and of its square, whose means over all rows are known from the moments (the regression estimator of survey
-    sampling). What the regression leaves is the error, with the correction for a finite population.
+    The mean potential h_k of an anchor with all others is exact. It is regressed on two more means over all
+    others, those of the cosine and of its square, whose means over all rows are known from the moments (the
+    regression estimator of survey sampling). What the regression leaves is the error, with the correction for
+    a finite population.
     """
     result = anchor_row_sums(population, anchors, ts, progress)
     count, sampled = population.shape[0], len(anchors)
@@ -65,16 +66,20 @@ def anchor_potentials(
         estimate, error = _regression_estimate(means, *known)
         error *= math.sqrt(1 - sampled / count)
         square = float(squares) / (sampled * (count - 1)) / estimate**2
-        potentials.append(Potentials(math.log(estimate) + float(shift), error / estimate, means / estimate, square))
+        potentials.append(
+            Potentials(math.log(estimate) + float(shift), error / estimate, means / estimate, square)
+        )
     return potentials, result.near
 
 
 def _covariates(population: Population, anchors: Tensor) -> tuple[Tensor, Tensor]:
-    """For each anchor, mean product and mean squared product with the others, [K, 2]; and the same over all rows, [2].
+    """For each anchor, mean product and mean squared product with the others, [K, 2]; and the same over all
+    rows, [2].
 
     With S the sum of the rows and M that of their outer products, sum_{j != k} x_k.x_j = x_k.S - |x_k|^2, and
-    sum_{j != k} (x_k.x_j)^2 = x_k.M x_k - |x_k|^4; the sums over all k of the first terms are |S|^2 and ||M||_F^2.
-    Where norms differ, distances are not told by products alone: |x_k|^2 and |x_k|^4 are two covariates more.
+    sum_{j != k} (x_k.x_j)^2 = x_k.M x_k - |x_k|^4; the sums over all k of the first terms are |S|^2 and
+    ||M||_F^2. Where norms differ, distances are not told by products alone: |x_k|^2 and |x_k|^4 are two
+    covariates more.
     """
     moments, count = population.survey.moments, population.shape[0]
     rows = take(population, anchors).double().cpu()
@@ -94,8 +99,9 @@ def _covariates(population: Population, anchors: Tensor) -> tuple[Tensor, Tensor
 def _regression_estimate(values: Tensor, covariates: Tensor, known: Tensor) -> tuple[float, float]:
     """The mean of `values` where the covariates' mean is `known`, and its standard error.
 
-    The estimate is a weighted mean, sum_k w_k values_k. A row of high leverage pulls the fit towards itself, and its residual
-    is too small by the factor 1 - leverage: it is put back, or the error of a cone, whose tail is long, would be too small.
+    The estimate is a weighted mean, sum_k w_k values_k. A row of high leverage pulls the fit towards itself,
+    and its residual is too small by the factor 1 - leverage: it is put back, or the error of a cone, whose
+    tail is long, would be too small.
     """
     centre = covariates.mean(0)
     deviations = covariates - centre
@@ -107,13 +113,16 @@ def _regression_estimate(values: Tensor, covariates: Tensor, known: Tensor) -> t
     leverage = 1 / len(values) + left.square().sum(1)
     residuals = values - values.mean()
     residuals = residuals - left @ (left.T @ residuals)
-    estimate, error = weights @ values, (weights * residuals / (1 - leverage).clamp(min=1e-3)).square().sum().sqrt()
+    estimate, error = (
+        weights @ values,
+        (weights * residuals / (1 - leverage).clamp(min=1e-3)).square().sum().sqrt(),
+    )
     if estimate <= 0:  # no mean of potentials is: the regression reached beyond its sample
         return float(values.mean()), float(values.std() / math.sqrt(len(values)))
     return float(estimate), float(error)
 
 
-# -------------------------------------------------------------------------------------------------- error and calibration
+# -------------------------------------------------------------------------------------- error and calibration
 
 
 def stderr(relative: Tensor, excess: float, n: int, size: int | None = None) -> float | None:
@@ -122,9 +131,10 @@ def stderr(relative: Tensor, excess: float, n: int, size: int | None = None) -> 
     .. math:: Var(U) = \frac{4 (n-2) \zeta_1 + 2 \zeta_2}{n (n-1)}, \quad
               \zeta_1 = \frac{(n-1)^2 V / (n-2) - \zeta_2}{n-4}, \quad \zeta_2 = E G^2 - U^2
 
-    where V is the sample variance of the row means h_i, and zeta_1 not less than 0; all of it relative to U, which makes it the
-    variance of log U. The part of V that is noise of the h_i themselves is taken out: near the uniform law, where the potential
-    of a row hardly depends on the row, that noise is all there is, and 4 V / n would be twice the variance.
+    where V is the sample variance of the row means h_i, and zeta_1 not less than 0; all of it relative to U,
+    which makes it the variance of log U. The part of V that is noise of the h_i themselves is taken out: near
+    the uniform law, where the potential of a row hardly depends on the row, that noise is all there is, and 4
+    V / n would be twice the variance.
 
     Args:
         relative: h_i / U of all n rows, or of a sample of them.
@@ -151,7 +161,9 @@ def of_items(rows: Tensor, items: Tensor | None) -> Tensor:
     return sums * len(sums) / len(rows)
 
 
-def uniformity(t: float, populations: Sequence[Potentials], n: int, dim: int, error: float | None) -> Uniformity:
+def uniformity(
+    t: float, populations: Sequence[Potentials], n: int, dim: int, error: float | None
+) -> Uniformity:
     """Average over the populations, and compare with the optimum."""
     value = sum(population.log_mean for population in populations) / len(populations)
     # The anchors of all views are the same items, and so their errors may be of one sign.

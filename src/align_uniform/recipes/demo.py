@@ -1,7 +1,9 @@
-"""The demo: encoders of handwritten digits, trained without labels in a minute or two, and what the two quantities say of them.
+"""The demo: encoders of handwritten digits, trained without labels in a minute or two, and what the two
+quantities say of them.
 
-`align-uniform demo` trains with `align + uniform` and with the contrastive loss, in 64 dimensions over several seeds and once
-on the circle; sets them beside an untrained encoder and raw pixels; and prints and draws alignment, uniformity and accuracy.
+`align-uniform demo` trains with `align + uniform` and with the contrastive loss, in 64 dimensions over
+several seeds and once on the circle; sets them beside an untrained encoder and raw pixels; and prints and
+draws alignment, uniformity and accuracy.
 """
 
 from __future__ import annotations
@@ -20,17 +22,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from torch import Tensor, nn
 
-from align_uniform import AlignUniformLoss, ContrastiveLoss, __version__, align_loss, figures, uniform_loss, uniform_optimum
+from align_uniform import (
+    AlignUniformLoss,
+    ContrastiveLoss,
+    __version__,
+    align_loss,
+    figures,
+    uniform_loss,
+    uniform_optimum,
+)
 from align_uniform._writing import written_whole
-from align_uniform.recipes import data
-from align_uniform.recipes.augment import digits_views
-from align_uniform.recipes.encoders import SmallConvNet
-from align_uniform.recipes.knn_eval import knn_predict
-from align_uniform.recipes.logistic import linear_predict
-from align_uniform.recipes.scores import wilson
+from align_uniform.recipes.encoders.networks import SmallConvNet
+from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images.augment import digits_views
+from align_uniform.recipes.judge.knn import knn_predict
+from align_uniform.recipes.judge.logistic import linear_predict
+from align_uniform.recipes.judge.scores import wilson
 from align_uniform.recipes.small_two_view import Objective, Schedule, train
 
-ALIGN_UNIFORM, CONTRASTIVE, UNTRAINED, PIXELS = "align + uniform", "contrastive (τ = 0.5)", "random init", "raw pixels"
+ALIGN_UNIFORM, CONTRASTIVE, UNTRAINED, PIXELS = (
+    "align + uniform",
+    "contrastive (τ = 0.5)",
+    "random init",
+    "raw pixels",
+)
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
     ALIGN_UNIFORM: lambda: AlignUniformLoss(),
     CONTRASTIVE: lambda: ContrastiveLoss(tau=0.5),
@@ -94,21 +109,28 @@ class Pixels(nn.Module):
 
 def run(options: DemoOptions) -> int:
     """Train, measure, print and draw; return the exit code, 130 after Ctrl-C."""
-    files = [options.out / name for name in ("results.json", "figure3.png", "figure3.svg", "plane.png", "plane.svg")]
+    files = [
+        options.out / name
+        for name in ("results.json", "figure3.png", "figure3.svg", "plane.png", "plane.svg")
+    ]
     if (existing := [str(file) for file in files if file.exists()]) and not options.force:
         raise ValueError(f"{existing[0]} exists; pass --force to replace it, or another folder with --out.")
     options.out.mkdir(parents=True, exist_ok=True)
 
-    split = data.digits()
+    split = datasets.digits()
     results: list[Result] = []
     code = 0
     plan = list(_plan(options.seeds))
     with _progress() as progress:
-        task = progress.add_task("", total=sum(objective is not None for *_, objective in plan) * options.steps)
+        task = progress.add_task(
+            "", total=sum(objective is not None for *_, objective in plan) * options.steps
+        )
         try:
             for name, dim, seed, objective in plan:
                 progress.update(task, description=f"{name}, {_space(dim)}, seed {seed}")
-                results.append(_make(name, dim, seed, objective, split, options.steps, lambda _: progress.advance(task)))
+                results.append(
+                    _make(name, dim, seed, objective, split, options.steps, lambda _: progress.advance(task))
+                )
         except KeyboardInterrupt:
             code = 130
     if code:
@@ -137,7 +159,7 @@ def _make(
     dim: int,
     seed: int,
     objective: Callable[[], Objective] | None,
-    split: data.Split,
+    split: datasets.Split,
     steps: int,
     on_step: Callable[[float], None],
 ) -> Result:
@@ -149,8 +171,10 @@ def _make(
 
 
 @torch.no_grad()
-def evaluate(name: str, encoder: SmallConvNet | Pixels, seed: int, split: data.Split) -> Result:
-    """Measure an encoder as in the paper: alignment on augmented pairs, uniformity on plain images, all of the test set."""
+def evaluate(name: str, encoder: SmallConvNet | Pixels, seed: int, split: datasets.Split) -> Result:
+    """Measure an encoder as in the paper: alignment on augmented pairs, uniformity on plain images, all of
+    the test set.
+    """
     encoder.eval()
     train, test = split.train, split.test
     torch.manual_seed(0)  # the same views for every encoder
@@ -162,7 +186,10 @@ def evaluate(name: str, encoder: SmallConvNet | Pixels, seed: int, split: data.S
         linear = linear_predict(train_features, train.labels, features)
     circle = None
     if output.shape[1] == 2:
-        circle = {"features": output.tolist(), "pair_distances": align_loss(x, y, alpha=1, reduction="none").tolist()}
+        circle = {
+            "features": output.tolist(),
+            "pair_distances": align_loss(x, y, alpha=1, reduction="none").tolist(),
+        }
     return Result(
         name=name,
         dim=output.shape[1],
@@ -182,7 +209,7 @@ def _accuracy(predicted: Tensor, labels: Tensor) -> float:
     return (predicted == labels).double().mean().item()
 
 
-# ----------------------------------------------------------------------------------------------------------- what is shown
+# ---------------------------------------------------------------------------------------------- what is shown
 
 
 def _progress() -> Progress:
@@ -215,7 +242,9 @@ def _print(results: list[Result], written: list[Path], options: DemoOptions) -> 
         table.add_column(column, justify="right", no_wrap=True)
     for name, dim in dict.fromkeys((result.name, result.dim) for result in results):
         group = [result for result in results if (result.name, result.dim) == (name, dim)]
-        accuracies = [[100 * getattr(result, key) for result in group] for key in ("linear", "knn", "knn_output")]
+        accuracies = [
+            [100 * getattr(result, key) for result in group] for key in ("linear", "knn", "knn_output")
+        ]
         table.add_row(
             name,
             str(dim),
@@ -229,10 +258,13 @@ def _print(results: list[Result], written: list[Path], options: DemoOptions) -> 
     right = round(0.98 * images)
     low, high = (100 * bound for bound in wilson(right, images))
     for line in (
-        "(out): on the outputs, where alignment and uniformity are measured; otherwise on the layer kept for other tasks.",
-        "Alignment is that of two random views of each test image, uniformity that of the plain test images; alpha = t = 2.",
+        "(out): on the outputs, where alignment and uniformity are measured; otherwise on the layer kept "
+        "for other tasks.",
+        "Alignment is that of two random views of each test image, uniformity that of the plain test "
+        "images; alpha = t = 2.",
         *([f"± is the deviation over {options.seeds} seeds."] if options.seeds > 1 else []),
-        f"One accuracy of {right / images:.1%} has a 95% interval of {low:.1f} to {high:.1f}%: too wide to rank objectives by.",
+        f"One accuracy of {right / images:.1%} has a 95% interval of {low:.1f} to {high:.1f}%: too wide to "
+        "rank objectives by.",
         f"Written: {', '.join(map(str, written))}",
     ):
         console.print(line, highlight=False, soft_wrap=True)
@@ -243,7 +275,7 @@ def _spread(values: list[float], digits: int) -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def _write(results: list[Result], split: data.Split, options: DemoOptions) -> list[Path]:
+def _write(results: list[Result], split: datasets.Split, options: DemoOptions) -> list[Path]:
     written = []
     on_circle = [
         figures.CircleFeatures(
@@ -266,7 +298,9 @@ def _write(results: list[Result], split: data.Split, options: DemoOptions) -> li
         "version": __version__,
         "torch": torch.__version__,
         "options": {**asdict(options), "out": str(options.out)},
-        "results": [{key: value for key, value in asdict(result).items() if key != "circle"} for result in results],
+        "results": [
+            {key: value for key, value in asdict(result).items() if key != "circle"} for result in results
+        ],
     }
     path = options.out / "results.json"
     with written_whole(path) as partial:

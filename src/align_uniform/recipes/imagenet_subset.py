@@ -16,7 +16,9 @@ SPLITS = ("train", "val")
 IMAGENET_100 = "imagenet-100"
 """The name of the published list of 100 classes."""
 
-LIST_URL = "https://raw.githubusercontent.com/SsnL/moco_align_uniform/align_uniform/scripts/imagenet100_classes.txt"
+LIST_URL = (
+    "https://raw.githubusercontent.com/SsnL/moco_align_uniform/align_uniform/scripts/imagenet100_classes.txt"
+)
 LIST_SHA256 = "79f3f1552ccc478ce24bd934b4573625db584ddc1f4643ae23c994a94cb11397"
 
 MOST_BYTES = 1 << 20
@@ -29,9 +31,11 @@ _SYNSET = re.compile(r"n\d{8}", re.ASCII)
 
 
 def link_subset(full: Path, out: Path, classes: Sequence[str], *, force: bool = False) -> None:
-    """Make `out/train/CLASS` and `out/val/CLASS` links to the folders of the same names in `full`, all of them or none.
+    """Make `out/train/CLASS` and `out/val/CLASS` links to the folders of the same names in `full`, all of
+    them or none.
 
-    The links are built beside `out`, which then gets its name at once. They are absolute, so that `out` can be moved.
+    The links are built beside `out`, which then gets its name at once. They are absolute, so that `out` can
+    be moved.
 
     Args:
         full: folder with train and val, and in these a folder for each class.
@@ -40,8 +44,8 @@ def link_subset(full: Path, out: Path, classes: Sequence[str], *, force: bool = 
         force: replace `out` if it is an earlier subset: two folders with nothing but links in them.
 
     Raises:
-        ValueError: classes are missing in `full`, all of which are named; or `out` is there, and is no such subset or `force`
-            is not given; or it would lie among the classes of `full`.
+        ValueError: classes are missing in `full`, all of which are named; or `out` is there, and is no such
+            subset or `force` is not given; or it would lie among the classes of `full`.
     """
     full = full.resolve()
     if not classes:
@@ -49,15 +53,20 @@ def link_subset(full: Path, out: Path, classes: Sequence[str], *, force: bool = 
     for split in SPLITS:
         if not (full / split).is_dir():
             raise ValueError(
-                f"{full} has no folder {split}; give the folder of ImageNet that has {' and '.join(SPLITS)} in it."
+                f"{full} has no folder {split}; give the folder of ImageNet that has {' and '.join(SPLITS)} "
+                "in it."
             )
-    missing = [f"{split}/{name}" for split in SPLITS for name in classes if not (full / split / name).is_dir()]
+    missing = [
+        f"{split}/{name}" for split in SPLITS for name in classes if not (full / split / name).is_dir()
+    ]
     if missing:
         raise ValueError(f"{full} lacks {len(missing)} of {2 * len(classes)} folders: {', '.join(missing)}.")
     _check_place(full, out)
     if os.path.lexists(out):
         if not force:
-            raise ValueError(f"{out} exists already; use --force to replace the links in it, or choose another folder.")
+            raise ValueError(
+                f"{out} exists already; use --force to replace the links in it, or choose another folder."
+            )
         _check_links(out)
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     new, before = beside / "new", beside / "before"
@@ -78,10 +87,12 @@ def link_subset(full: Path, out: Path, classes: Sequence[str], *, force: bool = 
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Return the classes that a file lists: a synset id a line, as in n01440764; empty lines and # comments are skipped.
+    """Return the classes that a file lists: a synset id a line, as in n01440764; empty lines and # comments
+    are skipped.
 
     Raises:
-        ValueError: there is a line of another kind or one that comes twice, which are named, or no class at all.
+        ValueError: there is a line of another kind or one that comes twice, which are named, or no class at
+            all.
     """
     with path.open("rb") as file:
         return _classes_of(file.read(MOST_BYTES), str(path))
@@ -99,11 +110,15 @@ def published_classes(url: str = LIST_URL, sha256: str = LIST_SHA256) -> tuple[s
             text: bytes = answer.read(MOST_BYTES)
     except (OSError, http.client.HTTPException) as error:
         raise OSError(
-            f"The list of {IMAGENET_100} could not be fetched ({error}); get {url} in another way and pass it: --classes FILE."
+            f"The list of {IMAGENET_100} could not be fetched ({error}); get {url} in another way and pass "
+            "it: --classes FILE."
         ) from error
     found = hashlib.sha256(text).hexdigest()
     if found != sha256:
-        raise ValueError(f"{url} has the SHA-256 {found} where {sha256} is expected; get the list and pass it: --classes FILE.")
+        raise ValueError(
+            f"{url} has the SHA-256 {found} where {sha256} is expected; get the list and pass it: --classes "
+            "FILE."
+        )
     return _classes_of(text, url)
 
 
@@ -133,24 +148,32 @@ def _check_place(full: Path, out: Path) -> None:
     place = out.resolve()
     splits = [(full / split).resolve() for split in SPLITS]
     if place in (full, *full.parents) or any(split in (place, *place.parents) for split in splits):
-        raise ValueError(f"{out} is the full ImageNet, {full}, or holds it, or lies in its classes; choose another folder.")
+        raise ValueError(
+            f"{out} is the full ImageNet, {full}, or holds it, or lies in its classes; choose another folder."
+        )
 
 
 def _check_links(out: Path) -> None:
     """Refuse to replace what is no subset: anything but links in train and val."""
     if out.is_symlink() or not out.is_dir():
         raise ValueError(
-            f"{out} is no folder of links but {'a link itself' if out.is_symlink() else 'a file'}; remove it first."
+            f"{out} is no folder of links but {'a link itself' if out.is_symlink() else 'a file'}; remove it "
+            "first."
         )
     splits = [out / split for split in SPLITS]
     found = [path for path in out.iterdir() if path not in splits or path.is_symlink() or not path.is_dir()]
     found += [
-        path for split in splits if split not in found and split.is_dir() for path in split.iterdir() if not path.is_symlink()
+        path
+        for split in splits
+        if split not in found and split.is_dir()
+        for path in split.iterdir()
+        if not path.is_symlink()
     ]
     if found:
         names = _shown(sorted(str(path.relative_to(out)) for path in found))
         raise ValueError(
-            f"{out} holds more than links, which --force never replaces: {names}; move it, or choose another folder."
+            f"{out} holds more than links, which --force never replaces: {names}; move it, or choose another "
+            "folder."
         )
 
 

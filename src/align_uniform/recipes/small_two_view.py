@@ -1,4 +1,6 @@
-"""Training on two views: every image is seen twice, and the objective says what the two outputs should be to each other."""
+"""Training on two views: every image is seen twice, and the objective says what the two outputs should be to
+each other.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ class Schedule:
             raise ValueError(f"steps must be at least 1, got {self.steps}.")
         if self.batch_size < 2:
             raise ValueError(
-                f"batch_size must be at least 2, for a row to have another to keep away from, got {self.batch_size}."
+                "batch_size must be at least 2, for a row to have another to keep away from, got "
+                f"{self.batch_size}."
             )
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}.")
@@ -54,7 +57,9 @@ def train(
         schedule: steps, batch size and learning rate.
         on_step: called after every step with its loss, if given.
     """
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+    optimizer = torch.optim.Adam(
+        encoder.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+    )
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=schedule.steps)
     batches = _shuffled_batches(images, schedule.batch_size)
     encoder.train()
@@ -71,7 +76,9 @@ def train(
 
 
 def _shuffled_batches(images: Tensor, size: int) -> Iterator[Tensor]:
-    """Full batches without end; each image once before any comes again, but for the few left over from full batches."""
+    """Full batches without end; each image once before any comes again, but for the few left over from full
+    batches.
+    """
     size = min(size, len(images))
     while True:
         for rows in torch.randperm(len(images), device=images.device).split(size):

@@ -1,4 +1,6 @@
-"""A measurement as a page to look at: one HTML file that holds all it needs and asks nothing of the network."""
+"""A measurement as a page to look at: one HTML file that holds all it needs and asks nothing of the
+network.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from typing import Any
 
 import jinja2
 
-from align_uniform import verdict
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.figures import Trajectory
-from align_uniform.measurement import Measurement, fixed
+from align_uniform.measuring import verdict
+from align_uniform.measuring.measurement import Measurement, fixed
 from align_uniform.report._drawings import drawings
 from align_uniform.report._numbers import number_groups
 from align_uniform.report._quantities import quantities
@@ -49,7 +51,9 @@ def write_report(
     check_replaceable(path, force=force)
     page = report_html(measurement, texts=texts, images=images, runs=runs)
     with written_whole(path) as partial:
-        partial.write_bytes(page.encode("utf-8", "replace"))  # names of files may hold what UTF-8 has no code for
+        partial.write_bytes(
+            page.encode("utf-8", "replace")
+        )  # names of files may hold what UTF-8 has no code for
 
 
 def report_html(
@@ -61,13 +65,16 @@ def report_html(
 ) -> str:
     """The page of a measurement: the verdict first, then the numbers, figures, and the rows to look at.
 
-    It is one document: figures are inline SVG, pictures `data:` URIs, and a Content-Security-Policy lets nothing else in, and
-    no script or style but the page's own, by their hash. Everything that comes from outside is escaped.
+    It is one document: figures are inline SVG, pictures `data:` URIs, and a Content-Security-Policy lets
+    nothing else in, and no script or style but the page's own, by their hash. Everything that comes from
+    outside is escaped.
 
     Args:
         measurement: what to show; figures need its `details`.
-        texts: a text for each row, shown beside its number. Of two towers, a tuple of two, or the texts of the second.
-        images: the path of a picture for each row, likewise. Of two towers, a tuple of two, or the pictures of the first.
+        texts: a text for each row, shown beside its number. Of two towers, a tuple of two, or the texts of
+            the second.
+        images: the path of a picture for each row, likewise. Of two towers, a tuple of two, or the pictures
+            of the first.
         runs: how alignment and uniformity went while the encoder was trained.
 
     Raises:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from align_uniform import figures
-from align_uniform.measurement import Measurement
+from align_uniform.measuring.measurement import Measurement
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,11 @@ def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) 
     dim, uniform = measurement.dim, measurement.uniform
     if details.distances is not None:
         random = _random_distances(measurement)
-        overlap = "" if random is None else " Where they overlap with random pairs, they cannot be told from chance."
+        overlap = (
+            ""
+            if random is None
+            else " Where they overlap with random pairs, they cannot be told from chance."
+        )
         figure = figures.pair_distance_figure(_array(details.distances), random)
         yield _drawing("Positive pairs", figure, f"How far apart the two of a pair are.{overlap}")
     populations = [_array(part) for part in details.row_means]
@@ -45,31 +49,39 @@ def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) 
     yield _drawing(
         "Crowding",
         figures.crowding_figure(populations, uniform.t, uniform.optimum, names),
-        "The uniformity as each row sees it. A row to the right has many near; a tail there is clusters or near duplicates.",
+        "The uniformity as each row sees it. A row to the right has many near; a tail there is clusters or "
+        "near duplicates.",
     )
     if dim >= 2:
         yield _drawing(
             "Cosines",
             figures.cosine_figure(_array(details.cosines), dim),
-            "Of random rows. Shifted to the right of the dashed line: a cone. Wider: fewer dimensions in use.",
+            "Of random rows. Shifted to the right of the dashed line: a cone. Wider: fewer dimensions in "
+            "use.",
         )
     yield _drawing(
         "Spectrum",
-        figures.spectrum_figure(_array(details.spectrum), measurement.rankme, measurement.participation_ratio),
-        "Variance by dimension, the largest first; the dashed line is the same variance spread evenly. A cliff is "
-        "dimensional collapse.",
+        figures.spectrum_figure(
+            _array(details.spectrum), measurement.rankme, measurement.participation_ratio
+        ),
+        "Variance by dimension, the largest first; the dashed line is the same variance spread evenly. A "
+        "cliff is dimensional collapse.",
     )
 
 
 def _drawing(title: str, figure: Figure, caption: str) -> Drawing:
     legends = [axes.get_legend() for axes in figure.axes]
-    key = "; ".join(text.get_text() for legend in legends if legend is not None for text in legend.get_texts())
+    key = "; ".join(
+        text.get_text() for legend in legends if legend is not None for text in legend.get_texts()
+    )
     svg = figures.inline_svg(figure, prefix=title.lower().replace(" ", "-"), label=f"{title}: {key}.")
     return Drawing(title, svg, caption)
 
 
 def _random_distances(measurement: Measurement) -> figures.Array | None:
-    """Of rows of one population, from their cosines; of two towers they would be other pairs than the positive ones."""
+    """Of rows of one population, from their cosines; of two towers they would be other pairs than the
+    positive ones.
+    """
     if measurement.details is None or measurement.towers is not None or not measurement.norms.normalized:
         return None
     return np.sqrt(np.maximum(0, 2 - 2 * _array(measurement.details.cosines)))

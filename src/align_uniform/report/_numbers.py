@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from align_uniform.measurement import Alignment, Measurement, Towers, Uniformity, fixed, with_error
+from align_uniform.measuring.measurement import Alignment, Measurement, Towers, Uniformity, fixed, with_error
 
 Row = tuple[str, str, str]
 """Name, value, and what it says."""
@@ -13,11 +13,17 @@ Row = tuple[str, str, str]
 def number_groups(measurement: Measurement) -> list[tuple[str, list[Row]]]:
     """All numbers in groups, alignment and uniformity in front."""
     groups = [] if measurement.align is None else [("Alignment", _align_rows(measurement.align))]
-    groups += [(f"Uniformity, t = {uniform.t:g}", _uniform_rows(uniform, measurement)) for uniform in measurement.uniforms]
+    groups += [
+        (f"Uniformity, t = {uniform.t:g}", _uniform_rows(uniform, measurement))
+        for uniform in measurement.uniforms
+    ]
     if measurement.towers is not None:
         groups.append(("Two towers", _tower_rows(measurement, measurement.towers)))
     groups += [("Shape", _shape_rows(measurement)), ("Rows", _norm_rows(measurement))]
-    return [(title, [(name, typeset(value), typeset(says)) for name, value, says in rows]) for title, rows in groups]
+    return [
+        (title, [(name, typeset(value), typeset(says)) for name, value, says in rows])
+        for title, rows in groups
+    ]
 
 
 def typeset(text: str) -> str:
@@ -27,24 +33,43 @@ def typeset(text: str) -> str:
 
 def _align_rows(align: Alignment) -> list[Row]:
     rows = [
-        ("alignment", with_error(align.value, align.stderr), f"mean ‖x − y‖ to the power α = {align.alpha:g}; 0 is best"),
+        (
+            "alignment",
+            with_error(align.value, align.stderr),
+            f"mean ‖x − y‖ to the power α = {align.alpha:g}; 0 is best",
+        ),
         ("pairs", f"{align.pairs:,}", align.of),
     ]
     if align.relative is not None:
-        rows.insert(1, ("relative to chance", fixed(align.relative), "mean squared distance of pairs over that of non-pairs"))
+        rows.insert(
+            1,
+            (
+                "relative to chance",
+                fixed(align.relative),
+                "mean squared distance of pairs over that of non-pairs",
+            ),
+        )
     return rows
 
 
 def _uniform_rows(uniform: Uniformity, measurement: Measurement) -> list[Row]:
     rows = [
-        ("uniformity", with_error(uniform.value, uniform.total_stderr), "log mean potential of two rows; smaller is more even")
+        (
+            "uniformity",
+            with_error(uniform.value, uniform.total_stderr),
+            "log mean potential of two rows; smaller is more even",
+        )
     ]
     if uniform.interval is not None:
         low, high = map(fixed, uniform.interval)
         rows.append(("95% interval", f"{low} to {high}", "for the population that the rows are a sample of"))
     if uniform.approximation_stderr:
         rows.append(
-            ("approximation", f"± {uniform.approximation_stderr:.2g}", "of the value for these very rows, from anchors")
+            (
+                "approximation",
+                f"± {uniform.approximation_stderr:.2g}",
+                "of the value for these very rows, from anchors",
+            )
         )
     rows += [
         (
@@ -67,7 +92,11 @@ def _shape_rows(measurement: Measurement) -> list[Row]:
     most = min(measurement.n, measurement.dim)
     rows = [
         ("RankMe", f"{measurement.rankme:,.1f}", f"dimensions in use, of at most {most:,}; sees no cone"),
-        ("participation ratio", f"{measurement.participation_ratio:,.1f}", "dimensions that carry most of the variance"),
+        (
+            "participation ratio",
+            f"{measurement.participation_ratio:,.1f}",
+            "dimensions that carry most of the variance",
+        ),
         (
             "W2 to uniform",
             fixed(measurement.w2),
@@ -77,7 +106,10 @@ def _shape_rows(measurement: Measurement) -> list[Row]:
     ]
     if measurement.tolerance is not None:
         tolerance = measurement.tolerance
-        says = f"mean cosine within {tolerance.classes:,} classes; {tolerance.skipped:,} classes of one row left out"
+        says = (
+            f"mean cosine within {tolerance.classes:,} classes; "
+            f"{tolerance.skipped:,} classes of one row left out"
+        )
         rows.append(("tolerance", with_error(tolerance.value, tolerance.stderr), says))
     return rows
 
@@ -98,7 +130,11 @@ def _norm_rows(measurement: Measurement) -> list[Row]:
     norms, duplicates = measurement.norms, measurement.duplicates
     made = "then divided by them" if norms.normalized else "measured as they are"
     return [
-        ("norms", f"{norms.smallest:.4g} to {norms.largest:.4g}", f"as the rows came, on average {norms.mean:.4g}; {made}"),
+        (
+            "norms",
+            f"{norms.smallest:.4g} to {norms.largest:.4g}",
+            f"as the rows came, on average {norms.mean:.4g}; {made}",
+        ),
         ("exact duplicates", f"{duplicates.exact:,}", "rows that equal an earlier one"),
         ("near duplicates", f"{duplicates.near:,}", "rows with another within a cosine of 0.999"),
     ]

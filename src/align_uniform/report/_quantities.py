@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from align_uniform.measurement import Alignment, Measurement, Uniformity, fixed, with_error
+from align_uniform.measuring.measurement import Alignment, Measurement, Uniformity, fixed, with_error
 from align_uniform.report._numbers import typeset
 
 
@@ -19,9 +19,12 @@ class Scale:
     right: str
 
     @classmethod
-    def of(cls, value: float, interval: tuple[float, float], ends: tuple[float, float], names: tuple[str, str]) -> Scale:
+    def of(
+        cls, value: float, interval: tuple[float, float], ends: tuple[float, float], names: tuple[str, str]
+    ) -> Scale:
         at, low, high = (
-            round(min(100.0, max(0.0, 100 * (number - ends[0]) / (ends[1] - ends[0]))), 2) for number in (value, *interval)
+            round(min(100.0, max(0.0, 100 * (number - ends[0]) / (ends[1] - ends[0]))), 2)
+            for number in (value, *interval)
         )
         return cls(at, low, high, *names)
 
@@ -57,10 +60,15 @@ def _align_quantity(align: Alignment) -> Quantity:
 
 def _uniform_quantity(uniform: Uniformity) -> Quantity:
     value, _, error = typeset(with_error(uniform.value, uniform.total_stderr)).partition(" ± ")
-    gap, side = with_error(abs(uniform.gap), uniform.total_stderr).partition(" ± ")[0], "above" if uniform.gap >= 0 else "below"
+    gap, side = (
+        with_error(abs(uniform.gap), uniform.total_stderr).partition(" ± ")[0],
+        "above" if uniform.gap >= 0 else "below",
+    )
     meaning = f"log mean of exp(−{uniform.t:g} ‖x − y‖²) over distinct rows; {gap} {side} the optimum"
     if uniform.equivalent_dim is not None:
         meaning += f", as even as the uniform law in {uniform.equivalent_dim:,.1f} dimensions"
     ends = (f"{typeset(fixed(uniform.optimum))}: spread evenly", "0: all in one place")
     interval = uniform.interval or (uniform.value, uniform.value)
-    return Quantity("Uniformity", value, error, meaning, Scale.of(uniform.value, interval, (uniform.optimum, 0), ends))
+    return Quantity(
+        "Uniformity", value, error, meaning, Scale.of(uniform.value, interval, (uniform.optimum, 0), ends)
+    )

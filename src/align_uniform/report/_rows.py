@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from PIL import Image, ImageOps
 
-from align_uniform.measurement import Measurement
+from align_uniform.measuring.measurement import Measurement
 
 T = TypeVar("T")
 
@@ -57,7 +57,8 @@ class Contents:
         *,
         are_towers: bool,
     ) -> None:
-        # Of views all rows of one number are one item. Of two towers pictures alone are of the first, texts of the second.
+        # Of views all rows of one number are one item. Of two towers pictures alone are of the first, texts
+        # of the second.
         self.texts = _by_tower(texts, (None, texts)) if are_towers else (texts,)
         self.images = _by_tower(images, (images, None)) if are_towers else (images,)
 
@@ -74,7 +75,9 @@ class Contents:
 
 def _by_tower(values: Any, alone: tuple[Any, Any]) -> tuple[Any, ...]:
     """Those of either tower, or those of one alone."""
-    is_one_of_each = isinstance(values, tuple) and len(values) == 2 and not isinstance(values[0], str | os.PathLike)
+    is_one_of_each = (
+        isinstance(values, tuple) and len(values) == 2 and not isinstance(values[0], str | os.PathLike)
+    )
     return values if is_one_of_each else alone
 
 
@@ -83,7 +86,8 @@ def _content(name: str, values: Sequence[T] | None, row: int) -> T | None:
         return None
     if row >= len(values):
         raise ValueError(
-            f"{name} must be one for each row, got {len(values)} where there is a row {row}; pass them all, in order."
+            f"{name} must be one for each row, got {len(values)} where there is a row {row}; pass them all, "
+            "in order."
         )
     return values[row]
 
@@ -111,7 +115,7 @@ def thumbnail(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-# ---------------------------------------------------------------------------------------------------------------- the tables
+# ------------------------------------------------------------------------------------------------- the tables
 
 
 def tables(measurement: Measurement, contents: Contents) -> Iterator[Table]:
@@ -131,7 +135,9 @@ def _pairs_table(measurement: Measurement, contents: Contents) -> Table:
         rows = [[contents.cell(0, pair.x), _number(pair.distance)] for pair in pairs]
     else:
         columns = ["x", "y", "distance"]
-        rows = [[contents.cell(0, pair.x), contents.cell(other, pair.y), _number(pair.distance)] for pair in pairs]
+        rows = [
+            [contents.cell(0, pair.x), contents.cell(other, pair.y), _number(pair.distance)] for pair in pairs
+        ]
     caption = "The positive pairs that are farthest apart: wrong pairs, or what the encoder does not see."
     return Table("Worst pairs", caption, columns, len(columns) - 1, rows)
 
@@ -146,8 +152,18 @@ def _crowded_table(measurement: Measurement, contents: Contents) -> Table:
         numbers = [_number(crowded.mean_potential), _number(crowded.mean_potential / mean)]
         view = [Cell(f"{crowded.view + 1}", crowded.view)] if are_several else []
         rows.append([row, *view, *numbers, neighbour, _number(crowded.distance)])
-    columns = ["row", *([kind] if are_several else []), "mean potential", "times the mean", "nearest row", "its distance"]
-    caption = "The rows with most others near them, and the nearest: duplicates, boilerplate, blank inputs, tight clusters."
+    columns = [
+        "row",
+        *([kind] if are_several else []),
+        "mean potential",
+        "times the mean",
+        "nearest row",
+        "its distance",
+    ]
+    caption = (
+        "The rows with most others near them, and the nearest: "
+        "duplicates, boilerplate, blank inputs, tight clusters."
+    )
     return Table("Most crowded rows", caption, columns, columns.index("mean potential"), rows)
 
 

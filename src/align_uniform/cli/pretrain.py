@@ -1,0 +1,75 @@
+"""`align-uniform pretrain two-view` and `pretrain moco`: train an encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from align_uniform import _ranks as ranks
+from align_uniform.cli.flags import add_options
+
+
+class TwoView:
+    """`pretrain two-view`."""
+
+    HELP = "on two views of each image: alignment, uniformity, contrastive loss"
+    DESCRIPTION = """
+    Train an encoder on two views of each image. A preset sets the defaults; those of stl10 are the
+    reference's example, but for options that say (ours). Alone it runs on one device; under torchrun on all
+    of them: torchrun --nproc-per-node 4 -m align_uniform pretrain two-view. Ctrl-C ends after the batch, and
+    the same command goes on from there.
+    """
+
+    @property
+    def PRESETS(self) -> dict[str, dict[str, Any]]:  # noqa: N802  # a constant, found late
+        """What `--preset` sets."""
+        from align_uniform.recipes.pretrain.two_view import PRESETS
+
+        return PRESETS
+
+    def add_arguments(self, parser: Any) -> None:
+        """The fields of `TwoViewOptions`."""
+        from align_uniform.recipes.pretrain.two_view import TwoViewOptions
+
+        add_options(parser, TwoViewOptions)
+
+    def run(self, options: dict[str, Any]) -> int:
+        """Train."""
+        from align_uniform.recipes.pretrain import two_view
+
+        with ranks.process_group():
+            return two_view.run(two_view.TwoViewOptions(**options))
+
+
+class Moco:
+    """`pretrain moco`."""
+
+    HELP = (
+        "on queries and a queue of keys from a momentum encoder (MoCo): "
+        "alignment, uniformity, contrastive loss"
+    )
+    DESCRIPTION = """
+    Train an encoder with a momentum encoder and a queue. A preset sets the defaults; those of imagenet-100
+    are the reference's, but for options that say (ours). Alone it runs on one device; under torchrun on all
+    of them: torchrun --nproc-per-node 8 -m align_uniform pretrain moco. Ctrl-C ends after the batch, and the
+    same command goes on from there.
+    """
+
+    @property
+    def PRESETS(self) -> dict[str, dict[str, Any]]:  # noqa: N802  # a constant, found late
+        """What `--preset` sets."""
+        from align_uniform.recipes.pretrain.moco import PRESETS
+
+        return PRESETS
+
+    def add_arguments(self, parser: Any) -> None:
+        """The fields of `MocoOptions`."""
+        from align_uniform.recipes.pretrain.moco import MocoOptions
+
+        add_options(parser, MocoOptions)
+
+    def run(self, options: dict[str, Any]) -> int:
+        """Train."""
+        from align_uniform.recipes.pretrain import moco
+
+        with ranks.process_group():
+            return moco.run(moco.MocoOptions(**options))

@@ -1,0 +1,1 @@
+"""Networks, their files, and the features that they give."""

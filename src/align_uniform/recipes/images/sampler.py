@@ -1,0 +1,141 @@
+"""Which samples make which batch, and which process has which of them.
+
+Everything is a function of (seed, epoch): the order of an epoch does not depend on the number of processes or
+workers, nor on where a run was interrupted. The samplers yield `(epoch, index)` for the data sets of
+`recipes.augment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+def shard(count: int, rank: int = 0, world: int = 1) -> range:
+    """Return the rows of one rank: consecutive, none twice, none left out, and no rank has two more than
+    another.
+
+    Args:
+        count: number of all rows.
+        rank: 0 to world - 1.
+        world: number of ranks.
+
+    Raises:
+        ValueError: rank or world is out of range.
+
+    Example:
+        >>> [list(shard(5, rank, 2)) for rank in (0, 1)]
+        [[0, 1, 2], [3, 4]]
+    """
+    if world < 1 or not 0 <= rank < world:
+        raise ValueError(f"rank must be between 0 and world - 1, got rank {rank} of {world}.")
+    each, rest = divmod(count, world)
+    start = rank * each + min(rank, rest)
+    return range(start, start + each + (rank < rest))
+
+
+class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of an epoch; of each, this rank's share, so that the shares of all ranks in order are the
+    batch.
+
+    The last batch is left out if a rank would get fewer than 2 of it.
+
+    Args:
+        count: number of samples.
+        batch_size: samples of a batch on all ranks together; at least 2 a rank.
+        rank: 0 to world - 1.
+        world: number of ranks.
+        seed: of the order; not negative.
+        drop_last: always leave out a last batch that is smaller than the others.
+
+    Raises:
+        ValueError: an argument is out of range, or there would be no batch.
+
+    Example:
+        >>> sampler = GlobalBatchSampler(count=9, batch_size=4, rank=0, world=2)
+        >>> sampler.set_epoch(3)
+        >>> [len(batch) for batch in sampler]
+        [2, 2]
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        shard(count, rank, world)
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, got {seed}.")
+        if batch_size < 2 * world:
+            raise ValueError(
+                f"batch_size must be at least 2 for each of {world} ranks, {2 * world} in all, got "
+                f"{batch_size}."
+            )
+        full, rest = divmod(count, batch_size)
+        self.batches = full + (not drop_last and rest // world >= 2)
+        """Of a whole epoch."""
+        if not self.batches:
+            raise ValueError(
+                f"{count} samples make no batch of {batch_size} on {world} ranks; make batch_size smaller."
+            )
+        self.count = count
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world = world
+        self.seed = seed
+        self.epoch = 0
+        self.start_batch = 0
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Say which epoch comes next, and how many of its batches to skip, those that an interrupted run was
+        trained on.
+        """
+        if epoch < 0:
+            raise ValueError(f"epoch must not be negative, got {epoch}.")
+        if not 0 <= start_batch <= self.batches:
+            raise ValueError(
+                f"start_batch must be between 0 and the {self.batches} batches of an epoch, got "
+                f"{start_batch}."
+            )
+        self.epoch = epoch
+        self.start_batch = start_batch
+
+    def __len__(self) -> int:
+        """Return the number of batches that come, without those skipped."""
+        return self.batches - self.start_batch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return self._batches(self.epoch, self.start_batch)
+
+    def _batches(self, epoch: int, start_batch: int) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
+        for first in range(start_batch * self.batch_size, self.batches * self.batch_size, self.batch_size):
+            batch = order[first : first + self.batch_size]
+            share = shard(len(batch), self.rank, self.world)
+            yield [(epoch, index) for index in batch[share.start : share.stop].tolist()]
+
+
+class EvalSampler(Sampler[tuple[int, int]]):
+    """This rank's rows in order, as `(0, index)`: over all ranks, each row once.
+
+    Args:
+        count: number of samples.
+        rank: 0 to world - 1.
+        world: number of ranks.
+    """
+
+    def __init__(self, count: int, *, rank: int = 0, world: int = 1) -> None:
+        self.rows = shard(count, rank, world)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((0, index) for index in self.rows)

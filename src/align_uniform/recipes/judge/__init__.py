@@ -1,0 +1,1 @@
+"""How well the features of a frozen encoder tell classes apart: linear classifiers and nearest neighbours."""

@@ -1,0 +1,102 @@
+"""Linear classifiers in the layout of the reference's files: a ResNet of torchvision whose `fc` is the
+classifier.
+
+`checkpoint.pth.tar` is of the last epoch, `model_best.pth.tar` of the one that was best on the test images.
+They hold epoch (the one that comes next), arch, state_dict (`module.*`), best_acc1, acc1 and acc5 (%), and
+optimizer. Training is resumed from another file, the `state` of a `LinearEpoch`, which `classifier_of` reads
+too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from align_uniform._writing import written_whole
+from align_uniform.recipes.encoders.weights import PREFIX, read_checkpoint
+from align_uniform.recipes.judge.linear import LinearEpoch
+
+HEAD = "fc."
+"""Before the names of what stands in the classifier's place."""
+
+
+def save_linear(folder: Path, encoder: nn.Module, epoch: LinearEpoch, *, arch: str) -> None:
+    """Write checkpoint.pth.tar, and model_best.pth.tar if no epoch before was as good.
+
+    Args:
+        folder: made if it is not there.
+        encoder: a `ResNetEncoder`, whose backbone is written.
+        epoch: what `train_linear` tells after an epoch.
+        arch: its name in torchvision.
+    """
+    classifier = {HEAD + name: value for name, value in epoch.state["classifier"].items()}
+    network = {name: value.cpu() for name, value in _backbone(encoder.state_dict()).items()} | classifier
+    top5 = epoch.scores.top5
+    held = {
+        "epoch": epoch.epoch + 1,
+        "arch": arch,
+        "state_dict": {PREFIX + name: value for name, value in network.items()},
+        "best_acc1": 100 * epoch.state["best"]["scores"]["top1"],
+        "acc1": 100 * epoch.scores.top1,
+        "acc5": 100 * (1.0 if top5 is None else top5),  # of five classes or fewer, all
+        "optimizer": epoch.state["optimizer"],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("checkpoint.pth.tar", *(["model_best.pth.tar"] if epoch.is_best else [])):
+        with written_whole(folder / name) as partial:
+            torch.save(held, partial)
+
+
+def classifier_of(path: Path, encoder: nn.Module) -> nn.Linear:
+    """Return the classifier of a file: in the layout above, or the `state` of a `LinearEpoch`.
+
+    Args:
+        path: the file.
+        encoder: whose features are classified.
+
+    Raises:
+        ValueError: the file holds no classifier, or that of another backbone.
+    """
+    held = read_checkpoint(path)
+    held = held if isinstance(held, Mapping) else {}
+    if isinstance(held.get("classifier"), Mapping):
+        return _linear(held["classifier"], path)
+    state = {name.removeprefix(PREFIX): value for name, value in held.get("state_dict", held).items()}
+    theirs, own = (
+        _backbone(state),
+        _backbone({name: value.cpu() for name, value in encoder.state_dict().items()}),
+    )
+    differing = sorted(name for name in theirs | own if not _same(theirs.get(name), own.get(name)))
+    if theirs and differing:
+        raise ValueError(
+            f"{path} has the classifier of another encoder: {differing[0]} differs, and so on, "
+            f"{len(differing)} in all; pass the encoder that it was trained on."
+        )
+    return _linear(
+        {name.removeprefix(HEAD): value for name, value in state.items() if name.startswith(HEAD)}, path
+    )
+
+
+def _backbone(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if not name.startswith(HEAD)}
+
+
+def _same(one: Any, other: Any) -> bool:
+    return isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one.cpu(), other)
+
+
+def _linear(state: Mapping[str, Any], path: Path) -> nn.Linear:
+    shapes = {name: getattr(state.get(name), "ndim", None) for name in ("weight", "bias")}
+    if shapes != {"weight": 2, "bias": 1}:
+        raise ValueError(
+            f"{path} must hold a linear classifier, such as a file of --state or model_best.pth.tar, it "
+            f"holds {', '.join(map(str, list(state)[:4])) or 'none'}."
+        )
+    classes, dim = state["weight"].shape
+    classifier = nn.Linear(dim, classes)
+    classifier.load_state_dict({name: state[name] for name in shapes})
+    return classifier

@@ -1,0 +1,417 @@
+"""Pretraining with a momentum encoder and a queue of its keys (MoCo), by alignment and uniformity or the
+contrastive loss.
+
+    align-uniform pretrain moco --preset imagenet-100 --root imagenet-100
+    torchrun --nproc-per-node 8 -m align_uniform pretrain moco --preset imagenet --root imagenet
+    align-uniform pretrain moco --preset fashion-mnist --root data --download
+
+One encoder, the query encoder, is trained; its moving average, the key encoder, gives the other row of each
+positive pair. The last K keys, in a queue, are what queries are kept away from. The presets for ImageNet have
+an ImageFolder of images, in `train` and `val` of the root.
+
+After each epoch a run also leaves `checkpoint_0000.pth.tar` in its folder, in the layout of the reference,
+and goes on from such a file with `--start`.
+
+Reference:
+    He et al., CVPR 2020, arXiv 1911.05722 (MoCo); Chen et al., arXiv 2003.04297 (v2: MLP head, augmentation,
+    cosine schedule); Wang & Isola, ICML 2020, arXiv 2005.10242, appendix B.2 (the losses with a queue).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from align_uniform import _checks as checks
+from align_uniform import _ranks as ranks
+from align_uniform import contrastive_loss
+from align_uniform._writing import written_whole
+from align_uniform.functional import align_loss, uniform_loss
+from align_uniform.recipes.encoders.networks import build
+from align_uniform.recipes.encoders.weights import PREFIX, read_checkpoint
+from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images.sampler import shard
+from align_uniform.recipes.pretrain.loop import Trainer
+from align_uniform.recipes.pretrain.watch import (
+    SMALL,
+    Evaluation,
+    PretrainOptions,
+    complete,
+    load_images,
+    unit_rows,
+    weighted_sum,
+)
+
+
+@dataclass(frozen=True)
+class MocoOptions(PretrainOptions):
+    """Options of MoCo pretraining; the defaults are those of the reference on ImageNet-100."""
+
+    preset: str = "imagenet-100"
+    """Sets the defaults: imagenet-100, imagenet, imagenet-moco-v2, fashion-mnist."""
+    data: str = "imagefolder"
+    """imagefolder, fashion-mnist or digits."""
+    arch: str = "resnet50"
+    """A ResNet of torchvision, small-conv or small-alexnet."""
+    size: int = 224
+    """Height and width of the views."""
+    mean: tuple[float, ...] = ()
+    """Of each channel, to normalise by, with std, written [0.49,0.48,0.45]; unless given, ImageNet's, or the
+    data set's own.
+    """
+    local_losses: bool = False
+    """Each process's losses over its own images, as the reference computes them; off (ours): over the whole
+    batch.
+    """
+    mlp: bool = False
+    """A ResNet's head of two layers, as in MoCo v2, and not of one."""
+    aug_plus: bool = False
+    """The augmentation of MoCo v2, with blur, and not of v1; of an imagefolder."""
+    queue: int = 65536
+    """K, the number of keys; the batch must divide it."""
+    key_momentum: float = 0.999
+    """m: the key encoder becomes m of itself and 1 - m of the query encoder at each step."""
+    align_weight: float = 3.0
+    """Of alignment, of a query and its key."""
+    uniform_t: float = 3.0
+    """t of uniformity."""
+    intra_batch: bool = True
+    """Count the pairs of queries with each other in uniformity, beside those of queries and the queue."""
+    contrastive_tau: float = 0.07
+    """Temperature of the contrastive loss."""
+    batch_size: int = 128
+    """Images of a batch, those of all processes together; each is seen twice."""
+    workers: int = 8
+    """Processes that make the views, for each that trains (the reference: 32 for all); 0 makes them in the
+    process itself.
+    """
+    log_every: int = 50
+    """Batches between two lines of the log."""
+    keep_every: int = 1
+    """Epochs between two files checkpoint_0000.pth.tar; 0 keeps that of the last epoch alone (ours)."""
+    start: Path | None = None
+    """A checkpoint_0000.pth.tar to go on from, ours or the reference's, where the folder has no checkpoint
+    yet.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.check_choice("preset", self.preset, tuple(PRESETS))
+        checks.check_choice("data", self.data, ("imagefolder", "fashion-mnist", "digits"))
+        if self.queue < 1 or self.queue % self.batch_size:
+            near = max(1, round(self.queue / self.batch_size)) * self.batch_size
+            raise ValueError(
+                f"queue must be a multiple of batch_size, {self.batch_size}, since a whole batch of keys "
+                f"replaces the oldest, got {self.queue}; {near} is near."
+            )
+        if not 0 <= self.key_momentum < 1:
+            raise ValueError(f"key_momentum must be at least 0 and below 1, got {self.key_momentum}.")
+        if self.keep_every < 0:
+            raise ValueError(f"keep_every must not be negative, got {self.keep_every}.")
+        if self.mlp and self.arch.startswith("small"):
+            raise ValueError(
+                f"mlp is a head of ResNets, {self.arch} has one of its own; leave mlp out, or choose a "
+                "ResNet."
+            )
+        if self.aug_plus and self.data != "imagefolder":
+            raise ValueError(
+                f"aug_plus is for an imagefolder, {self.data} has views of its own; leave aug_plus out."
+            )
+
+    @property
+    def objective(self) -> str:
+        """The weights in short: moco_align3alpha2_unif1t3."""
+        return f"moco_{super().objective}" + ("" if self.intra_batch else "_nointrabatch")
+
+    def course(self) -> dict[str, Any]:
+        """The options that change what is learned; where a run began is in its checkpoint."""
+        return {
+            name: value for name, value in super().course().items() if name not in ("keep_every", "start")
+        }
+
+
+_V2: dict[str, Any] = {
+    "mlp": True,
+    "aug_plus": True,
+    "schedule": "cosine",
+    "batch_size": 256,
+    "evaluate_every": 0,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "imagenet-100": {},
+    "imagenet": _V2,
+    "imagenet-moco-v2": _V2
+    | {"align_weight": 0.0, "uniform_weight": 0.0, "contrastive_weight": 1.0, "contrastive_tau": 0.2},
+    "fashion-mnist": SMALL
+    | {"data": "fashion-mnist", "dim": 64, "queue": 4096, "key_momentum": 0.99, "epochs": 20,
+       "lr": 0.06, "evaluate_every": 5},
+}  # fmt: skip
+"""What each preset changes of the defaults.
+
+imagenet is 3 align + uniform(t=3) on MoCo v2, imagenet-moco-v2 its contrastive loss. They are evaluated at
+the end alone, since one process encodes the 1.3 million images while the others wait. fashion-mnist is what a
+CPU can do; its key encoder follows quicker because there are fewer steps.
+"""
+
+
+def options(preset: str = "imagenet-100", **changed: Any) -> MocoOptions:
+    """The options of a preset, some of them changed."""
+    checks.check_choice("preset", preset, tuple(PRESETS))
+    return MocoOptions(**{"preset": preset} | PRESETS[preset] | changed)
+
+
+# -------------------------------------------------------------------------------------------------- the model
+
+
+class MocoModel(nn.Module):
+    r"""A query encoder, the key encoder that follows it, and the queue: forward is the loss, and in training
+    a step of MoCo.
+
+    With q = encoder_q(x) of one view and k = encoder_k(y) of the other, both of unit norm, and the K keys z
+    of the queue,
+
+    .. math:: L = w_a \frac{1}{N} \sum_i \lVert q_i - k_i \rVert^\alpha
+              + w_u \log \frac{\sum_{i,j} e^{-t \lVert q_i - z_j \rVert^2}
+                               + \sum_{i<j} e^{-t \lVert q_i - q_j \rVert^2}}
+                             {N K + N (N-1) / 2}
+              + w_c \frac{1}{N} \sum_i \left[ \log \left( e^{q_i^T k_i / \tau}
+              + \sum_j e^{q_i^T z_j / \tau} \right) - \frac{1}{\tau} q_i^T k_i \right]
+
+    where the second sum of uniformity is left out without `intra_batch`. In training mode, the parameters of
+    the key encoder, theta_k, first become m theta_k + (1 - m) theta_q, and after the losses the keys of the
+    batch take the place of the oldest in the queue. In eval mode neither happens.
+
+    On several processes the losses are those of the whole batch, and `queue` is the same on all. BatchNorm,
+    whose statistics are of one process's images, could tell which key belongs to which query; so each process
+    computes keys of images drawn at random from the whole batch, and not of its own (1911.05722, section
+    3.3). The key encoder keeps running statistics of its own; they are no parameters and are not averaged.
+
+    Args:
+        encoder: from images to [N, options.dim] of unit norm; the key encoder is a copy.
+        options: `dim`, `queue`, `key_momentum`, and the weights.
+
+    Reference:
+        He et al., CVPR 2020, arXiv 1911.05722, algorithm 1; Wang & Isola, ICML 2020, arXiv 2005.10242,
+        appendix B.2.
+    """
+
+    queue: Tensor
+    """[dim, K], a column a key"""
+    queue_ptr: Tensor
+    """[1], the column that comes next"""
+
+    def __init__(self, encoder: nn.Module, options: MocoOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.encoder_q = encoder
+        self.encoder_k = copy.deepcopy(encoder).requires_grad_(False)
+        self.register_buffer("queue", F.normalize(torch.randn(options.dim, options.queue), dim=0))
+        self.register_buffer("queue_ptr", torch.zeros(1, dtype=torch.long))
+        if (
+            options.contrastive_weight
+        ):  # the reference's state dict has it: the class of the positive among the logits
+            self.register_buffer("scalar_label", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Views [N, channels, height, width] -> the loss, alignment and uniformity, and the contrastive loss
+        if it weighs.
+        """
+        q = unit_rows(self.encoder_q(x), self.options)
+        if self.training:
+            self._follow()
+        own, everyones = self._keys(y)
+        # A copy, with a key in a row: the backward pass asks for the queue as it was, when newer keys are in
+        # it already.
+        losses = self._losses(q, own, self.queue.T.clone(memory_format=torch.contiguous_format))
+        if self.training:
+            self._enqueue(everyones)
+        return losses
+
+    def _losses(self, q: Tensor, k: Tensor, queue: Tensor) -> dict[str, Tensor]:
+        options = self.options
+        gather = ranks.world_size() > 1 and not options.local_losses
+        return weighted_sum(
+            options,
+            lambda: align_loss(q, k, options.align_alpha, gather_distributed=gather),
+            lambda: uniform_loss(
+                q,
+                options.uniform_t,
+                negatives=queue,
+                intra_batch=options.intra_batch,
+                gather_distributed=gather,
+            ),
+            lambda: contrastive_loss(
+                q, k, options.contrastive_tau, negatives=queue, gather_distributed=gather
+            ),
+        )
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The key encoder's parameters: k + (1 - m) (q - k), all of them in one call."""
+        followers, leaders = (
+            [*map(Tensor.detach, each.parameters())] for each in (self.encoder_k, self.encoder_q)
+        )
+        torch._foreach_lerp_(followers, leaders, 1 - self.options.key_momentum)
+
+    @torch.no_grad()
+    def _keys(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """This process's keys, [N_r, dim], and those of all, [N, dim], in the order of the batch."""
+        if ranks.world_size() == 1:
+            keys = unit_rows(self.encoder_k(y), self.options)
+            return keys, keys
+        images, start = ranks.gather(y)
+        order = self._order(len(images), y.device)
+        share = shard(len(images), ranks.rank(), ranks.world_size())
+        shuffled = unit_rows(self.encoder_k(images[order[share.start : share.stop]]), self.options)
+        shuffled = ranks.gather(shuffled).rows
+        keys = torch.empty_like(shuffled)
+        keys[order] = shuffled
+        return keys[start : start + len(y)], keys
+
+    @staticmethod
+    def _order(count: int, device: torch.device) -> Tensor:
+        """A random order that the first process draws and all use."""
+        drawn = torch.randperm(count) if ranks.rank() == 0 else torch.zeros(count, dtype=torch.long)
+        return ranks.add_over_ranks_(drawn.to(device))
+
+    @torch.no_grad()
+    def _enqueue(self, keys: Tensor) -> None:
+        """Put keys, [N, dim], in the place of the oldest; after the last place comes the first."""
+        places = (self.queue_ptr + torch.arange(len(keys), device=keys.device)) % self.queue.shape[1]
+        self.queue.index_copy_(1, places, keys.T.to(self.queue))
+        self.queue_ptr.add_(len(keys)).remainder_(self.queue.shape[1])
+
+
+# -------------------------------------------------------------------------------- the layout of the reference
+
+
+def save_reference(
+    path: Path, model: MocoModel, optimizer: torch.optim.Optimizer, *, epoch: int, arch: str
+) -> None:
+    """Write the reference's layout: epoch (the one that comes next), arch, state_dict (`module.encoder_q.*`),
+    optimizer.
+    """
+    state = {
+        "epoch": epoch,
+        "arch": arch,
+        "state_dict": {PREFIX + name: value for name, value in model.state_dict().items()},
+        "optimizer": optimizer.state_dict(),
+    }
+    with written_whole(path) as partial:
+        torch.save(state, partial)
+
+
+def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimizer, *, arch: str) -> int:
+    """Restore a checkpoint in the reference's layout, and return the epoch that comes next, counted from 0.
+
+    The learning rate, momentum and weight decay remain those of `optimizer`.
+
+    Raises:
+        ValueError: the file is no such checkpoint, or is of another encoder, head, dim or queue.
+    """
+    held = read_checkpoint(path, next(model.parameters()).device)
+    if not isinstance(held, Mapping) or not {"epoch", "arch", "state_dict", "optimizer"} <= held.keys():
+        found = ", ".join(map(str, held)) if isinstance(held, Mapping) else type(held).__name__
+        raise ValueError(
+            f"{path} must hold epoch, arch, state_dict and optimizer, as MoCo's checkpoints do; it holds "
+            f"{found}."
+        )
+    if held["arch"] != arch:
+        raise ValueError(
+            f"{path} is of a {held['arch']}, the options say {arch}; pass --arch {held['arch']}."
+        )
+    state = {name.removeprefix(PREFIX): value for name, value in held["state_dict"].items()}
+    own = model.state_dict()
+    state.pop("scalar_label", None)  # a constant, there only if the contrastive loss has a weight
+    state |= {name: value for name, value in own.items() if name == "scalar_label"}
+    wrong = [f"{name} is in one alone" for name in sorted(own.keys() ^ state.keys())]
+    wrong += [
+        f"{name} is {list(state[name].shape)} and should be {list(own[name].shape)}"
+        for name in sorted(own.keys() & state.keys())
+        if own[name].shape != state[name].shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"{path} does not fit the options mlp, dim and queue: {wrong[0]}, and so on, {len(wrong)} in all."
+        )
+    model.load_state_dict(state)
+    chosen = [
+        {name: group[name] for name in ("lr", "momentum", "weight_decay")} for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(held["optimizer"])
+    for group, kept in zip(optimizer.param_groups, chosen, strict=True):
+        group.update(kept)
+    return int(held["epoch"])
+
+
+# ---------------------------------------------------------------------------------------------------- the run
+
+
+def run(options: MocoOptions) -> int:
+    """Train, evaluate, export the query encoder; return 0, or 128 and the number of the signal that ended
+    it.
+    """
+    torch.manual_seed(options.seed)
+    images = load_images(options, "train")
+    head = "mlp" if options.mlp else "linear"
+    model = MocoModel(
+        build(options.arch, options.dim, size=options.size, channels=images.channels, head=head), options
+    )
+    evaluation = Evaluation(options, model.encoder_q, *transforms(options), images)
+    return complete(
+        trainer(options, model, augment.TwoViews(images, evaluation.views, options.seed), evaluation),
+        evaluation,
+    )
+
+
+def transforms(options: MocoOptions) -> tuple[augment.Transform, augment.Transform]:
+    """The random views, and an image as it is; an imagefolder is normalised as ImageNet unless said
+    otherwise.
+    """
+    views, plain = options.data, options.data
+    if options.data == "imagefolder":
+        views, plain = "moco-v2" if options.aug_plus else "moco-v1", "imagenet"
+    given = datasets.given_statistics(options.mean, options.std)
+    return (
+        augment.views(views, size=options.size, statistics=given),
+        augment.evaluation(plain, size=options.size, statistics=given),
+    )
+
+
+def trainer(
+    options: MocoOptions, model: MocoModel, views: augment.TwoViews, evaluation: Evaluation | None = None
+) -> Trainer:
+    """The loop, where its folder's checkpoint left it, or where `options.start` did."""
+
+    def keep(training: Trainer) -> None:
+        last = training.epoch == options.epochs
+        if ranks.rank() == 0 and (last or (options.keep_every and training.epoch % options.keep_every == 0)):
+            path = options.folder / f"checkpoint_{training.epoch - 1:04d}.pth.tar"
+            save_reference(path, model, training.optimizer, epoch=training.epoch, arch=options.arch)
+
+    training = Trainer(
+        options=options,
+        folder=options.folder,
+        model=model,
+        views=views,
+        dim=options.dim,
+        t=options.uniform_t,
+        evaluate=evaluation.run if evaluation else dict,
+        drop_last=True,
+        on_epoch=keep,
+    )
+    if options.start is not None and not training.epoch and not training.batch:
+        training.epoch = load_reference(options.start, model, training.optimizer, arch=options.arch)
+        if training.epoch >= options.epochs:
+            raise ValueError(
+                f"{options.start} is of epoch {training.epoch}, where a run of {options.epochs} ends; raise "
+                "--epochs."
+            )
+    return training

@@ -1,0 +1,59 @@
+"""The state of a run on disk: written whole, the one before it kept, loaded without executing anything in
+it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from align_uniform._writing import written_whole
+from align_uniform.recipes.encoders.weights import read_checkpoint
+
+LAST, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
+
+
+def save(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write the state; the last one stays until this one is whole, and then as the one before."""
+    last = folder / LAST
+    with written_whole(last) as partial:
+        torch.save(dict(state), partial)
+        if last.exists():
+            last.replace(folder / BEFORE)
+
+
+def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """The last state that can be read, None if there never was one.
+
+    Raises:
+        ValueError: there are files, and none can be read.
+    """
+    reasons = []
+    for path in (folder / LAST, folder / BEFORE):
+        if not path.exists():
+            continue
+        try:
+            state: dict[str, Any] = read_checkpoint(path, device)
+        except ValueError as error:
+            reasons.append(str(error))
+            continue
+        for reason in reasons:
+            sys.stderr.write(f"{reason} The one before it, {path.name}, is taken.\n")
+        return state
+    if reasons:
+        raise ValueError(f"{reasons[0]} Remove the checkpoints of {folder} to begin anew.")
+    return None
+
+
+def check_same(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on with other options than a run began with."""
+    changed = [name for name in now if kept.get(name) != now[name]]
+    if changed:
+        differences = ", ".join(f"{name} was {kept.get(name)!r} and is {now[name]!r}" for name in changed)
+        raise ValueError(
+            f"{folder} holds a run with other options: {differences}. Restore them, or choose another folder."
+        )

@@ -1,0 +1,264 @@
+"""What the pretraining recipes share besides the loop: what may be chosen, the objective, evaluation on the
+way.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from align_uniform import _checks as checks
+from align_uniform import _ranks as ranks
+from align_uniform import figures, uniform_optimum
+from align_uniform.functional import align_loss
+from align_uniform.measuring.measure import measure
+from align_uniform.recipes.encoders.features import features
+from align_uniform.recipes.encoders.weights import save_encoder
+from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images.sampler import EvalSampler
+from align_uniform.recipes.images.workers import outlive_signals
+from align_uniform.recipes.judge.knn import knn_scores
+from align_uniform.recipes.pretrain.loop import Trainer, TrainingOptions
+from align_uniform.report import write_report
+
+SMALL: dict[str, Any] = {
+    "arch": "small-conv",
+    "size": 28,
+    "batch_size": 256,
+    "schedule": "cosine",
+    "workers": 2,
+}
+"""What presets for small grey images have in common."""
+
+
+@dataclass(frozen=True)
+class PretrainOptions(TrainingOptions):
+    """What all pretraining recipes let one choose."""
+
+    data: str = "stl10"
+    """stl10, fashion-mnist, digits, or imagefolder (a folder for each class, in train and in val)."""
+    arch: str = "small-alexnet"
+    """small-alexnet, small-conv, or a ResNet of torchvision."""
+    dim: int = 128
+    """Features of the output."""
+    size: int = 64
+    """Height and width of the views."""
+    mean: tuple[float, ...] = ()
+    """Of each channel, to normalise by, with std, written [0.49,0.48,0.45]; unless given, the data set's, or
+    measured.
+    """
+    std: tuple[float, ...] = ()
+    """Standard deviation of each channel."""
+    align_weight: float = 1.0
+    """Of alignment."""
+    align_alpha: float = 2.0
+    """Exponent of alignment."""
+    uniform_weight: float = 1.0
+    """Of uniformity."""
+    uniform_t: float = 2.0
+    """t of uniformity."""
+    contrastive_weight: float = 0.0
+    """Of the contrastive loss."""
+    contrastive_tau: float = 0.5
+    """Temperature of the contrastive loss (ours)."""
+    local_losses: bool = False
+    """Each process's losses over its own images, as the reference's MoCo computes them, and not over the
+    whole batch.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        weights = self.align_weight, self.uniform_weight, self.contrastive_weight
+        if min(weights) < 0 or not any(weights):
+            raise ValueError(f"the weights must not be negative, and not all 0, got {weights}.")
+        for name in ("align_alpha", "uniform_t", "contrastive_tau"):
+            checks.check_positive(name, getattr(self, name))
+        datasets.given_statistics(self.mean, self.std)
+
+    @property
+    def objective(self) -> str:
+        """The weights in short, as the reference names its folders: align1alpha2_unif1t2."""
+        name = (
+            f"align{self.align_weight:g}alpha{self.align_alpha:g}"
+            f"_unif{self.uniform_weight:g}t{self.uniform_t:g}"
+        )
+        return name + (
+            f"_contr{self.contrastive_weight:g}tau{self.contrastive_tau:g}" if self.contrastive_weight else ""
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Of the run, named after its objective."""
+        return self.out / self.objective
+
+
+def load_images(options: PretrainOptions, split: str) -> datasets.ImageSet:
+    """One split, or the first images of it."""
+    images = datasets.load_on_all_ranks(options.data, options.root, split, download=options.download)
+    if options.limit is not None and split.startswith("train"):
+        images = images.subset(range(min(options.limit, len(images))))
+    return images
+
+
+def unit_rows(outputs: Tensor, options: TrainingOptions) -> Tensor:
+    """An encoder's outputs, in float32 at least; rows that half precision normalised are off by a
+    thousandth.
+    """
+    wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    return wide if options.precision == "fp32" else F.normalize(wide, dim=1)
+
+
+def weighted_sum(
+    options: PretrainOptions,
+    align: Callable[[], Tensor],
+    uniform: Callable[[], Tensor],
+    contrastive: Callable[[], Tensor],
+) -> dict[str, Tensor]:
+    """Return "loss", the weighted sum of the terms, and the terms.
+
+    Alignment and uniformity are worth a line in the log even at weight 0; they are then computed without a
+    gradient.
+    """
+    terms: dict[str, Tensor] = {}
+    with torch.set_grad_enabled(torch.is_grad_enabled() and options.align_weight > 0):
+        terms["align"] = align()
+    with torch.set_grad_enabled(torch.is_grad_enabled() and options.uniform_weight > 0):
+        terms["uniform"] = uniform()
+    loss = options.align_weight * terms["align"] + options.uniform_weight * terms["uniform"]
+    if options.contrastive_weight:
+        terms["contrastive"] = contrastive()
+        loss = loss + options.contrastive_weight * terms["contrastive"]
+    return {"loss": loss} | terms
+
+
+@dataclass
+class Evaluation:
+    """kNN accuracy and the place in the align-uniform plane, on test images; by the first process alone.
+
+    Of a folder without test images, alignment and uniformity are those of some training images, and there is
+    no accuracy.
+    """
+
+    options: PretrainOptions
+    encoder: nn.Module
+    views: augment.Transform
+    """random, as in training"""
+    plain: augment.Transform
+    """of an image as it is"""
+    train: datasets.ImageSet
+    """labelled, the neighbours of the test images"""
+    test: datasets.ImageSet | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.test = (
+            self._test_images()
+        )  # now, since hours of training later would be late to tell that there are none
+
+    def _test_images(self) -> datasets.ImageSet | None:
+        if self.options.data != "imagefolder":
+            return load_images(self.options, "test")
+        try:
+            return load_images(self.options, "val")
+        except FileNotFoundError as error:
+            if ranks.rank() == 0:
+                sys.stderr.write(
+                    f"{error} Alignment and uniformity will be those of the training images, and no "
+                    "accuracy.\n"
+                )
+            return None
+
+    def run(self) -> dict[str, float]:
+        """Alignment of two views of each image, uniformity of the images as they are, and 5-NN accuracy."""
+        if ranks.rank() != 0:
+            return {}
+        with ranks.alone():
+            return self._found()
+
+    def _found(self) -> dict[str, float]:
+        plain, labels = self._outputs(self.seen, None)
+        result = measure(plain, t=self.options.uniform_t, top=0)
+        x, y = (self._outputs(self.seen, view)[0] for view in (0, 1))
+        found = {
+            "align": float(align_loss(x, y, self.options.align_alpha)),
+            "uniform": result.uniform.value,
+            "rankme": result.rankme,
+        }
+        if self.test is not None:
+            train = self._outputs(self.train, None)
+            found["knn"] = knn_scores(*train, plain, labels, 5, classes=self.train.classes).top1
+        return found
+
+    @property
+    def seen(self) -> datasets.ImageSet:
+        """The images that alignment and uniformity are measured on."""
+        return datasets.evenly_spaced(self.train, 10_000) if self.test is None else self.test
+
+    def report(self, trainer: Trainer) -> None:
+        """The page of these images, and the way there in the align-uniform plane."""
+        x, y = (self._outputs(self.seen, view)[0] for view in (0, 1))
+        labels = self.seen.labels if bool((self.seen.labels >= 0).all()) else None
+        result = measure(
+            x,
+            y,
+            t=self.options.uniform_t,
+            alpha=self.options.align_alpha,
+            labels=labels,
+            name=self.options.folder.name,
+        )
+        lines = [line for line in trainer.history if "evaluation" not in line]
+        path = figures.Trajectory(
+            name=self.options.folder.name,
+            steps=np.array([line["epoch"] * trainer.sampler.batches + line["batch"] for line in lines]),
+            align=np.array([line["align"] for line in lines]),
+            uniform=np.array([line["uniform"] for line in lines]),
+        )
+        optimum = uniform_optimum(self.options.dim, self.options.uniform_t)
+        write_report(self.options.folder / "report.html", result, runs=[path], force=True)
+        figures.save(figures.trajectory_figure([path], optimum, "batch"), self.options.folder / "trajectory")
+
+    def _outputs(self, images: datasets.ImageSet, view: int | None) -> tuple[Tensor, Tensor]:
+        """Outputs of the images as they are, or of one random view of each."""
+        views = augment.LabelledViews(
+            images, self.plain if view is None else self.views, seed=(view or 0) + 1
+        )
+        loader = DataLoader(
+            views,
+            batch_size=256,
+            sampler=EvalSampler(len(images)),
+            num_workers=self.options.workers,
+            worker_init_fn=outlive_signals,
+            generator=torch.Generator().manual_seed(
+                0
+            ),  # or evaluations would draw numbers that training goes on with
+        )
+        return features(self.encoder, loader, lambda batch: self.encoder(batch))
+
+
+def complete(trainer: Trainer, evaluation: Evaluation) -> int:
+    """Train in the trainer's folder, export, report; return 0, or 128 and the number of the signal that ended
+    it.
+
+    What the images are normalised by is written first, for whoever uses the encoder: the trainer has found
+    the folder to be empty or of the same run.
+    """
+    options = trainer.options
+    trainer.folder.mkdir(parents=True, exist_ok=True)
+    if ranks.rank() == 0:
+        datasets.save_statistics(evaluation.plain.statistics, trainer.folder)
+    code = trainer.run()
+    if ranks.rank() == 0:
+        if code == 0 and trainer.stopped is None:
+            save_encoder(evaluation.encoder, trainer.folder)
+            with ranks.alone():
+                evaluation.report(trainer)
+        sys.stderr.write(f"{trainer.folder}: {trainer.epoch} of {options.epochs} epochs\n")
+    return code

@@ -1,0 +1,178 @@
+"""Damaged files: each is read as some numbers, or refused in one line.
+
+HDF5 and Parquet are read by libraries that may end the process on a damaged file. They are tried in a process
+of their own, `python -m tests.files.test_fuzz NAME FOLDER FIRST`, which says what becomes of each file, and
+is started again behind one that ended it.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import strategies as st
+
+from align_uniform.files import open_rows, read_column, read_columns
+from tests.files.test_files import h5py, np, save, write, write_table
+from tests.rows import normal
+
+NUMBERED = 300
+"""Damaged files of each format that is tried in its own process."""
+
+SECONDS = 60
+"""In which they are done, or something hangs."""
+
+POSITIONS = 10_000
+"""A place in a file is counted in so many parts of its length, to be a place in files of any length."""
+
+Flips = list[tuple[int, int]]
+"""Where, and which bits."""
+
+
+def intact(path: Path) -> bytes:
+    """A small valid file; what stands before its suffix says which."""
+    x, label = normal(9, 4).float(), torch.arange(9)
+    match path.name:
+        case "packed.npz":
+            np.savez_compressed(path, x=x.numpy(), label=label.numpy())
+        case "packed.h5":
+            with h5py.File(path, "w") as file:
+                file["label"] = label.numpy()
+                file.create_dataset("group/x", data=x.numpy(), compression="gzip", chunks=(4, 4))
+        case "old.pt":
+            torch.save({"x": x, "label": label}, path, _use_new_zipfile_serialization=False)
+        case "plain.csv" | "plain.jsonl":
+            write_table(path)
+        case "plain.txt":
+            write(path, "0.5\n1\n2\n")
+        case _:
+            save(path, x=x, label=label)
+    return path.read_bytes()
+
+
+def damaged(data: bytes, cut: int, flips: Flips) -> bytes:
+    """The same with some bits flipped, cut off somewhere."""
+    changed = bytearray(data)
+    for position, mask in flips:
+        changed[position * len(data) // POSITIONS] ^= mask
+    return bytes(changed[: cut * len(data) // POSITIONS])
+
+
+def read_all(path: Path) -> None:
+    if path.suffix in (".csv", ".jsonl"):
+        read_columns(path)
+    elif path.suffix == ".txt":
+        read_column(path)
+    else:
+        for rows in open_rows(path):
+            assert rows[:].shape == rows.shape
+
+
+def outcome(path: Path, content: bytes) -> str:
+    """What becomes of a file of that content: "read", "refused", or what should not have happened."""
+    path.unlink(missing_ok=True)  # what is mapped or open stays as it was
+    path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            read_all(path)
+            result = "read"
+        except (ValueError, OSError) as error:
+            message = str(error)
+            result = (
+                "refused" if message.isprintable() and str(path) in message else f"refused by {message!r}"
+            )
+        except BaseException as error:  # a library in Rust panics beside Exception
+            result = repr(error)
+    return f"{result}, with {caught[0].message!r}" if caught else result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("damaged")
+
+
+MASKS = st.sampled_from([1 << bit for bit in range(8)]) | st.integers(1, 255)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x.npy",
+        "x.npz",
+        "packed.npz",
+        "x.pt",
+        "old.pt",
+        "x.safetensors",
+        "plain.csv",
+        "plain.jsonl",
+        "plain.txt",
+    ],
+)
+@hypothesis.settings(max_examples=200)
+@hypothesis.given(
+    cut=st.just(POSITIONS) | st.integers(0, POSITIONS),
+    flips=st.lists(st.tuples(st.integers(0, POSITIONS - 1), MASKS), max_size=8),
+)
+def test_a_damaged_file_is_read_or_refused_in_one_line(
+    folder: Path, name: str, cut: int, flips: Flips
+) -> None:
+    data = intact(folder / name)
+    assert outcome(folder / f"damaged-{name}", data) == "read"
+    assert outcome(folder / f"damaged-{name}", damaged(data, cut, flips)) in ("read", "refused")
+
+
+@pytest.mark.parametrize("name", ["x.h5", "packed.h5", "x.parquet"])
+def test_a_damaged_file_of_a_library_in_c_is_read_or_refused_in_one_line(name: str, folder: Path) -> None:
+    outcomes: dict[int, str] = {}
+    deadline = time.monotonic() + SECONDS
+    while len(outcomes) < NUMBERED:
+        command = [sys.executable, "-m", "tests.files.test_fuzz", name, str(folder), str(len(outcomes))]
+        child = subprocess.run(
+            command,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=deadline - time.monotonic(),
+        )
+        lines = [line.split(" ", 1) for line in child.stdout.splitlines()]
+        outcomes.update((int(number), result) for number, result in lines)
+        assert child.returncode <= 0, child.stderr
+        assert child.returncode == 0 or lines[-1][1] == "begun"
+    counts = Counter(outcomes.values())
+    assert set(counts) <= {"read", "refused", "begun"}, counts
+    assert counts["read"] > 0
+    assert counts["refused"] > NUMBERED // 10
+    assert counts["begun"] <= NUMBERED // 20, "more files end the process than is the library's share"
+
+
+def random_damage(number: int) -> dict[str, Any]:
+    """As hypothesis would draw it, the same on every machine."""
+    draw = random.Random(number)
+    cut = draw.choice([POSITIONS] * 4 + [draw.randrange(POSITIONS)])
+    masks = [draw.choice([1 << draw.randrange(8), draw.randint(1, 255)]) for _ in range(draw.randint(0, 8))]
+    return {"cut": cut, "flips": [(draw.randrange(POSITIONS), mask) for mask in masks]}
+
+
+def main(name: str, folder: Path, first: int) -> None:
+    data = intact(folder / name)
+    for number in range(first, NUMBERED):
+        sys.stdout.write(f"{number} begun\n")
+        sys.stdout.flush()
+        # A new name each time: HDF5 takes a file in the place of an open one for the same.
+        result = outcome(folder / f"damaged-{number}-{name}", damaged(data, **random_damage(number)))
+        sys.stdout.write(f"{number} {result}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
