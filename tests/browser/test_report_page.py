@@ -1,32 +1,54 @@
-"""The report in a real browser. `make test-browser`; pictures of it are kept in the folder $SCREENSHOTS, if
-that is set.
+"""The report in a real browser: `make test-browser`.
+
+$SCREENSHOTS names a folder that keeps pictures of the page, $CHROMIUM a browser other than the system's.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
 from torch.nn.functional import normalize
 
 from align_uniform import measure
 from align_uniform.report import write_report
-from tests.browser.chromium import Chromium, Tab
 from tests.rows import normal, unit
 
 ITEMS = 400
 HACK = "<script>hacked = 1</script><img src=x onerror='hacked = 1'><svg onload='hacked = 1'>"
 
 
+class Tab:
+    """A page in the browser, with all that it asked for and all that stood on its console."""
+
+    def __init__(self, browser: Browser, path: Path) -> None:
+        self.page: Page = browser.new_page(viewport={"width": 1200, "height": 900})
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(path.as_uri())
+
+
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with Chromium(tmp_path_factory.mktemp("profile")) as chromium:
+def browser() -> Iterator[Browser]:
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert program, "there is no chromium; apt-get install chromium, or name one: CHROMIUM=/path/to/chrome."
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-quic"]
+        )
         yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +60,7 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of an encoder with much to say about: a cone, duplicates, clusters, two views, texts that would like to
-    run.
-    """
+    """The report of a cone with duplicates and clusters, of two views, with texts that would like to run."""
     path = tmp_path_factory.mktemp("report") / "report.html"
     centres, labels = unit(12, 48, seed=1), torch.arange(ITEMS) % 12
     shape = torch.logspace(0, -1.5, 48)
@@ -60,103 +80,101 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tab(browser: Chromium, report: Path) -> Iterator[Tab]:
-    tab = Tab(browser).open(report)
+def tab(browser: Browser, report: Path) -> Iterator[Tab]:
+    tab = Tab(browser, report)
     yield tab
-    tab.close()
+    tab.page.close()
 
 
-def column(tab: Tab, number: int) -> list[float]:
-    """What the first table that can be sorted shows in a column, from above."""
-    rows = (
-        "[...document.querySelector('table.sortable').tBodies[0].rows]"
-        f".map(row => parseFloat(row.cells[{number}].innerText))"
-    )
-    values: list[float] = tab.evaluate(rows)
-    return values
+@pytest.fixture
+def page(tab: Tab) -> Page:
+    return tab.page
 
 
-def direction(tab: Tab) -> list[str | None]:
-    found: list[str | None] = tab.evaluate(
-        "[...document.querySelector('table.sortable').tHead.rows[0].cells].map(cell => "
-        "cell.getAttribute('aria-sort'))"
-    )
-    return found
+def column(page: Page, number: int) -> list[float]:
+    """Return a column of the first table that can be sorted, from the top down."""
+    cells = page.locator("table.sortable").first.locator(f"tbody td:nth-child({number + 1})")
+    return [float(text.split()[0].replace(",", "")) for text in cells.all_inner_texts()]
+
+
+def direction(page: Page) -> list[str | None]:
+    headings = page.locator("table.sortable").first.locator("thead th")
+    return [heading.get_attribute("aria-sort") for heading in headings.all()]
 
 
 # ---------------------------------------------------------------------------------------------- nothing leaks
 
 
 def test_the_console_is_silent_and_nothing_is_asked_for(tab: Tab, report: Path) -> None:
-    tab.evaluate("new Promise(resolve => setTimeout(resolve, 300))")
+    tab.page.wait_for_timeout(300)
     assert tab.complaints == []
     assert tab.requests == [report.as_uri()]
 
 
-def test_what_listens_to_the_page_would_hear(browser: Chromium, tmp_path: Path) -> None:
+def test_what_listens_to_the_page_would_hear(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "bad.html").write_text(f"<!doctype html><script>console.log(1)</script><img src=a.png>{HACK}")
-    tab = Tab(browser).open(tmp_path / "bad.html")
+    tab = Tab(browser, tmp_path / "bad.html")
     assert tab.complaints
     assert len(tab.requests) > 1
-    assert tab.evaluate("typeof hacked") == "number"
+    assert tab.page.evaluate("typeof hacked") == "number"
 
 
-def test_texts_from_outside_do_not_run(tab: Tab) -> None:
-    assert tab.evaluate("typeof hacked") == "undefined"
-    assert tab.evaluate("document.body.innerText").count("<script>") >= 3
+def test_texts_from_outside_do_not_run(page: Page) -> None:
+    assert page.evaluate("typeof hacked") == "undefined"
+    assert page.evaluate("document.body.innerText").count("<script>") >= 3
 
 
-def test_the_policy_stops_what_would_get_through(browser: Chromium, report: Path, tmp_path: Path) -> None:
+def test_the_policy_stops_what_would_get_through(browser: Browser, report: Path, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text(
         report.read_text(encoding="utf-8").replace(
             "<main>", f"<main>{HACK}<img src='https://127.0.0.1/x.png'>"
         )
     )
-    tab = Tab(browser).open(path)
-    assert tab.evaluate("typeof hacked") == "undefined"
+    tab = Tab(browser, path)
+    assert tab.page.evaluate("typeof hacked") == "undefined"
     assert "Content Security Policy" in str(tab.complaints)
 
 
 # ---------------------------------------------------------------------------------------------------- sorting
 
 
-def test_a_table_is_sorted_by_click(tab: Tab) -> None:
-    distances = column(tab, 1)
+def test_a_table_is_sorted_by_click(page: Page) -> None:
+    distances = column(page, 1)
     assert distances == sorted(distances, reverse=True)
-    assert direction(tab) == [None, "descending"]
-    tab.click("table.sortable th:nth-child(2) button")
-    assert column(tab, 1) == sorted(distances)
-    assert direction(tab) == [None, "ascending"]
-    tab.click("table.sortable th:nth-child(1) button")
-    items = column(tab, 0)
+    assert direction(page) == [None, "descending"]
+    page.locator("table.sortable th:nth-child(2) button").first.click()
+    assert column(page, 1) == sorted(distances)
+    assert direction(page) == [None, "ascending"]
+    page.locator("table.sortable th:nth-child(1) button").first.click()
+    items = column(page, 0)
     assert items == sorted(items, reverse=True)
-    assert direction(tab) == ["descending", None]
-    tab.click("table.sortable th:nth-child(1) button")
-    assert column(tab, 0) == items[::-1]
+    assert direction(page) == ["descending", None]
+    page.locator("table.sortable th:nth-child(1) button").first.click()
+    assert column(page, 0) == items[::-1]
 
 
-@pytest.mark.parametrize("key", ["Enter", " "])
-def test_a_table_is_sorted_by_keyboard(tab: Tab, key: str) -> None:
-    distances = column(tab, 1)
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_a_table_is_sorted_by_keyboard(page: Page, key: str) -> None:
+    distances = column(page, 1)
     for _ in range(20):  # everything that can be used can be reached, and is seen when it is
-        tab.press("Tab")
-        assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-        if tab.evaluate("document.activeElement.matches('table.sortable th:nth-child(2) button')"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        if page.evaluate("document.activeElement.matches('table.sortable th:nth-child(2) button')"):
             break
-    tab.press(key)
-    assert column(tab, 1) == sorted(distances)
-    assert tab.evaluate("document.activeElement.innerText") == "distance"
+    page.keyboard.press(key)
+    assert column(page, 1) == sorted(distances)
+    assert page.evaluate("document.activeElement.innerText") == "distance"
 
 
 # -------------------------------------------------------------------------------------------------- the looks
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1200, 2000])
-def test_the_page_is_not_wider_than_the_window(tab: Tab, width: int) -> None:
-    tab.resize(width, 844)
-    tab.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+def test_the_page_is_not_wider_than_the_window(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 CONTRASTS = """
@@ -186,9 +204,9 @@ CONTRASTS = """
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_words_stand_out_from_what_is_behind_them(tab: Tab, scheme: str) -> None:
-    tab.emulate(scheme=scheme)
-    contrasts = tab.evaluate(CONTRASTS)
+def test_all_words_stand_out_from_what_is_behind_them(page: Page, scheme: Literal["light", "dark"]) -> None:
+    page.emulate_media(color_scheme=scheme)
+    contrasts = page.evaluate(CONTRASTS)
     assert len(contrasts) > 200
     assert [words for ratio, words in contrasts if ratio < 4.5] == []  # WCAG 2.2, level AA
 
@@ -203,12 +221,21 @@ def test_all_words_stand_out_from_what_is_behind_them(tab: Tab, scheme: str) -> 
     ],
 )
 def test_the_page_is_light_or_dark_as_is_wanted(
-    tab: Tab, screenshots: Path, name: str, media: str, scheme: str, width: int
+    browser: Browser,
+    report: Path,
+    screenshots: Path,
+    name: str,
+    media: Literal["screen", "print"],
+    scheme: Literal["light", "dark"],
+    width: int,
 ) -> None:
-    tab.resize(width, 900, scale=2 if width < 600 else 1)
-    tab.emulate(media, scheme)
+    scale = 2 if width < 600 else 1
+    page = browser.new_page(viewport={"width": width, "height": 900}, device_scale_factor=scale)
+    page.emulate_media(media=media, color_scheme=scheme)
+    page.goto(report.as_uri())
     path = screenshots / f"report-{name}.png"
-    tab.screenshot(path)
+    page.screenshot(path=path, full_page=True)
+    page.close()
     picture = Image.open(path).convert("L")
     assert picture.height > 2000
     brightness = picture.getpixel((2, 2))
@@ -216,18 +243,18 @@ def test_the_page_is_light_or_dark_as_is_wanted(
     assert (brightness < 60) == (name == "dark")
 
 
-def test_tables_fit_on_paper_where_nothing_scrolls(tab: Tab) -> None:
-    tab.resize(680, 900)  # A4 less its margins, in pixels
-    tab.emulate("print")
-    widths = tab.evaluate(
+def test_tables_fit_on_paper_where_nothing_scrolls(page: Page) -> None:
+    page.set_viewport_size({"width": 680, "height": 900})  # A4 less its margins, in pixels
+    page.emulate_media(media="print")
+    widths = page.evaluate(
         "[...document.querySelectorAll('.scroll')].map(box => [box.scrollWidth, box.clientWidth])"
     )
     assert len(widths) == 3
     assert [pair for pair in widths if pair[0] > pair[1]] == []
 
 
-def test_what_is_folded_is_printed(tab: Tab, screenshots: Path) -> None:
-    assert not tab.evaluate("document.querySelector('details.printed').open")
-    tab.print(screenshots / "report.pdf")
-    assert tab.evaluate("document.querySelector('details.printed').open")
+def test_what_is_folded_is_printed(page: Page, screenshots: Path) -> None:
+    assert not page.evaluate("document.querySelector('details.printed').open")
+    page.pdf(path=screenshots / "report.pdf", print_background=True)
+    assert page.evaluate("document.querySelector('details.printed').open")
     assert (screenshots / "report.pdf").read_bytes().startswith(b"%PDF")
