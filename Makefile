@@ -54,5 +54,5 @@ clean:
 	touch $@
 
 .venv/dev: pyproject.toml .venv/torch
-	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[all,docs]" --group dev
 	touch $@ .venv/demo

@@ -1,6 +1,6 @@
 """What torch.hub loads from this repository, which need not be installed for it.
 
-encoder = torch.hub.load("OWNER/align-uniform", "imagenet_resnet50_encoder")
+encoder = torch.hub.load(".", "imagenet_resnet50_encoder", source="local")  # in a clone
 """
 
 import os
