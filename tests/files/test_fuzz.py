@@ -1,8 +1,8 @@
-"""Damaged files: each is read as some numbers, or refused in one line.
+"""Damaged files: each is read as some numbers or refused in one line.
 
 HDF5 and Parquet are read by libraries that may end the process on a damaged file. They are tried in a process
-of their own, `python -m tests.files.test_fuzz NAME FOLDER FIRST`, which says what becomes of each file, and
-is started again behind one that ended it.
+of their own, `python -m tests.files.test_fuzz NAME FOLDER FIRST`, which reports the outcome for each file
+and is started again after a file that ended it.
 """
 
 from __future__ import annotations
@@ -22,24 +22,31 @@ import torch
 from hypothesis import strategies as st
 
 from align_uniform.files import open_rows, read_column, read_columns
-from tests.files.test_files import h5py, np, save, write, write_table
+from align_uniform.files.formats import ARRAYS, FORMATS, TABLES
+from tests.files.samples import h5py, np, sample
 from tests.rows import normal
 
 NUMBERED = 300
-"""Damaged files of each format that is tried in its own process."""
+"""The damaged files of each format that is tried in a process of its own."""
 
 SECONDS = 60
-"""In which they are done, or something hangs."""
+"""The time after which a process that tries them is taken to hang."""
 
 POSITIONS = 10_000
-"""A place in a file is counted in so many parts of its length, to be a place in files of any length."""
+"""The number of places in a file of any length: place i is i / POSITIONS of its length from its start."""
 
 Flips = list[tuple[int, int]]
-"""Where, and which bits."""
+"""Places in a file, and masks of the bits that are flipped there."""
+
+IN_C = ["x.h5", "packed.h5", "x.parquet"]
+"""Files that are read by libraries which may end the process."""
+
+NAMES = [f"x{form.endings[0]}" for form in FORMATS] + ["packed.npz", "packed.h5", "old.pt"]
+"""A file of every format, and files that are written in another way than usual."""
 
 
 def intact(path: Path) -> bytes:
-    """A small valid file; what stands before its suffix says which."""
+    """Write a small valid file and return its content."""
     x, label = normal(9, 4).float(), torch.arange(9)
     match path.name:
         case "packed.npz":
@@ -50,17 +57,13 @@ def intact(path: Path) -> bytes:
                 file.create_dataset("group/x", data=x.numpy(), compression="gzip", chunks=(4, 4))
         case "old.pt":
             torch.save({"x": x, "label": label}, path, _use_new_zipfile_serialization=False)
-        case "plain.csv" | "plain.jsonl":
-            write_table(path)
-        case "plain.txt":
-            write(path, "0.5\n1\n2\n")
         case _:
-            save(path, x=x, label=label)
+            sample(path)
     return path.read_bytes()
 
 
 def damaged(data: bytes, cut: int, flips: Flips) -> bytes:
-    """The same with some bits flipped, cut off somewhere."""
+    """Return the data with some bits flipped, cut off at a place."""
     changed = bytearray(data)
     for position, mask in flips:
         changed[position * len(data) // POSITIONS] ^= mask
@@ -68,17 +71,17 @@ def damaged(data: bytes, cut: int, flips: Flips) -> bytes:
 
 
 def read_all(path: Path) -> None:
-    if path.suffix in (".csv", ".jsonl"):
-        read_columns(path)
-    elif path.suffix == ".txt":
-        read_column(path)
-    else:
+    if path.suffix in ARRAYS:
         for rows in open_rows(path):
             assert rows[:].shape == rows.shape
+    elif path.suffix in TABLES:
+        read_columns(path)
+    else:
+        read_column(path)
 
 
 def outcome(path: Path, content: bytes) -> str:
-    """What becomes of a file of that content: "read", "refused", or what should not have happened."""
+    """Return "read" or "refused" for a file of that content, or a description of any other outcome."""
     path.unlink(missing_ok=True)  # what is mapped or open stays as it was
     path.write_bytes(content)
     with warnings.catch_warnings(record=True) as caught:
@@ -104,20 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MASKS = st.sampled_from([1 << bit for bit in range(8)]) | st.integers(1, 255)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "x.npy",
-        "x.npz",
-        "packed.npz",
-        "x.pt",
-        "old.pt",
-        "x.safetensors",
-        "plain.csv",
-        "plain.jsonl",
-        "plain.txt",
-    ],
-)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in IN_C])
 @hypothesis.settings(max_examples=200)
 @hypothesis.given(
     cut=st.just(POSITIONS) | st.integers(0, POSITIONS),
@@ -131,7 +121,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(
     assert outcome(folder / f"damaged-{name}", damaged(data, cut, flips)) in ("read", "refused")
 
 
-@pytest.mark.parametrize("name", ["x.h5", "packed.h5", "x.parquet"])
+@pytest.mark.parametrize("name", IN_C)
 def test_a_damaged_file_of_a_library_in_c_is_read_or_refused_in_one_line(name: str, folder: Path) -> None:
     outcomes: dict[int, str] = {}
     deadline = time.monotonic() + SECONDS
@@ -156,7 +146,7 @@ def test_a_damaged_file_of_a_library_in_c_is_read_or_refused_in_one_line(name: s
 
 
 def random_damage(number: int) -> dict[str, Any]:
-    """As hypothesis would draw it, the same on every machine."""
+    """Return damage like that which hypothesis draws, the same on every machine."""
     draw = random.Random(number)
     cut = draw.choice([POSITIONS] * 4 + [draw.randrange(POSITIONS)])
     masks = [draw.choice([1 << draw.randrange(8), draw.randint(1, 255)]) for _ in range(draw.randint(0, 8))]

@@ -1,0 +1,113 @@
+"""Sample files of every format, and the checks of what is read from them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from align_uniform.files import Rows
+from align_uniform.files.formats import ARRAYS, TABLES
+from tests.rows import normal
+
+np = pytest.importorskip("numpy")
+h5py = pytest.importorskip("h5py")
+pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+safetensors = pytest.importorskip("safetensors.torch")
+
+OF_ANY_SHAPE = [ending for ending in ARRAYS if ending != ".parquet"]
+KEYED = [ending for ending in OF_ANY_SHAPE if ending != ".npy"]
+
+TABLE = {
+    "text": ["a, b", 'say "c"', "ü"],
+    "score": [1.5, 2.0, -3e-4],
+    "label": [0, 10, -2],
+    "id": ["007", "1_0", "12"],
+}
+
+
+def sample(path: Path) -> Path:
+    """Write a small file of any format."""
+    if path.suffix in ARRAYS:
+        return save(path, x=normal(9, 4).float(), label=torch.arange(9))
+    return write_table(path) if path.suffix in TABLES else write(path, "0.5\n1\n2\n")
+
+
+def save(path: Path, **arrays: Tensor) -> Path:
+    """Write arrays by the plain means of their libraries."""
+    match path.suffix:
+        case ".npy":
+            np.save(path, arrays["x"].numpy())
+        case ".npz":
+            np.savez(path, **{key: x.numpy() for key, x in arrays.items()})
+        case ".pt" | ".pth":
+            torch.save(arrays, path)
+        case ".safetensors":
+            safetensors.save_file(arrays, path)
+        case ".h5" | ".hdf5":
+            with h5py.File(path, "w") as file:
+                file.update({key: x.numpy() for key, x in arrays.items()})
+        case ".parquet":
+            parquet.write_table(
+                pa.table({key: list(x.numpy()) for key, x in arrays.items()}), path, row_group_size=4
+            )
+        case ending:
+            raise NotImplementedError(f"say here how an array is written to {ending}")
+    return path
+
+
+def write_table(path: Path) -> Path:
+    """Write `TABLE`, and a column of lists where the format has them."""
+    rows = list(zip(*TABLE.values(), strict=True))
+    match path.suffix:
+        case ".parquet":
+            write_parquet(path, TABLE | {"x": [[1.0]] * 3})
+        case ".jsonl":
+            objects = [dict(zip(TABLE, row, strict=True)) | {"x": [1.0]} for row in rows]
+            write(path, "\n".join(map(json.dumps, objects)) + "\n\n")
+        case ".csv" | ".tsv":
+            with path.open("w", encoding="utf-8", newline="") as file:
+                delimiter = "," if path.suffix == ".csv" else "\t"
+                writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+                writer.writerows([list(TABLE), *rows])
+        case ending:
+            raise NotImplementedError(f"say here how a table is written to {ending}")
+    return path
+
+
+def write_parquet(path: Path, columns: Any, rows_per_group: int = 2) -> Path:
+    parquet.write_table(pa.table(columns), path, row_group_size=rows_per_group)
+    return path
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(call: Callable[..., object], *arguments: Any, error: type[Exception] = ValueError) -> str:
+    """Return the message of the error that a call raises, after checking that it is one line."""
+    with pytest.raises(error) as caught:
+        call(*arguments)
+    message = str(caught.value)
+    assert message == " ".join(message.split())
+    assert message.isprintable()
+    return message
+
+
+def assert_reads(rows: Rows, expected: Tensor) -> None:
+    assert len(rows) == len(expected)
+    assert rows.shape == tuple(expected.shape)
+    assert rows.dtype == expected.dtype
+    for start, stop in ((None, None), (2, 5), (3, 4), (-2, None), (5, 100), (4, 4), (5, 1)):
+        found = rows[start:stop]
+        assert torch.equal(found, expected[start:stop])
+        assert found.dtype == expected.dtype
+        assert found.is_contiguous()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from align_uniform.files import open_rows, read_column, read_columns
+from align_uniform.files.formats import ARRAYS, COLUMNS, FORMAT_OF, FORMATS, TABLES, Format
+from tests.files.samples import refusal, sample, write
+
+WITH_LIBRARIES = [(library, form) for form in FORMATS for library in form.libraries]
+
+
+def test_an_unknown_ending_lists_the_known(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.xlsx", "")
+    assert f"must end in one of {', '.join(ARRAYS)}, got '.xlsx'" in refusal(open_rows, path)
+    assert f"must end in one of {', '.join(TABLES)}, got '.xlsx'" in refusal(read_columns, path)
+    assert f"must end in one of {', '.join(COLUMNS)}, got '.xlsx'" in refusal(read_column, path)
+
+
+def test_an_ending_may_be_in_capitals(tmp_path: Path) -> None:
+    sample(tmp_path / "x.npy").rename(tmp_path / "x.NPY")
+    assert open_rows(tmp_path / "x.NPY")[0].shape == (9, 4)
+
+
+@pytest.mark.parametrize("ending", ARRAYS)
+def test_a_file_of_another_format_is_refused(ending: str, tmp_path: Path) -> None:
+    for content in (b"", b"\0" * 100, b"text\n" * 100, b"PK\x05\x06" + b"\0" * 18):
+        path = tmp_path / f"x{ending}"
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+        message = refusal(open_rows, path)
+        assert message.startswith(str(path))
+        assert FORMAT_OF[ending].expected in message
+
+
+@pytest.mark.parametrize(("library", "form"), WITH_LIBRARIES)
+def test_a_missing_library_names_the_pip_command(
+    library: str, form: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sample(tmp_path / f"x{form.endings[0]}")
+    monkeypatch.setitem(sys.modules, library, None)
+    message = refusal(open_rows if form.arrays else read_columns, path)
+    assert message.startswith(f"{library} is missing, which reads {form.endings[0]} files")
+    assert f"pip install 'align-uniform[{form.extra}]'" in message
+
+
+@pytest.mark.parametrize(("library", "form"), WITH_LIBRARIES)
+def test_the_extra_installs_the_library(library: str, form: Format) -> None:
+    installed = [
+        re.split(r"[^\w-]", requirement)[0]
+        for requirement in metadata.requires("align-uniform") or []
+        if re.search(rf"extra == .{form.extra}.$", requirement)
+    ]
+    assert library.partition(".")[0] in installed
+
+
+def test_the_documentation_lists_every_ending() -> None:
+    page = Path(__file__).parents[2] / "docs" / "measuring.md"
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `.")]
+    assert [re.findall(r"`(\.\w+)`", line.split("|")[1]) for line in rows] == [
+        list(form.endings) for form in FORMATS
+    ]
+
+
+def test_importing_costs_no_library_of_a_format() -> None:
+    script = (
+        "import sys, torch; before = set(sys.modules); import align_uniform.files; "
+        "print(*(set(sys.modules) - before))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    loaded = set(result.stdout.split())
+    assert "align_uniform.files" in loaded
+    assert not {"h5py", "pyarrow", "safetensors", "numpy"} & loaded
+
+
+def test_the_files_themselves_import_no_torch() -> None:
+    script = (
+        "import sys, types; package = sys.modules['align_uniform'] = types.ModuleType('align_uniform'); "
+        "package.__path__ = sys.argv[1:]; import align_uniform.files; print(*sys.modules)"
+    )
+    folder = Path(sys.modules["align_uniform"].__path__[0])
+    result = subprocess.run(
+        [sys.executable, "-c", script, folder], capture_output=True, text=True, check=True, timeout=120
+    )
+    loaded = set(result.stdout.split())
+    assert "align_uniform.files.formats" in loaded
+    assert "torch" not in loaded
