@@ -15,7 +15,7 @@ import pytest
 from align_uniform import __version__, measure
 from align_uniform.cli import main
 from align_uniform.recipes import demo
-from align_uniform.recipes.judge import evaluate
+from align_uniform.recipes.judge.options import KnnOptions, LinearOptions
 from align_uniform.recipes.pretrain import moco, two_view
 from tests import rows
 
@@ -151,8 +151,8 @@ def test_a_preset_sets_defaults_from_a_file_of_options_too(
         (["demo"], demo.DemoOptions),
         (["pretrain", "two-view"], two_view.TwoViewOptions),
         (["pretrain", "moco"], moco.MocoOptions),
-        (["evaluate", "linear"], evaluate.LinearOptions),
-        (["evaluate", "knn"], evaluate.KnnOptions),
+        (["evaluate", "linear"], LinearOptions),
+        (["evaluate", "knn"], KnnOptions),
     ],
 )
 def test_the_help_says_what_each_option_is(

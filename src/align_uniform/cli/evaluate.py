@@ -22,16 +22,17 @@ class Linear:
 
     def add_arguments(self, parser: Any) -> None:
         """The fields of `LinearOptions`."""
-        from align_uniform.recipes.judge.evaluate import LinearOptions
+        from align_uniform.recipes.judge.options import LinearOptions
 
         add_options(parser, LinearOptions)
 
     def run(self, options: dict[str, Any]) -> int:
         """Evaluate."""
         from align_uniform.recipes.judge import evaluate
+        from align_uniform.recipes.judge.options import LinearOptions
 
         with ranks.process_group():
-            return evaluate.linear(evaluate.LinearOptions(**options))
+            return evaluate.linear(LinearOptions(**options))
 
 
 class Knn:
@@ -42,13 +43,14 @@ class Knn:
 
     def add_arguments(self, parser: Any) -> None:
         """The fields of `KnnOptions`."""
-        from align_uniform.recipes.judge.evaluate import KnnOptions
+        from align_uniform.recipes.judge.options import KnnOptions
 
         add_options(parser, KnnOptions)
 
     def run(self, options: dict[str, Any]) -> int:
         """Evaluate."""
         from align_uniform.recipes.judge import evaluate
+        from align_uniform.recipes.judge.options import KnnOptions
 
         with ranks.process_group():
-            return evaluate.knn(evaluate.KnnOptions(**options))
+            return evaluate.knn(KnnOptions(**options))

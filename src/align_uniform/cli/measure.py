@@ -37,7 +37,7 @@ ENCODING = {
     "dim": "dim",
     "head": "head",
     "layer": "layer",
-    "views_preset": "preset",
+    "views_preset": "views_preset",
     "size": "size",
     "batch_size": "batch_size",
     "workers": "workers",
@@ -199,7 +199,8 @@ def _encoded(options: dict[str, Any]) -> Encoded:
     try:
         import numpy as np
 
-        from align_uniform.recipes.encoders.encode import EncodeOptions, encode
+        from align_uniform.recipes.encoders.encode import encode
+        from align_uniform.recipes.encoders.options import EncodeOptions
 
         chosen = {field: options[name] for name, field in ENCODING.items() if options[name] is not None}
         asked = EncodeOptions(

@@ -17,7 +17,8 @@ from torchvision import models  # type: ignore[import-untyped]  # it is not type
 
 from align_uniform.cli import main
 from align_uniform.recipes.encoders import encode, networks
-from align_uniform.recipes.encoders.encode import EncodeOptions, images_of
+from align_uniform.recipes.encoders.encode import images_of
+from align_uniform.recipes.encoders.options import EncodeOptions
 from align_uniform.recipes.images import augment
 
 CLASSES = ("cat", "dog", "fox")
@@ -244,7 +245,7 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         ([*WITH, "--positives", "y.npy"], 2, "--positives: these go with features of a file"),
         ([*WITH, "--features-out", "views.pt"], 1, "--features-out must end in .npy, got views.pt"),
         ([*WITH, "--device", "abacus"], 1, "device must be one of this machine"),
-        ([*WITH, "--seed", "-1"], 1, "seed at least 0"),
+        ([*WITH, "--seed", "-1"], 1, "seed must not be negative, got -1"),
         ([*WITH, "--views-preset", "digits"], 1, "views_preset must be"),
         ([*WITH, "--weights", "x"], 1, "weights are for published and torchvision:NAME"),
         ([*WITH, "--layer", "attic"], 1, "attic"),
@@ -252,7 +253,7 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         (
             [*WITH[2:], "--encoder", "published"],
             1,
-            "arch and dim are for the encoder of a file, published has its own",
+            "only the encoder of a file takes arch and dim; published has its own",
         ),
         ([*WITH[:2], *WITH[4:], "--images", "nowhere"], 1, "There is no folder nowhere"),
         ([*WITH[:2], *WITH[4:], "--images", "empty"], 1, "empty has no image in it"),

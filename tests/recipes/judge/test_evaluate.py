@@ -23,8 +23,8 @@ from align_uniform.recipes.encoders.weights import encoder_state, load_encoder
 from align_uniform.recipes.images.augment import generator
 from align_uniform.recipes.images.datasets import STATISTICS, Statistics, load, measure_statistics
 from align_uniform.recipes.judge import evaluate
-from align_uniform.recipes.judge.evaluate import EvaluateOptions, KnnOptions, LinearOptions
 from align_uniform.recipes.judge.linear import LinearEpoch, train_linear
+from align_uniform.recipes.judge.options import EvaluateOptions, KnnOptions, LinearOptions
 from align_uniform.recipes.pretrain import two_view
 from align_uniform.recipes.pretrain.loop import read_log
 from tests import rows
@@ -224,11 +224,6 @@ def test_images_are_made_of_the_size_that_is_given(data: str, tmp_path: Path) ->
     assert with_one_channel(load("digits", tmp_path, "test")[0], generator(0, 0, 0)).shape == (1, 20, 20)
 
 
-def test_images_without_size_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
-        EvaluateOptions(encoder=tmp_path, size=0)
-
-
 def test_saved_features_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     centres = rows.unit(3, 8)
     for part, count in (("train", 60), ("test", 20)):
@@ -252,23 +247,6 @@ def test_saved_features_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixt
         np.save(tmp_path / "test.npy", features.numpy())
         assert main(["evaluate", "linear", "--protocol", "exact", *saved]) == 1
         assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (lambda path: KnnOptions(encoder=path, k=0), "k must be at least 1 neighbour, got 0"),
-        (lambda path: KnnOptions(encoder=path, weight="softmx"), "weight must be one of 'votes', 'softmax'"),
-        (lambda path: KnnOptions(encoder=path, tau=0), "tau must be a finite number above 0"),
-        (lambda path: LinearOptions(encoder=path, l2=-1), "l2 must be at least 0 and finite, got -1"),
-        (lambda path: LinearOptions(encoder=path, epochs=0), "epochs must be at least 1, got 0"),
-    ],
-)
-def test_wrong_options_are_refused_before_any_work(
-    options: Callable[[Path], EvaluateOptions], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        options(Path("encoder.pth"))
 
 
 def test_a_state_that_cannot_be_kept_is_refused_before_any_work(
@@ -444,18 +422,10 @@ def test_an_encoder_of_another_kind_is_refused(
         load_encoder(tmp_path / "encoder.pth", **{"dim": 4, "size": 64, "channels": 1} | arguments)
 
 
-def test_wrong_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="give an encoder, or all four"):
-        EvaluateOptions()
-    with pytest.raises(ValueError, match="give an encoder, or all four"):
-        EvaluateOptions(encoder=tmp_path, train_features=tmp_path)
-    with pytest.raises(ValueError, match="saved features take exact"):
-        LinearOptions(
-            train_features=tmp_path, train_labels=tmp_path, test_features=tmp_path, test_labels=tmp_path
-        )
+def test_a_file_that_is_no_encoder_or_that_would_be_replaced_is_refused(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="must hold the state dict of an encoder, it holds list"):
         encoder_state(tmp_path / "list.pth")
     (tmp_path / "kept.json").write_text("precious")
     with pytest.raises(ValueError, match="exists already; use --force"):
-        evaluate.knn(evaluate.KnnOptions(encoder=tmp_path / "list.pth", out=tmp_path / "kept.json"))
+        evaluate.knn(KnnOptions(encoder=tmp_path / "list.pth", out=tmp_path / "kept.json"))

@@ -598,7 +598,7 @@ def test_an_imagefolder_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFi
     assert main([*judged, "--checkpoints", str(tmp_path / "linear")]) == 0
     assert "best epoch 1, chosen on the test images" in capsys.readouterr().out
     best, scores = tmp_path / "linear" / "model_best.pth.tar", tmp_path / "again.json"
-    assert main([*judged, "--evaluate", str(best), "--out", str(scores)]) == 0
+    assert main([*judged, "--classifier", str(best), "--out", str(scores)]) == 0
     assert 100 * json.loads(scores.read_text())["top1"] == torch.load(best, weights_only=True)["acc1"]
 
 

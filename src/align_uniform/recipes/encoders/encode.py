@@ -25,83 +25,15 @@ from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform.recipes.encoders import published
 from align_uniform.recipes.encoders.features import features
+from align_uniform.recipes.encoders.options import TORCHVISION, EncodeOptions
 from align_uniform.recipes.encoders.weights import encoder_state, load_encoder
 from align_uniform.recipes.images import augment, datasets
 from align_uniform.recipes.images.datasets import ImageFiles, ImageSet, Statistics, image_paths
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.workers import reason
 
-PRESETS = ("stl10", "moco-v1", "moco-v2", "fashion-mnist")
-"""Of `augment.views`, those that make views of one size of any image."""
-
-PUBLISHED = {"published", "hub:imagenet_resnet50_encoder"}
-"""What the encoder of `published` is called."""
-
-TORCHVISION = "torchvision:"
-
 SPLITS = {"train", "val", "test"}
 """Folders of these names hold the folders of the classes, and are no classes themselves."""
-
-
-@dataclass(frozen=True)
-class EncodeOptions:
-    """What encodes what, and how the views are made."""
-
-    encoder: str
-    """Path of encoder.pth, encoder.safetensors or a checkpoint; published; or torchvision:NAME."""
-    images: Path
-    """Folder of images, or of a folder for each class."""
-    weights: str | None = None
-    """Of published and torchvision:NAME: a path, or a URL for published; the released ones unless given."""
-    arch: str | None = None
-    """Of a file: small-alexnet (unless given), small-conv, or a ResNet of torchvision."""
-    dim: int | None = None
-    """Of a file: features of the output; 128 unless given."""
-    head: str | None = None
-    """Of a ResNet's file: linear (unless given) or mlp."""
-    layer: str = "output"
-    """Whose features: output, fc7, backbone, ...; a wrong name lists them. torchvision's output is its
-    classifier's input.
-    """
-    preset: str | None = None
-    """How views are made, one of PRESETS; stl10 for small-alexnet and small-conv and moco-v2 for all others,
-    unless given.
-    """
-    size: int | None = None
-    """Height and width of the views; the preset's, or that of torchvision's weights, unless given."""
-    batch_size: int = 128
-    """Images whose two views are encoded at a time."""
-    workers: int = 4
-    """Processes that make the views; 0 makes them in the process itself."""
-    seed: int = 0
-    """Of the views."""
-    device: str = "cpu"
-    """cpu, cuda, mps."""
-
-    def __post_init__(self) -> None:
-        if self.preset is not None:
-            checks.check_choice("views_preset", self.preset, PRESETS)
-        if self.batch_size < 1 or min(self.workers, self.seed) < 0:
-            raise ValueError(
-                f"batch_size must be at least 1, workers and seed at least 0, "
-                f"got {self.batch_size}, {self.workers} and {self.seed}."
-            )
-        if self.is_file and self.weights is not None:
-            raise ValueError(
-                f"weights are for published and {TORCHVISION}NAME; the encoder {self.encoder} is a file of "
-                "them."
-            )
-        if not self.is_file and (
-            given := [name for name in ("arch", "dim", "head") if getattr(self, name) is not None]
-        ):
-            raise ValueError(
-                f"{' and '.join(given)} are for the encoder of a file, {self.encoder} has its own."
-            )
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the encoder is that of a file."""
-        return self.encoder not in PUBLISHED and not self.encoder.startswith(TORCHVISION)
 
 
 class Encoded(NamedTuple):
@@ -189,7 +121,7 @@ def images_of(folder: Path) -> tuple[list[Path], list[str] | None]:
 
 def _preset(options: EncodeOptions) -> str:
     is_small = options.is_file and (options.arch or "small-alexnet").startswith("small")
-    return options.preset or ("stl10" if is_small else "moco-v2")
+    return options.views_preset or ("stl10" if is_small else "moco-v2")
 
 
 def _encoder(options: EncodeOptions) -> tuple[nn.Module | None, augment.Transform]:

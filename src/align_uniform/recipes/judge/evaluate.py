@@ -10,10 +10,9 @@ align-uniform evaluate knn --train_features train.npy --train_labels train.txt -
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform._writing import check_replaceable, written_whole
@@ -43,142 +41,11 @@ from align_uniform.recipes.judge.linear import (
     train_linear,
 )
 from align_uniform.recipes.judge.logistic import linear_scores
+from align_uniform.recipes.judge.options import EvaluateOptions, KnnOptions, LinearOptions
 from align_uniform.recipes.judge.scores import Scores, over_ranks
 from align_uniform.recipes.pretrain.loop import device
 
 PROTOCOLS: dict[str, LinearProtocol] = {"stl10": STL10, "imagenet": IMAGENET}
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What is evaluated, and on what."""
-
-    encoder: Path | None = None
-    """encoder.pth, encoder.safetensors or a checkpoint, ours or the reference's."""
-    arch: str = "small-alexnet"
-    """small-alexnet, small-conv, or a ResNet of torchvision."""
-    dim: int = 128
-    """Features of the encoder's output."""
-    size: int | None = None
-    """Height and width of its images; unless given, 64 (stl10), 224 (imagefolder), 28 (fashion-mnist), 16
-    (digits).
-    """
-    head: str = "linear"
-    """Of a ResNet: linear or mlp."""
-    layer: str = "output"
-    """Whose features are evaluated: output, fc7, conv5, backbone, ...; a wrong name lists them."""
-    data: str = "stl10"
-    """stl10, fashion-mnist, digits, or imagefolder."""
-    root: Path = Path("data")
-    """Folder of the data set."""
-    download: bool = False
-    """Fetch the data set if it is not there."""
-    mean: tuple[float, ...] = ()
-    """Of each channel, to normalise by, with std, written [0.49,0.48,0.45]; unless given, what the encoder's
-    folder says.
-    """
-    std: tuple[float, ...] = ()
-    """Standard deviation of each channel."""
-    train_features: Path | None = None
-    """A file of rows, in place of an encoder, with the three that follow."""
-    train_labels: Path | None = None
-    """The class of each row."""
-    test_features: Path | None = None
-    """A file of rows."""
-    test_labels: Path | None = None
-    """The class of each row."""
-    batch_size: int = 256
-    """Images encoded at a time."""
-    workers: int = 4
-    """Processes that read images; 0 reads them in the process itself."""
-    device: str = "auto"
-    """cpu, cuda, mps; auto takes the best there is."""
-    out: Path | None = None
-    """Write the scores here as JSON."""
-    force: bool = False
-    """Replace that file."""
-
-    def __post_init__(self) -> None:
-        saved = [
-            path is not None
-            for path in (self.train_features, self.train_labels, self.test_features, self.test_labels)
-        ]
-        if any(saved) if self.encoder is not None else not all(saved):
-            raise ValueError(
-                "give an encoder, or all four of train_features, train_labels, test_features and test_labels."
-            )
-        datasets.given_statistics(self.mean, self.std)
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size must be at least 1 pixel, got {self.size}.")
-        if self.batch_size < 1 or self.workers < 0:
-            raise ValueError(
-                f"batch_size must be at least 1 and workers at least 0, got {self.batch_size} and "
-                f"{self.workers}."
-            )
-
-
-@dataclass(frozen=True)
-class KnnOptions(EvaluateOptions):
-    """Options of nearest-neighbour evaluation."""
-
-    k: int = 5
-    """Neighbours; the paper's number. 200 with the weight softmax is the field's."""
-    weight: str = "votes"
-    """votes: each neighbour counts 1 (the paper's); softmax: exp(cosine / tau)."""
-    tau: float = 0.07
-    """Temperature of softmax, the field's."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1 neighbour, got {self.k}.")
-        checks.check_choice("weight", self.weight, ("votes", "softmax"))
-        checks.check_positive("tau", self.tau)
-
-
-@dataclass(frozen=True)
-class LinearOptions(EvaluateOptions):
-    """Options of linear evaluation."""
-
-    protocol: str = "stl10"
-    """stl10: the reference's, Adam on random crops; imagenet: MoCo's, SGD; exact: logistic regression on
-    fixed features.
-    """
-    epochs: int | None = None
-    """Of the protocol; its own unless given."""
-    l2: float = 1e-3
-    """Weight of the squared norm in the protocol exact (ours)."""
-    state: Path | None = None
-    """Keep the state of training here after each epoch, and go on from it."""
-    checkpoints: Path | None = None
-    """Folder for checkpoint.pth.tar and model_best.pth.tar, in the layout of the reference; of a ResNet's
-    backbone.
-    """
-    evaluate: Path | None = None
-    """Train nothing, and score the classifier of this file: model_best.pth.tar, or a file of `state`."""
-    seed: int = 0
-    """Of the classifier and of the crops."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.check_choice("protocol", self.protocol, ("stl10", "imagenet", "exact"))
-        if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}.")
-        if not 0 <= self.l2 < math.inf:
-            raise ValueError(f"l2 must be at least 0 and finite, got {self.l2}.")
-        if self.encoder is None and self.protocol != "exact":
-            raise ValueError(
-                f"the protocol {self.protocol} crops images anew in each epoch; saved features take exact."
-            )
-        if self.checkpoints is not None and (self.layer != "backbone" or self.protocol == "exact"):
-            raise ValueError(
-                f"checkpoints are of a ResNet's layer backbone, trained in epochs, got layer {self.layer} "
-                f"and protocol {self.protocol}; leave checkpoints out."
-            )
-        if self.evaluate is not None and self.encoder is None:
-            raise ValueError(
-                "evaluate scores a classifier on the images that an encoder sees; give that encoder."
-            )
 
 
 class Features(NamedTuple):
@@ -197,7 +64,7 @@ def knn(options: KnnOptions) -> int:
     _check_out(options)
     rows = _features(options)
     found = knn_scores(
-        *rows[:4], options.k, weight=options.weight, tau=options.tau, classes=rows.classes,  # type: ignore[arg-type]
+        *rows[:4], options.k, weight=options.weight, tau=options.tau, classes=rows.classes,
     )  # fmt: skip
     _show(over_ranks(found), options, {"k": options.k, "weight": options.weight})
     return 0
@@ -206,8 +73,8 @@ def knn(options: KnnOptions) -> int:
 def linear(options: LinearOptions) -> int:
     """Print and write linear accuracy."""
     _check_out(options)
-    if options.evaluate is not None:
-        _show(_evaluated(options, options.evaluate), options, {"classifier": str(options.evaluate)})
+    if options.classifier is not None:
+        _show(_evaluated(options, options.classifier), options, {"classifier": str(options.classifier)})
         return 0
     if options.protocol == "exact":
         rows = _features(options)
@@ -286,7 +153,7 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
                 with written_whole(options.state) as partial:
                     torch.save(epoch.state, partial)
             if options.checkpoints is not None and ranks.rank() == 0:
-                save_linear(options.checkpoints, encoder, epoch, arch=options.arch)
+                save_linear(options.checkpoints, encoder, epoch, arch=options.arch or "small-alexnet")
 
         return train_linear(
             encoder,
@@ -301,7 +168,7 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
             on_epoch=on_epoch,
             resume=kept,
             images={
-                "data": options.data,
+                "data": _data(options),
                 "size": _size(options),
                 "statistics": [*map(list, views.transform.statistics)],
             },
@@ -312,7 +179,12 @@ def _encoder(options: EvaluateOptions, images: datasets.ImageSet) -> Encoder:
     assert options.encoder is not None
     size = _size(options)
     return load_encoder(
-        options.encoder, options.arch, options.dim, size=size, channels=images.channels, head=options.head
+        options.encoder,
+        options.arch or "small-alexnet",
+        options.dim or 128,
+        size=size,
+        channels=images.channels,
+        head=options.head or "linear",
     )
 
 
@@ -368,8 +240,8 @@ def _rows(views: tuple[Rows, ...], path: Path) -> Rows:
 
 
 def _split(options: EvaluateOptions, *, train: bool) -> datasets.ImageSet:
-    split = "train" if train else "val" if options.data == "imagefolder" else "test"
-    return datasets.load_on_all_ranks(options.data, options.root, split, download=options.download)
+    split = "train" if train else "val" if _data(options) == "imagefolder" else "test"
+    return datasets.load_on_all_ranks(_data(options), options.root, split, download=options.download)
 
 
 def _labelled(
@@ -382,8 +254,12 @@ def _labelled(
     return augment.LabelledViews(images, transform, seed)
 
 
+def _data(options: EvaluateOptions) -> str:
+    return options.data or "stl10"
+
+
 def _preset(options: EvaluateOptions) -> str:
-    return "imagenet" if options.data == "imagefolder" else options.data
+    return "imagenet" if _data(options) == "imagefolder" else _data(options)
 
 
 def _size(options: EvaluateOptions) -> int:
@@ -404,7 +280,12 @@ def _check_out(options: EvaluateOptions) -> None:
     if options.out is not None:
         check_replaceable(options.out, force=options.force)
     if isinstance(options, LinearOptions) and options.state is not None:
-        check_replaceable(options.state, force=True)  # whose file is gone on from, or replaced
+        check_replaceable(options.state, force=True)  # which training resumes from, or replaces
+        if options.resume == "never" and options.state.exists():
+            raise ValueError(
+                f"{options.state} holds the state of a run already; use --resume auto to resume it, or "
+                "another file."
+            )
 
 
 def _show(scores: Scores, options: EvaluateOptions, extra: dict[str, Any]) -> None:

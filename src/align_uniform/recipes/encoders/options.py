@@ -1,0 +1,106 @@
+"""Options of encoders and of encoding, without torch: what the command line declares, and its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from align_uniform._options import Options, check_at_least, check_statistics
+
+PUBLISHED = ("published", "hub:imagenet_resnet50_encoder")
+"""Names of the encoder that was published with the paper."""
+
+TORCHVISION = "torchvision:"
+"""Prefix of the name of a network of torchvision."""
+
+ViewsPreset = Literal["stl10", "moco-v1", "moco-v2", "fashion-mnist"]
+"""The augmentations of `images.augment.views` that make views of one size of any image."""
+
+
+@dataclass(frozen=True)
+class EncoderOverrides(Options):
+    """What encoder.json says of an encoder, for files that lie next to none."""
+
+    arch: str | None = None
+    """Architecture of the encoder: small-alexnet, small-conv, or a ResNet of torchvision. Default: the one in
+    encoder.json or in the checkpoint, else small-alexnet.
+    """
+    dim: int | None = None
+    """Number of output features of the encoder. Default: as in encoder.json or in the weights."""
+    head: Literal["linear", "mlp"] | None = None
+    """Projection head of a ResNet. Default: as in encoder.json or in the weights."""
+    size: int | None = None
+    """Height and width of the images in pixels. Default: as in encoder.json, else the size that is usual for
+    the data.
+    """
+    mean: tuple[float, ...] = ()
+    """Mean of each channel, which images are normalised by; goes with std. Default: as in encoder.json, else
+    the mean of the data set.
+    """
+    std: tuple[float, ...] = ()
+    """Standard deviation of each channel; goes with mean."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, dim=self.dim, size=self.size)
+        check_statistics(self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class EncoderAndImages:
+    """The two things that encoding cannot do without."""
+
+    encoder: str
+    """Path to encoder.pth, encoder.safetensors, a checkpoint, or the folder of a run; `published` (the
+    paper's ImageNet ResNet-50); or `torchvision:NAME` (the features before its classifier).
+    """
+    images: Path
+    """Folder of images, or of one folder for each class."""
+
+
+@dataclass(frozen=True)
+class EncodeOptions(EncoderOverrides, EncoderAndImages):
+    """Options of encoding two random views of each image."""
+
+    weights: str | None = None
+    """Weights of `published` (a path or a URL) or `torchvision:NAME` (a path). Default: the released ones,
+    which are fetched.
+    """
+    layer: str = "output"
+    """Layer whose features are taken, such as output, fc7 or backbone; a wrong name lists them all. For
+    `torchvision:NAME`, output is the input of its classifier.
+    """
+    views_preset: ViewsPreset | None = None
+    """Augmentation that makes the views. Default: the one for the data in encoder.json, if it is listed here;
+    else stl10 for small-alexnet and small-conv, and moco-v2 for all others.
+    """
+    batch_size: int = 128
+    """Number of images whose two views are encoded at a time."""
+    workers: int = 4
+    """Number of processes that make the views; 0 makes them in the main process."""
+    seed: int = 0
+    """Seed of the random views."""
+    device: str = "cpu"
+    """Device that computes: auto (the best there is), cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, batch_size=self.batch_size)
+        check_at_least(0, workers=self.workers, seed=self.seed)
+        if self.is_file and self.weights is not None:
+            raise ValueError(
+                f"weights are for published and {TORCHVISION}NAME, but the encoder {self.encoder} is a file "
+                "of weights; leave weights out."
+            )
+        given = [name for name in ("arch", "dim", "head", "mean", "std") if getattr(self, name)]
+        if given and not self.is_file:
+            raise ValueError(
+                f"only the encoder of a file takes {' and '.join(given)}; {self.encoder} has its own, leave "
+                "them out."
+            )
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the encoder is one of a file or folder."""
+        return self.encoder not in PUBLISHED and not self.encoder.startswith(TORCHVISION)

@@ -1,0 +1,124 @@
+"""Options of evaluation, without torch: what the command line declares, and its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from align_uniform._options import Options, check_at_least, check_positive
+from align_uniform.recipes.encoders.options import EncoderOverrides
+
+SAVED = ("train_features", "train_labels", "test_features", "test_labels")
+"""Files of features, which stand in for an encoder."""
+
+
+@dataclass(frozen=True)
+class Subject(Options):
+    """The encoder that is evaluated, and the images that it is evaluated on."""
+
+    encoder: Path | None = None
+    """Folder of a run, or path to encoder.pth, encoder.safetensors or a checkpoint."""
+    layer: str = "output"
+    """Layer whose features are evaluated, such as output, fc7 or backbone; a wrong name lists them all."""
+    data: str | None = None
+    """Data set, such as stl10 or imagefolder; a wrong name lists them all. Default: the one that the encoder
+    was trained on, else stl10.
+    """
+    root: Path = Path("data")
+    """Folder of the data set."""
+    download: bool = False
+    """Download the data set if it is missing."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(EncoderOverrides, Subject):
+    """Options that all evaluations share: what is evaluated, how, and where the result goes."""
+
+    train_features: Path | None = None
+    """File of features to learn from; with the three options that follow, in place of an encoder."""
+    train_labels: Path | None = None
+    """File with the class of each row of train_features."""
+    test_features: Path | None = None
+    """File of features to classify."""
+    test_labels: Path | None = None
+    """File with the class of each row of test_features."""
+    batch_size: int = 256
+    """Number of images encoded at a time."""
+    workers: int = 4
+    """Number of processes that read images; 0 reads them in the main process."""
+    device: str = "auto"
+    """Device that computes: auto (the best there is), cpu, cuda or mps."""
+    out: Path | None = None
+    """File to write the scores to, as JSON."""
+    force: bool = False
+    """Replace the file of out if it exists."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        saved = [getattr(self, name) is not None for name in SAVED]
+        if any(saved) if self.encoder is not None else not all(saved):
+            raise ValueError(f"give an encoder, or all four of {', '.join(SAVED[:3])} and {SAVED[3]}.")
+        check_at_least(1, batch_size=self.batch_size)
+        check_at_least(0, workers=self.workers)
+
+
+@dataclass(frozen=True)
+class KnnOptions(EvaluateOptions):
+    """Options of nearest-neighbour evaluation."""
+
+    k: int = 5
+    """Number of neighbours. The paper uses 5; 200 with softmax weights is common elsewhere."""
+    weight: Literal["votes", "softmax"] = "votes"
+    """Weight of a neighbour's vote: 1 (votes, as in the paper) or exp(cosine / tau) (softmax)."""
+    tau: float = 0.07
+    """Temperature of the softmax weights."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, k=self.k)
+        check_positive("tau", self.tau)
+
+
+@dataclass(frozen=True)
+class LinearOptions(EvaluateOptions):
+    """Options of linear evaluation."""
+
+    protocol: Literal["stl10", "imagenet", "exact"] = "stl10"
+    """How the classifier is trained: Adam on random crops (stl10, as in the paper), SGD on random crops
+    (imagenet, as in MoCo), or logistic regression on features computed once (exact).
+    """
+    epochs: int | None = None
+    """Number of epochs. Default: 100, as both protocols have it."""
+    l2: float = 1e-3
+    """Weight of the squared norm of the classifier, for the protocol exact."""
+    state: Path | None = None
+    """File that keeps the state of training after each epoch, from which an interrupted run resumes."""
+    resume: Literal["auto", "never"] = "auto"
+    """auto: resume from the file of state if it exists; never: refuse to start if it exists."""
+    checkpoints: Path | None = None
+    """Folder for checkpoint.pth.tar and model_best.pth.tar, in MoCo's layout, for classifiers of a ResNet's
+    backbone.
+    """
+    classifier: Path | None = None
+    """Score the trained classifier in this file, model_best.pth.tar or a file of state, and train nothing."""
+    seed: int = 0
+    """Seed of the classifier's first weights and of the random crops."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, epochs=self.epochs)
+        check_at_least(0, seed=self.seed)
+        check_positive("l2", self.l2)
+        if self.encoder is None and self.protocol != "exact":
+            raise ValueError(
+                f"the protocol {self.protocol} trains on crops of images, which saved features cannot give; "
+                "use the protocol exact, or give an encoder."
+            )
+        if self.checkpoints is not None and (self.layer != "backbone" or self.protocol == "exact"):
+            raise ValueError(
+                "checkpoints are for the layer backbone of a ResNet and the protocols stl10 and imagenet, "
+                f"got layer {self.layer} and protocol {self.protocol}; leave checkpoints out."
+            )
+        if self.classifier is not None and self.encoder is None:
+            raise ValueError("classifier needs the encoder whose features it classifies; give encoder too.")
