@@ -73,10 +73,10 @@ def open_rows(path: str | Path, key: Key = None) -> tuple[Rows, ...]:
 
 
 def open_shards(pattern: str | Path, key: Key = None) -> tuple[Shards, ...]:
-    """Open all files that match a pattern such as shards/*.npy, in order of their names, as one set of rows.
+    """Open all files that match a pattern such as `shards/*.npy`, by name, as if they were one file.
 
     Args:
-        pattern: a path whose last part may contain * and ?, or PATTERN::KEY if `key` is None.
+        pattern: a path with stars and question marks in its last part, or PATTERN::KEY if `key` is None.
         key: the name of the array in every file, as in `open_rows`.
 
     Returns:
