@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from align_uniform import uniform_optimum
-from align_uniform.measuring.measurement import Difference, Measurement, fixed, with_error
+from align_uniform.measuring.difference import Difference
+from align_uniform.measuring.measurement import Measurement
+from align_uniform.measuring.quantities import fixed, with_error
 
 
 @dataclass(frozen=True)

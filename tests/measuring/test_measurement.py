@@ -6,12 +6,13 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from align_uniform import Measurement, measure
-from align_uniform.measuring.measurement import Details, fixed, with_error
+from align_uniform.measuring.measurement import Details
 from tests import rows
 
 
@@ -58,7 +59,7 @@ def test_what_is_not_finite_is_null() -> None:
         ("no json", "a.json must be the JSON of a measurement"),
         ("[1]", "a.json must be the JSON of a measurement"),
         ("{}", "a.json must be the JSON of a measurement"),
-        ('{"schema_version": 99}', "a.json has schema version 99, this program reads 1"),
+        ('{"schema_version": 99}', "a.json has schema version 99, but this program reads 1"),
         ('{"schema_version": 1, "n": 3}', "a.json lacks a field"),
     ],
 )
@@ -70,17 +71,72 @@ def test_other_json_is_refused_by_name(text: str, message: str) -> None:
 def test_the_table_begins_with_alignment_and_uniformity() -> None:
     lines = str(example(name="ours")).splitlines()
     assert lines[0] == "ours: 60 rows of 8 features, exact"
-    assert [line.split()[0] for line in lines[2:5]] == ["alignment", "uniformity", "uniformity"]
-    assert "t = 2" in lines[3]
-    assert "t = 1" in lines[4]
+    labels = [line.split("  ")[0] for line in lines[2:]]
+    assert labels[:3] == ["alignment", "relative alignment", "uniformity"]
+    notes = [line for line in lines if line.startswith("uniformity")]
+    assert ["t = 2" in notes[0], "t = 1" in notes[1]] == [True, True]
 
 
-def test_an_error_decides_the_digits() -> None:
-    assert with_error(-2.92712, 0.0213) == "-2.927 ± 0.021"
-    assert with_error(0.123456, 0.00042) == "0.12346 ± 0.00042"
-    assert with_error(31.285, 0.614) == "31.29 ± 0.61"
-    assert with_error(1.5, None) == "1.500"
-    assert fixed(-0.0001) == "0.000"
+def read(document: dict[str, Any]) -> Measurement:
+    return Measurement.from_json(json.dumps(document), "a.json")
+
+
+def test_json_of_another_version_of_the_package_is_read() -> None:
+    result = example()
+    newer = json.loads(result.to_json())
+    for part in (newer, newer["align"], newer["uniform"], newer["uniforms"][1], newer["crowded"][0]):
+        part["of_a_later_version"] = {"value": 1}
+    assert read(newer) == result
+    older = json.loads(result.to_json())
+    for part, names in (
+        (older, ["warnings", "worst_pairs", "crowded", "provenance", "towers", "tolerance", "uniforms"]),
+        (older["align"], ["relative_stderr", "relative"]),
+        (older["uniform"], ["equivalent_dim_stderr", "by_population"]),
+    ):
+        for name in names:
+            del part[name]
+    found = read(older)
+    assert found.align is not None
+    assert (found.align.relative, found.align.relative_stderr, found.align.value) == (
+        None,
+        None,
+        result.align.value if result.align else None,
+    )
+    assert (found.warnings, found.provenance, found.towers, found.uniform.by_population) == ((), {}, None, ())
+    assert found.uniforms == (found.uniform,)
+    assert "relative" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["rankme"], None, "a.json lacks a field of a measurement, 'rankme'; measure again"),
+        (["uniform", "gap"], None, "lacks a field of a measurement, 'uniform.gap'"),
+        (["crowded", 0, "row"], None, "lacks a field of a measurement, 'crowded.0.row'"),
+        (["norms"], 3, "a.json is not what a measurement looks like: norms must be an object, got 3"),
+        (["warnings"], "none", "warnings must be a list, got 'none'"),
+    ],
+)
+def test_a_field_that_cannot_be_done_without_is_named(path: list[Any], value: Any, message: str) -> None:
+    document = json.loads(example().to_json())
+    part = document
+    for name in path[:-1]:
+        part = part[name]
+    del part[path[-1]]
+    if value is not None:
+        part[path[-1]] = value
+    with pytest.raises(ValueError, match=message):
+        read(document)
+
+
+def test_what_was_not_finite_is_not_a_number_when_it_comes_back() -> None:
+    result = example()
+    broken = replace(result, w2=math.inf, uniform=replace(result.uniform, z=-math.inf, equivalent_dim=None))
+    found = Measurement.from_json(broken.to_json())
+    assert math.isnan(found.w2)
+    assert math.isnan(found.uniform.z)
+    assert found.uniform.equivalent_dim is None
+    assert "W2 to uniform         nan" in str(found)
 
 
 def test_details_survive_a_file(tmp_path: Path) -> None:

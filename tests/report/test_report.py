@@ -21,7 +21,7 @@ from PIL import Image
 
 from align_uniform import Measurement, measure
 from align_uniform.figures import Trajectory
-from align_uniform.measuring.measurement import fixed, with_error
+from align_uniform.measuring.quantities import fixed, with_error
 from align_uniform.report import report_html, write_report
 from align_uniform.report._rows import LONGEST_TEXT, THUMBNAIL, shortened, thumbnail
 from tests.rows import unit
@@ -103,7 +103,7 @@ def kinds(two_views: Measurement, towers: Measurement) -> dict[str, Measurement]
         "two views": two_views,
         "features": measure(unit(60, 16)),
         "towers": towers,
-        "labels": measure(unit(60, 16), labels=[k % 7 for k in range(60)]),
+        "labels": measure(unit(60, 16), labels=[*(k % 7 for k in range(59)), 9]),
         "scored pairs": measure(
             unit(60, 16), pairs=[[0, 1], [2, 5], [7, 3]], scores=[5, 4.5, 1], threshold=4
         ),
@@ -218,14 +218,16 @@ def test_every_number_is_shown(kind: str, kinds: dict[str, Measurement], pages: 
             m.align.of,
             f"α = {m.align.alpha:g}",
         ]
-        expected += [fixed(m.align.relative)] if m.align.relative is not None else []
+        expected += (
+            [with_error(m.align.relative, m.align.relative_stderr)] if m.align.relative is not None else []
+        )
     if m.tolerance is not None:
         tolerance = m.tolerance
         expected += [
             with_error(tolerance.value, tolerance.stderr),
             f"{tolerance.classes:,} classes",
-            f"{tolerance.skipped:,} classes",
         ]
+        expected += [f"{tolerance.skipped:,} classes of one row"] if tolerance.skipped else []
     if m.towers is not None:
         expected += [fixed(m.towers.modality_gap), fixed(m.towers.cross_uniform), *map(str, m.towers.rows)]
     expected += [f"{number:#.4g}" for pair in m.worst_pairs for number in [pair.distance]]

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from align_uniform._writing import check_replaceable
-from align_uniform.measuring.measurement import Details, Difference, Measurement, with_error
+from align_uniform.measuring import quantities
+from align_uniform.measuring.difference import Difference
+from align_uniform.measuring.measurement import Details, Measurement
 
 HELP = "compare embeddings"
 DESCRIPTION = """
@@ -107,34 +109,17 @@ def _result(number: int, options: dict[str, Any]) -> Measurement:
 
 
 def _print(results: list[Measurement], differences: list[Difference], accuracy: list[float] | None) -> None:
-    """Alignment and uniformity first; the differences below."""
+    """Print the table of all embeddings, and the differences from the first below it."""
+    records = quantities.shown_by("compare")
     table = Table(
         title=f"t = {results[0].uniform.t:g}", title_justify="left", title_style="", box=box.SIMPLE_HEAD
     )
     table.add_column("embedding")
-    headings = [
-        "align",
-        "of chance",
-        "uniform",
-        "above optimum",
-        "equivalent dim",
-        "RankMe",
-        *["accuracy"] * (accuracy is not None),
-    ]
-    for heading in headings:
+    for heading in (*(record.label for record in records), *["accuracy"] * (accuracy is not None)):
         table.add_column(heading, justify="right")
     for number, result in enumerate(results):
-        align, dimension = result.align, result.uniform.equivalent_dim
-        table.add_row(
-            result.name,
-            "" if align is None else with_error(align.value, align.stderr),
-            "" if align is None or align.relative is None else f"{align.relative:.3f}",
-            with_error(result.uniform.value, result.uniform.total_stderr),
-            f"{result.uniform.gap:.3f}",
-            "" if dimension is None else f"{dimension:.1f}",
-            f"{result.rankme:.1f}",
-            *([] if accuracy is None else [f"{accuracy[number]:g}"]),
-        )
+        numbers = [record.text(result) for record in records]
+        table.add_row(result.name, *numbers, *([] if accuracy is None else [f"{accuracy[number]:g}"]))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     for difference in differences:
         print(difference, end="\n\n")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from align_uniform.figures._names import Line, place_names
 from align_uniform.figures._style import ACCENT, INK, LINE, PAPER, PLANE, RAMP, mark_optimum, styled_figure
-from align_uniform.measuring.measurement import NORMAL_95
+from align_uniform.measuring.quantities import NORMAL_95
 
 FEW = 10
 """Names that are written beside their points; more have a legend."""

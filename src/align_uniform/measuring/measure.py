@@ -22,6 +22,7 @@ from align_uniform import _ranks as ranks
 from align_uniform import geometry
 from align_uniform._progress import progress_bar
 from align_uniform.measuring import uniformity
+from align_uniform.measuring.difference import standard_error
 from align_uniform.measuring.measurement import (
     Alignment,
     CrowdedRow,
@@ -33,7 +34,6 @@ from align_uniform.measuring.measurement import (
     Tolerance,
     Towers,
     Uniformity,
-    standard_error,
 )
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.row_sums import block_slices, cross_log_mean, nearest_rows, take

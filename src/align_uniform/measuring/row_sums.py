@@ -26,14 +26,12 @@ from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import Care, care, sum_dtype
 from align_uniform.engine.sweeps import sweep
 from align_uniform.engine.tiles import Columns, all_tiles, half_squares, slices, upper_tiles
+from align_uniform.measuring.quantities import NEAR_COSINE
 
 BLOCK_BYTES = 2**25
 """Bytes of a block of float32 rows. Every block is read again for each block that it meets: larger blocks
 save reading.
 """
-
-NEAR_COSINE = 0.999
-"""Unit rows of at least this cosine, 2.6 degrees apart, are near duplicates."""
 
 Progress = Callable[[int], None]
 """Called with the number of potentials summed since the last call."""

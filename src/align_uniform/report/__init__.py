@@ -17,10 +17,10 @@ import jinja2
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.figures import Trajectory
 from align_uniform.measuring import verdict
-from align_uniform.measuring.measurement import Measurement, fixed
+from align_uniform.measuring.measurement import Measurement
+from align_uniform.measuring.quantities import fixed
 from align_uniform.report._drawings import drawings
-from align_uniform.report._numbers import number_groups
-from align_uniform.report._quantities import quantities
+from align_uniform.report._numbers import headlines, number_groups
 from align_uniform.report._rows import Contents, tables
 
 __all__ = ["report_html", "write_report"]
@@ -84,10 +84,10 @@ def report_html(
     found = verdict.findings(measurement)
     return _template().render(
         m=measurement,
-        headline=verdict.headline(found),
+        verdict=verdict.headline(found),
         findings=found,
         checks=[_Check.of(heuristic, measurement) for heuristic in verdict.HEURISTICS],
-        quantities=quantities(measurement),
+        headlines=headlines(measurement),
         groups=number_groups(measurement),
         drawings=list(drawings(measurement, runs)),
         tables=list(tables(measurement, contents)),

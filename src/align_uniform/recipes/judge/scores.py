@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from align_uniform._ranks import gather_objects
+from align_uniform.measuring.quantities import NORMAL_95
 
 SCHEMA_VERSION = 1
 TOP = 5
-Z95 = 1.959963984540054
-"""Two-sided 95% point of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -232,9 +231,9 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     if n == 0:
         return 0.0, 1.0
     share = successes / n
-    centre = share + Z95**2 / (2 * n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    low, high = (bound / (1 + Z95**2 / n) for bound in (centre - half, centre + half))
+    centre = share + NORMAL_95**2 / (2 * n)
+    half = NORMAL_95 * math.sqrt(share * (1 - share) / n + NORMAL_95**2 / (4 * n**2))
+    low, high = (bound / (1 + NORMAL_95**2 / n) for bound in (centre - half, centre + half))
     return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
 
 
