@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+
+from align_uniform import _options
+from align_uniform._options import check_choice as check_choice  # for values that need no torch
 
 
 def check_features(name: str, z: Tensor) -> None:
@@ -103,9 +104,7 @@ def check_positive(name: str, value: float) -> float:
         raise ValueError(
             f"{name} must be a Python number, got a tensor: no gradient flows to it; use {name}.item()."
         )
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a finite number above 0, got {value}.")
-    return float(value)
+    return _options.check_positive(name, value)
 
 
 def check_temperature(tau: float | Tensor) -> None:
@@ -117,12 +116,6 @@ def check_temperature(tau: float | Tensor) -> None:
             f"a tensor tau must be 0-d floating point, got {tau.dtype} of shape {list(tau.shape)}; use "
             "tau.squeeze()."
         )
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """One of a few words."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
 def check_gatherable(x: Tensor, shape: str = "[N, m]") -> None:

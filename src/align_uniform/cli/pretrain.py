@@ -22,13 +22,13 @@ class TwoView:
     @property
     def PRESETS(self) -> dict[str, dict[str, Any]]:  # noqa: N802  # a constant, found late
         """What `--preset` sets."""
-        from align_uniform.recipes.pretrain.two_view import PRESETS
+        from align_uniform.recipes.pretrain import presets
 
-        return PRESETS
+        return {name: presets.load("two-view", name) for name in presets.names("two-view")}
 
     def add_arguments(self, parser: Any) -> None:
         """The fields of `TwoViewOptions`."""
-        from align_uniform.recipes.pretrain.two_view import TwoViewOptions
+        from align_uniform.recipes.pretrain.options import TwoViewOptions
 
         add_options(parser, TwoViewOptions)
 
@@ -57,13 +57,13 @@ class Moco:
     @property
     def PRESETS(self) -> dict[str, dict[str, Any]]:  # noqa: N802  # a constant, found late
         """What `--preset` sets."""
-        from align_uniform.recipes.pretrain.moco import PRESETS
+        from align_uniform.recipes.pretrain import presets
 
-        return PRESETS
+        return {name: presets.load("moco", name) for name in presets.names("moco")}
 
     def add_arguments(self, parser: Any) -> None:
         """The fields of `MocoOptions`."""
-        from align_uniform.recipes.pretrain.moco import MocoOptions
+        from align_uniform.recipes.pretrain.options import MocoOptions
 
         add_options(parser, MocoOptions)
 

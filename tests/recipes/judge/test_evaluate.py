@@ -81,7 +81,7 @@ def trained(stl10: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main([*pretrain(stl10, out), "--steps", "3"]) == 0
     assert not list(out.glob("*/encoder.pth"))
     assert main(pretrain(stl10, out)) == 0
-    return out / "align1alpha2_unif1t2"
+    return out / "stl10-two-view-align1alpha2_unif1t2"
 
 
 def test_the_whole_recipe_runs_on_stl10s_format(trained: Path) -> None:
@@ -128,15 +128,17 @@ def test_two_processes_train_on_it_too_and_go_on_where_they_stopped(stl10: Path,
     run(pretrain(stl10, whole), 2)
     run([*pretrain(stl10, parts), "--steps", "4"], 2)
     assert not list(parts.glob("*/encoder.pth"))
-    done = read_log(parts / "align1alpha2_unif1t2")
+    done = read_log(parts / "stl10-two-view-align1alpha2_unif1t2")
     run(pretrain(stl10, parts), 2)
     assert (
-        read_log(parts / "align1alpha2_unif1t2")[: len(done)] == done
+        read_log(parts / "stl10-two-view-align1alpha2_unif1t2")[: len(done)] == done
     )  # to the speed of each batch: nothing was done anew
     assert len(done) == 4
-    found, wanted = (encoder_state(out / "align1alpha2_unif1t2" / "encoder.pth") for out in (parts, whole))
+    found, wanted = (
+        encoder_state(out / "stl10-two-view-align1alpha2_unif1t2" / "encoder.pth") for out in (parts, whole)
+    )
     assert all(torch.equal(found[name], value) for name, value in wanted.items())
-    assert (parts / "align1alpha2_unif1t2" / "report.html").exists()
+    assert (parts / "stl10-two-view-align1alpha2_unif1t2" / "report.html").exists()
 
 
 def linear(trained: Path, stl10: Path, *more: str) -> list[str]:

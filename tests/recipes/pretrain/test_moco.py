@@ -432,8 +432,11 @@ def test_a_start_at_the_end_is_refused(tmp_path: Path) -> None:
         ({"queue": 0}, "queue must be a multiple of batch_size, 128, since .*, got 0; 128 is near"),
         ({"key_momentum": 1.0}, r"key_momentum must be at least 0 and below 1, got 1\.0"),
         ({"keep_every": -1}, "keep_every must not be negative, got -1"),
-        ({"arch": "small-conv", "mlp": True}, "mlp is a head of ResNets, small-conv has one of its own"),
-        ({"data": "digits", "aug_plus": True}, "aug_plus is for an imagefolder, digits has views of its own"),
+        ({"arch": "small-conv", "mlp": True}, "mlp is a head of ResNets, and small-conv has one of its own"),
+        (
+            {"data": "digits", "aug_plus": True},
+            "aug_plus is for an imagefolder, and digits has views of its own",
+        ),
         ({"data": "stl10"}, "data must be one of 'imagefolder', 'fashion-mnist', 'digits', got 'stl10'"),
         ({"align_weight": 0, "uniform_weight": 0}, "the weights must not be negative, and not all 0"),
     ],
@@ -476,7 +479,7 @@ def test_presets_are_the_references_runs() -> None:
         True,
         False,
     )
-    assert chosen.folder.name == "moco_align3alpha2_unif1t3"
+    assert chosen.folder.name == "imagenet-100-moco-align3alpha2_unif1t3"
     whole = moco.options("imagenet")
     assert (whole.mlp, whole.aug_plus, whole.schedule, whole.batch_size, whole.lr) == (
         True,
@@ -491,8 +494,13 @@ def test_presets_are_the_references_runs() -> None:
         3,
         0,
     )
-    assert moco.options("imagenet-moco-v2").folder.name == "moco_align0alpha2_unif0t3_contr1tau0.2"
-    assert moco.options(intra_batch=False).folder.name == "moco_align3alpha2_unif1t3_nointrabatch"
+    assert (
+        moco.options("imagenet-moco-v2").folder.name
+        == "imagenet-moco-v2-moco-align0alpha2_unif0t3_contr1tau0.2"
+    )
+    assert (
+        moco.options(intra_batch=False).folder.name == "imagenet-100-moco-align3alpha2_unif1t3_nointrabatch"
+    )
     small = moco.options("fashion-mnist")
     assert (small.arch, small.dim, small.queue, small.batch_size) == ("small-conv", 64, 4096, 256)
 
@@ -566,7 +574,7 @@ def test_an_imagefolder_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFi
     run += ["--log_every", "1", "--out", str(tmp_path)]
     done = subprocess.run([*torchrun, *run], env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "moco_align3alpha2_unif1t3"
+    folder = tmp_path / "imagenet-100-moco-align3alpha2_unif1t3"
     names = {path.name for path in folder.iterdir()}
     assert {
         "checkpoint.pt",

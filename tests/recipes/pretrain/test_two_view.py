@@ -24,7 +24,8 @@ from align_uniform.recipes.encoders.networks import SmallAlexNet
 from align_uniform.recipes.encoders.weights import read_checkpoint
 from align_uniform.recipes.pretrain import loop, two_view
 from align_uniform.recipes.pretrain import state as state_files
-from align_uniform.recipes.pretrain.loop import TrainingOptions, read_log
+from align_uniform.recipes.pretrain.loop import read_log
+from align_uniform.recipes.pretrain.options import TwoViewOptions
 from tests import rows
 from tests.recipes.pretrain import two_view_worker
 from tests.recipes.pretrain.two_view_worker import Plain, options, train, trainer
@@ -300,7 +301,7 @@ def test_a_signal_ends_after_the_batch_and_the_same_command_goes_on(
 )
 def test_wrong_options_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TrainingOptions(**changed)
+        TwoViewOptions(**changed)
 
 
 @pytest.mark.parametrize(
@@ -325,11 +326,11 @@ def test_defaults_and_folder_are_the_references() -> None:
         (155, 170, 185),
     )
     assert chosen.lr == pytest.approx(0.12 * 768 / 256)
-    assert (chosen.momentum, chosen.weight_decay, chosen.workers) == (0.9, 1e-4, 6)
-    assert chosen.folder.name == "align1alpha2_unif1t2"
+    assert (chosen.momentum, chosen.weight_decay) == (0.9, 1e-4)
+    assert chosen.folder.name == "stl10-two-view-align1alpha2_unif1t2"
     assert (
         two_view.options(contrastive_weight=1, align_weight=0.5).folder.name
-        == "align0.5alpha2_unif1t2_contr1tau0.5"
+        == "stl10-two-view-align0.5alpha2_unif1t2_contr1tau0.5"
     )
 
 

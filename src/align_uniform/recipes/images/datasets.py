@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from align_uniform import _ranks as ranks
+from align_uniform._options import check_statistics
 from align_uniform._writing import written_whole
 
 
@@ -195,12 +196,7 @@ def given_statistics(mean: Sequence[float], std: Sequence[float]) -> Statistics 
     Raises:
         ValueError: there are not as many of either, or a deviation is not above 0.
     """
-    if len(mean) != len(std):
-        raise ValueError(
-            f"mean and std must have one number for each channel, got {len(mean)} and {len(std)}."
-        )
-    if not all(deviation > 0 for deviation in std):
-        raise ValueError(f"std must be above 0, got {list(std)}.")
+    check_statistics(mean, std)
     return Statistics(tuple(mean), tuple(std)) if mean else None
 
 

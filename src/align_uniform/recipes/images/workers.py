@@ -29,6 +29,15 @@ def _end_for_the_parent() -> None:
     os._exit(0)
 
 
+def default_workers(at_most: int) -> int:
+    """Return a number of workers that the machine has cores for, at least 1 and at most the given number.
+
+    The cores are those that this process may use; torchrun's processes on one machine share them.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(at_most, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
 def reason(error: Exception) -> str:
     """What an error says; of one that comes from a loader's process, without the lines that it went
     through.

@@ -39,108 +39,17 @@ from align_uniform.recipes.images.augment import TwoViews
 from align_uniform.recipes.images.sampler import GlobalBatchSampler
 from align_uniform.recipes.images.workers import outlive_signals
 from align_uniform.recipes.pretrain import state as state_files
+from align_uniform.recipes.pretrain.options import PretrainOptions
 
 COLLAPSED = -0.05
 """Uniformity above this is that of features that are nearly all the same."""
-
-FREE = {
-    "download",
-    "workers",
-    "device",
-    "resume",
-    "out",
-    "root",
-    "log_every",
-    "evaluate_every",
-    "steps",
-    "tensorboard",
-}
-"""Options that may change when a run is resumed: they do not change what is learned."""
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What all recipes let one choose."""
-
-    root: Path = Path("data")
-    """Folder of the data set."""
-    download: bool = False
-    """Fetch the data set if it is not there (ours)."""
-    out: Path = Path("results")
-    """Folder for what a run leaves."""
-    epochs: int = 200
-    """Passes over the images."""
-    batch_size: int = 256
-    """Images of a batch, those of all processes together; each is seen twice."""
-    lr: float = 0.03
-    """Learning rate of SGD."""
-    momentum: float = 0.9
-    """Of SGD."""
-    weight_decay: float = 1e-4
-    """Of SGD."""
-    schedule: str = "step"
-    """step: times 0.1 at the milestones; cosine (MoCo v2): down to 0 along a cosine, stepped per epoch."""
-    milestones: tuple[int, ...] = (120, 160)
-    """Epochs after which the learning rate falls."""
-    workers: int = 4
-    """Processes that make the views; 0 makes them in the process itself."""
-    seed: int = 0
-    """Of the weights, the order and the views (ours)."""
-    device: str = "auto"
-    """cpu, cuda, mps; auto takes the best there is (ours)."""
-    precision: str = "fp32"
-    """fp32, bf16 or fp16 with a gradient scaler (ours); losses are in fp32 always."""
-    channels_last: bool = False
-    """Lay images out by pixel, which is quicker on some devices (ours)."""
-    compile: bool = False
-    """Compile the encoder (ours)."""
-    resume: str = "auto"
-    """auto: go on where the folder's last checkpoint is; never: refuse a folder that has one (ours)."""
-    log_every: int = 40
-    """Batches between two lines of the log."""
-    evaluate_every: int = 20
-    """Epochs between two evaluations; 0 for none but the last (ours)."""
-    limit: int | None = None
-    """Use so many training images, the first; all of them unless given (ours)."""
-    tensorboard: bool = False
-    """Write what the log holds for TensorBoard too (ours)."""
-    steps: int | None = None
-    """Stop after so many batches, as if interrupted (ours)."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("workers", "seed", "evaluate_every", "momentum", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
-        for name in ("limit", "steps"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}; leave it out for all.")
-        checks.check_positive("lr", self.lr)
-        checks.check_choice("schedule", self.schedule, ("step", "cosine"))
-        checks.check_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
-        checks.check_choice("resume", self.resume, ("auto", "never"))
-
-    def lr_at(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0."""
-        if self.schedule == "cosine":
-            return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
-        return self.lr * 0.1 ** sum(milestone <= epoch for milestone in self.milestones)
-
-    def course(self) -> dict[str, Any]:
-        """The options that change what is learned, as plain values."""
-        plain = {
-            name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()
-        }
-        return {name: value for name, value in plain.items() if name not in FREE}
 
 
 @dataclass
 class Trainer:
     """One run of a recipe."""
 
-    options: TrainingOptions
+    options: PretrainOptions
     folder: Path
     model: nn.Module
     """forward(x, y) -> a dict of scalars: "loss", "align", "uniform", and what else is worth a line in the
@@ -284,8 +193,8 @@ class Trainer:
         return DataLoader(
             self.views,
             batch_sampler=self.sampler,
-            num_workers=self.options.workers,
-            persistent_workers=self.options.workers > 0,
+            num_workers=self.options.loading_processes,
+            persistent_workers=self.options.loading_processes > 0,
             worker_init_fn=outlive_signals,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform import contrastive_loss
 from align_uniform._writing import written_whole
@@ -38,133 +36,32 @@ from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import PREFIX, read_checkpoint
 from align_uniform.recipes.images import augment, datasets
 from align_uniform.recipes.images.sampler import shard
+from align_uniform.recipes.pretrain import presets
 from align_uniform.recipes.pretrain.loop import Trainer
+from align_uniform.recipes.pretrain.options import MocoOptions
 from align_uniform.recipes.pretrain.watch import (
-    SMALL,
     Evaluation,
-    PretrainOptions,
     complete,
     load_images,
     unit_rows,
     weighted_sum,
 )
 
-
-@dataclass(frozen=True)
-class MocoOptions(PretrainOptions):
-    """Options of MoCo pretraining; the defaults are those of the reference on ImageNet-100."""
-
-    preset: str = "imagenet-100"
-    """Sets the defaults: imagenet-100, imagenet, imagenet-moco-v2, fashion-mnist."""
-    data: str = "imagefolder"
-    """imagefolder, fashion-mnist or digits."""
-    arch: str = "resnet50"
-    """A ResNet of torchvision, small-conv or small-alexnet."""
-    size: int = 224
-    """Height and width of the views."""
-    mean: tuple[float, ...] = ()
-    """Of each channel, to normalise by, with std, written [0.49,0.48,0.45]; unless given, ImageNet's, or the
-    data set's own.
-    """
-    local_losses: bool = False
-    """Each process's losses over its own images, as the reference computes them; off (ours): over the whole
-    batch.
-    """
-    mlp: bool = False
-    """A ResNet's head of two layers, as in MoCo v2, and not of one."""
-    aug_plus: bool = False
-    """The augmentation of MoCo v2, with blur, and not of v1; of an imagefolder."""
-    queue: int = 65536
-    """K, the number of keys; the batch must divide it."""
-    key_momentum: float = 0.999
-    """m: the key encoder becomes m of itself and 1 - m of the query encoder at each step."""
-    align_weight: float = 3.0
-    """Of alignment, of a query and its key."""
-    uniform_t: float = 3.0
-    """t of uniformity."""
-    intra_batch: bool = True
-    """Count the pairs of queries with each other in uniformity, beside those of queries and the queue."""
-    contrastive_tau: float = 0.07
-    """Temperature of the contrastive loss."""
-    batch_size: int = 128
-    """Images of a batch, those of all processes together; each is seen twice."""
-    workers: int = 8
-    """Processes that make the views, for each that trains (the reference: 32 for all); 0 makes them in the
-    process itself.
-    """
-    log_every: int = 50
-    """Batches between two lines of the log."""
-    keep_every: int = 1
-    """Epochs between two files checkpoint_0000.pth.tar; 0 keeps that of the last epoch alone (ours)."""
-    start: Path | None = None
-    """A checkpoint_0000.pth.tar to go on from, ours or the reference's, where the folder has no checkpoint
-    yet.
-    """
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.check_choice("preset", self.preset, tuple(PRESETS))
-        checks.check_choice("data", self.data, ("imagefolder", "fashion-mnist", "digits"))
-        if self.queue < 1 or self.queue % self.batch_size:
-            near = max(1, round(self.queue / self.batch_size)) * self.batch_size
-            raise ValueError(
-                f"queue must be a multiple of batch_size, {self.batch_size}, since a whole batch of keys "
-                f"replaces the oldest, got {self.queue}; {near} is near."
-            )
-        if not 0 <= self.key_momentum < 1:
-            raise ValueError(f"key_momentum must be at least 0 and below 1, got {self.key_momentum}.")
-        if self.keep_every < 0:
-            raise ValueError(f"keep_every must not be negative, got {self.keep_every}.")
-        if self.mlp and self.arch.startswith("small"):
-            raise ValueError(
-                f"mlp is a head of ResNets, {self.arch} has one of its own; leave mlp out, or choose a "
-                "ResNet."
-            )
-        if self.aug_plus and self.data != "imagefolder":
-            raise ValueError(
-                f"aug_plus is for an imagefolder, {self.data} has views of its own; leave aug_plus out."
-            )
-
-    @property
-    def objective(self) -> str:
-        """The weights in short: moco_align3alpha2_unif1t3."""
-        return f"moco_{super().objective}" + ("" if self.intra_batch else "_nointrabatch")
-
-    def course(self) -> dict[str, Any]:
-        """The options that change what is learned; where a run began is in its checkpoint."""
-        return {
-            name: value for name, value in super().course().items() if name not in ("keep_every", "start")
-        }
-
-
-_V2: dict[str, Any] = {
-    "mlp": True,
-    "aug_plus": True,
-    "schedule": "cosine",
-    "batch_size": 256,
-    "evaluate_every": 0,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "imagenet-100": {},
-    "imagenet": _V2,
-    "imagenet-moco-v2": _V2
-    | {"align_weight": 0.0, "uniform_weight": 0.0, "contrastive_weight": 1.0, "contrastive_tau": 0.2},
-    "fashion-mnist": SMALL
-    | {"data": "fashion-mnist", "dim": 64, "queue": 4096, "key_momentum": 0.99, "epochs": 20,
-       "lr": 0.06, "evaluate_every": 5},
-}  # fmt: skip
-"""What each preset changes of the defaults.
-
-imagenet is 3 align + uniform(t=3) on MoCo v2, imagenet-moco-v2 its contrastive loss. They are evaluated at
-the end alone, since one process encodes the 1.3 million images while the others wait. fashion-mnist is what a
-CPU can do; its key encoder follows quicker because there are fewer steps.
-"""
+__all__ = [
+    "MocoModel",
+    "MocoOptions",
+    "load_reference",
+    "options",
+    "run",
+    "save_reference",
+    "trainer",
+    "transforms",
+]
 
 
 def options(preset: str = "imagenet-100", **changed: Any) -> MocoOptions:
-    """The options of a preset, some of them changed."""
-    checks.check_choice("preset", preset, tuple(PRESETS))
-    return MocoOptions(**{"preset": preset} | PRESETS[preset] | changed)
+    """Return the options of a preset, some of them changed."""
+    return MocoOptions(**{"preset": preset} | presets.load(MocoOptions.recipe, preset) | changed)
 
 
 # -------------------------------------------------------------------------------------------------- the model
@@ -375,7 +272,8 @@ def transforms(options: MocoOptions) -> tuple[augment.Transform, augment.Transfo
     """The random views, and an image as it is; an imagefolder is normalised as ImageNet unless said
     otherwise.
     """
-    views, plain = options.data, options.data
+    views: str = options.data
+    plain: str = options.data
     if options.data == "imagefolder":
         views, plain = "moco-v2" if options.aug_plus else "moco-v1", "imagenet"
     given = datasets.given_statistics(options.mean, options.std)

@@ -10,67 +10,33 @@ The preset stl10 is the reference's example: SmallAlexNet, 200 epochs of STL-10'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform import contrastive_loss
 from align_uniform.functional import align_loss, uniform_loss
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.pretrain import presets
 from align_uniform.recipes.pretrain.loop import Trainer
+from align_uniform.recipes.pretrain.options import TwoViewOptions
 from align_uniform.recipes.pretrain.watch import (
-    SMALL,
     Evaluation,
-    PretrainOptions,
     complete,
     load_images,
     unit_rows,
     weighted_sum,
 )
 
-
-@dataclass(frozen=True)
-class TwoViewOptions(PretrainOptions):
-    """Options of two-view pretraining; the defaults are those of the reference's STL-10 example."""
-
-    preset: str = "stl10"
-    """Sets the defaults: stl10 (the reference's), fashion-mnist, digits, imagefolder (all ours)."""
-    sync_batchnorm: bool = False
-    """BatchNorm over all processes (ours; CUDA only)."""
-    batch_size: int = 768
-    """Images of a batch, those of all processes together; each is seen twice."""
-    lr: float = 0.36
-    """Learning rate of SGD; the reference's is 0.12 for each 256 images of a batch."""
-    milestones: tuple[int, ...] = (155, 170, 185)
-    """Epochs after which the learning rate falls."""
-    workers: int = 6
-    """Processes that make the views; 0 makes them in the process itself."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.check_choice("preset", self.preset, tuple(PRESETS))
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "stl10": {},
-    "fashion-mnist": SMALL
-    | {"data": "fashion-mnist", "dim": 64, "epochs": 20, "lr": 0.06, "evaluate_every": 5},
-    "digits": SMALL
-    | {"data": "digits", "size": 16, "dim": 64, "epochs": 40, "lr": 0.12, "workers": 0, "evaluate_every": 10},
-    "imagefolder": {"data": "imagefolder", "arch": "resnet18", "size": 224, "batch_size": 256, "lr": 0.12},
-}
-"""What each preset changes of the defaults."""
+__all__ = ["TwoViewModel", "TwoViewOptions", "options", "run", "transforms"]
 
 
 def options(preset: str = "stl10", **changed: Any) -> TwoViewOptions:
-    """The options of a preset, some of them changed."""
-    checks.check_choice("preset", preset, tuple(PRESETS))
-    return TwoViewOptions(**{"preset": preset} | PRESETS[preset] | changed)
+    """Return the options of a preset, some of them changed."""
+    return TwoViewOptions(**{"preset": preset} | presets.load(TwoViewOptions.recipe, preset) | changed)
 
 
 class TwoViewModel(nn.Module):

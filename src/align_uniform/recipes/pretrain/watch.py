@@ -7,8 +7,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform import figures, uniform_optimum
 from align_uniform.functional import align_loss
@@ -27,78 +24,9 @@ from align_uniform.recipes.images import augment, datasets
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.workers import outlive_signals
 from align_uniform.recipes.judge.knn import knn_scores
-from align_uniform.recipes.pretrain.loop import Trainer, TrainingOptions
+from align_uniform.recipes.pretrain.loop import Trainer
+from align_uniform.recipes.pretrain.options import PretrainOptions
 from align_uniform.report import write_report
-
-SMALL: dict[str, Any] = {
-    "arch": "small-conv",
-    "size": 28,
-    "batch_size": 256,
-    "schedule": "cosine",
-    "workers": 2,
-}
-"""What presets for small grey images have in common."""
-
-
-@dataclass(frozen=True)
-class PretrainOptions(TrainingOptions):
-    """What all pretraining recipes let one choose."""
-
-    data: str = "stl10"
-    """stl10, fashion-mnist, digits, or imagefolder (a folder for each class, in train and in val)."""
-    arch: str = "small-alexnet"
-    """small-alexnet, small-conv, or a ResNet of torchvision."""
-    dim: int = 128
-    """Features of the output."""
-    size: int = 64
-    """Height and width of the views."""
-    mean: tuple[float, ...] = ()
-    """Of each channel, to normalise by, with std, written [0.49,0.48,0.45]; unless given, the data set's, or
-    measured.
-    """
-    std: tuple[float, ...] = ()
-    """Standard deviation of each channel."""
-    align_weight: float = 1.0
-    """Of alignment."""
-    align_alpha: float = 2.0
-    """Exponent of alignment."""
-    uniform_weight: float = 1.0
-    """Of uniformity."""
-    uniform_t: float = 2.0
-    """t of uniformity."""
-    contrastive_weight: float = 0.0
-    """Of the contrastive loss."""
-    contrastive_tau: float = 0.5
-    """Temperature of the contrastive loss (ours)."""
-    local_losses: bool = False
-    """Each process's losses over its own images, as the reference's MoCo computes them, and not over the
-    whole batch.
-    """
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        weights = self.align_weight, self.uniform_weight, self.contrastive_weight
-        if min(weights) < 0 or not any(weights):
-            raise ValueError(f"the weights must not be negative, and not all 0, got {weights}.")
-        for name in ("align_alpha", "uniform_t", "contrastive_tau"):
-            checks.check_positive(name, getattr(self, name))
-        datasets.given_statistics(self.mean, self.std)
-
-    @property
-    def objective(self) -> str:
-        """The weights in short, as the reference names its folders: align1alpha2_unif1t2."""
-        name = (
-            f"align{self.align_weight:g}alpha{self.align_alpha:g}"
-            f"_unif{self.uniform_weight:g}t{self.uniform_t:g}"
-        )
-        return name + (
-            f"_contr{self.contrastive_weight:g}tau{self.contrastive_tau:g}" if self.contrastive_weight else ""
-        )
-
-    @property
-    def folder(self) -> Path:
-        """Of the run, named after its objective."""
-        return self.out / self.objective
 
 
 def load_images(options: PretrainOptions, split: str) -> datasets.ImageSet:
@@ -109,7 +37,7 @@ def load_images(options: PretrainOptions, split: str) -> datasets.ImageSet:
     return images
 
 
-def unit_rows(outputs: Tensor, options: TrainingOptions) -> Tensor:
+def unit_rows(outputs: Tensor, options: PretrainOptions) -> Tensor:
     """An encoder's outputs, in float32 at least; rows that half precision normalised are off by a
     thousandth.
     """
@@ -234,7 +162,7 @@ class Evaluation:
             views,
             batch_size=256,
             sampler=EvalSampler(len(images)),
-            num_workers=self.options.workers,
+            num_workers=self.options.loading_processes,
             worker_init_fn=outlive_signals,
             generator=torch.Generator().manual_seed(
                 0

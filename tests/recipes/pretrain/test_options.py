@@ -1,0 +1,108 @@
+"""Options and presets: light to load, and the presets are those that were published."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from align_uniform._options import options_that_may_change
+from align_uniform.recipes.images import workers
+from align_uniform.recipes.pretrain import moco, presets, two_view
+from align_uniform.recipes.pretrain.options import MocoOptions, TwoViewOptions
+
+SMALL = {"arch": "small-conv", "dim": 64, "batch_size": 256, "schedule": "cosine"}
+STRONG = {"mlp": True, "aug_plus": True, "schedule": "cosine", "batch_size": 256, "evaluate_every": 0}
+CONTRASTIVE = {"align_weight": 0, "uniform_weight": 0, "contrastive_weight": 1, "contrastive_tau": 0.2}
+CHANGED: dict[tuple[str, str], dict[str, Any]] = {
+    # what each preset changes of the defaults
+    ("two-view", "stl10"): {},
+    ("two-view", "digits"): SMALL
+    | {"data": "digits", "size": 16, "epochs": 40, "lr": 0.12, "workers": 0, "evaluate_every": 10},
+    ("two-view", "fashion-mnist"): SMALL
+    | {"data": "fashion-mnist", "size": 28, "epochs": 20, "lr": 0.06, "evaluate_every": 5},
+    ("two-view", "imagefolder"): {
+        "data": "imagefolder", "arch": "resnet18", "size": 224, "batch_size": 256, "lr": 0.12,
+    },
+    ("moco", "imagenet-100"): {},
+    ("moco", "imagenet"): STRONG,
+    ("moco", "imagenet-moco-v2"): STRONG | CONTRASTIVE,
+    ("moco", "fashion-mnist"): SMALL
+    | {"data": "fashion-mnist", "size": 28, "queue": 4096, "key_momentum": 0.99, "epochs": 20, "lr": 0.06,
+       "evaluate_every": 5},
+}  # fmt: skip
+CLASSES: dict[str, Any] = {"two-view": TwoViewOptions, "moco": MocoOptions}
+MAKERS: dict[str, Any] = {"two-view": two_view.options, "moco": moco.options}
+
+
+@pytest.mark.parametrize(("recipe", "name"), CHANGED)
+def test_a_preset_changes_this_of_the_defaults(recipe: str, name: str) -> None:
+    assert MAKERS[recipe](name) == CLASSES[recipe](preset=name, **CHANGED[recipe, name])
+
+
+def test_these_are_all_presets_and_another_is_refused() -> None:
+    assert set(CHANGED) == {(recipe, name) for recipe in CLASSES for name in presets.names(recipe)}
+    with pytest.raises(ValueError, match=r"preset must be one of 'fashion-mnist', .* got 'stl11'"):
+        moco.options("stl11")
+    with pytest.raises(ValueError, match=r"preset must be one of 'digits', .* got 'stl11'"):
+        TwoViewOptions(preset="stl11")
+
+
+def test_options_and_the_names_of_presets_need_nothing_but_python() -> None:
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        "sys.modules['align_uniform'] = type(sys)('align_uniform')\n"
+        f"sys.modules['align_uniform'].__path__ = [{str(Path(workers.__file__).parents[2])!r}]\n"
+        "import align_uniform.recipes.pretrain.options as options\n"
+        "assert options.TwoViewOptions().preset == 'stl10'\n"
+        "roots = {name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names\n"
+        "print(*roots)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["align_uniform"]
+
+
+def test_what_may_change_on_resume_is_what_does_not_change_what_is_learned() -> None:
+    shared = {"root", "download", "device", "workers", "out", "resume", "log_every", "evaluate_every"}
+    assert options_that_may_change(TwoViewOptions) == shared | {"tensorboard", "steps"}
+    assert options_that_may_change(MocoOptions) == shared | {"tensorboard", "steps", "keep_every", "start"}
+    chosen = MocoOptions()
+    kept = {each.name for each in fields(chosen)} - options_that_may_change(chosen)
+    assert chosen.course().keys() == kept
+    assert chosen.course()["milestones"] == [120, 160]
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({}, "stl10"),
+        ({"preset": "imagefolder", "data": "imagefolder"}, "imagefolder"),
+        ({"data": "imagefolder"}, "stl10-imagefolder"),
+        ({"preset": "imagefolder", "data": "digits"}, "imagefolder-digits"),
+    ],
+)
+def test_the_folder_of_a_run_names_preset_data_recipe_and_objective(
+    changed: dict[str, Any], name: str
+) -> None:
+    folder = TwoViewOptions(out=Path("runs"), **changed).folder
+    assert folder == Path("runs") / f"{name}-two-view-align1alpha2_unif1t2"
+    assert MocoOptions().folder.name == "imagenet-100-moco-align3alpha2_unif1t3"
+
+
+def test_workers_are_at_most_the_cores_and_are_shared_by_torchruns_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert TwoViewOptions().loading_processes == 8
+    assert TwoViewOptions(workers=20).loading_processes == 20
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert TwoViewOptions().loading_processes == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "100")
+    assert TwoViewOptions().loading_processes == 1
+    assert TwoViewOptions(workers=0).loading_processes == 0
