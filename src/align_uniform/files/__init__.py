@@ -73,7 +73,7 @@ def open_rows(path: str | Path, key: Key = None) -> tuple[Rows, ...]:
 
 
 def open_shards(pattern: str | Path, key: Key = None) -> tuple[Shards, ...]:
-    """Open all files that match a pattern such as `shards/*.npy`, by name, as if they were one file.
+    """Open all files that match a pattern such as `shards/*.npy`, ordered by name, as one set of rows.
 
     Args:
         pattern: a path with stars and question marks in its last part, or PATTERN::KEY if `key` is None.
