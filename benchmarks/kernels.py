@@ -24,7 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia import compiler as nvidia
 from triton.compiler import ASTSource
 
-from align_uniform.engine import _kernels, configurations
+from align_uniform.engine import configurations, kernels
 from align_uniform.engine.configurations import Capability, Configuration, Kernel
 
 CAPABILITIES: tuple[Capability, ...] = ((8, 0), (9, 0), (10, 0))
@@ -143,15 +143,15 @@ def _function(case: Case) -> tuple[Any, set[str], dict[str, Any]]:
     """The kernel of a case, its arguments that are None, and its constants."""
     absent = set() if case.ids else {"x_ids", "y_ids"}
     if case.kernel == "potentials":
-        return _kernels.potential_sums, absent, {"COUNT": 1 if case.alternative else 4}
+        return kernels.potential_sums, absent, {"COUNT": 1 if case.alternative else 4}
     if case.kernel == "gradients":
         return (
-            _kernels.logit_gradient,
+            kernels.logit_gradient,
             absent | ({"column_logs", "column_weights"} if case.alternative else set()),
             {},
         )
     return (
-        _kernels.log_sums,
+        kernels.log_sums,
         absent | ({"means"} if case.kernel == "logs" else set()),
         {"SQUARED": not case.alternative},
     )

@@ -1,4 +1,4 @@
-"""Triton's interpreter made to compute as a GPU does.
+"""A version of Triton's interpreter that computes as a GPU does.
 
 By itself it ignores `input_precision`, silently returns garbage for products of bfloat16, and cuts numbers to
 bfloat16 instead of rounding them. While `faithful_arithmetic` is installed, `tl.dot` decodes bfloat16, cuts
@@ -24,8 +24,7 @@ Floats: TypeAlias = NDArray[np.float32]
 
 @contextmanager
 def faithful_arithmetic(*, forgotten_precision: bool = False) -> Iterator[None]:
-    """Replace the interpreter's products and casts, and let its numbers become infinite or NaN without a
-    warning.
+    """Replace the interpreter's products and casts, and let numbers be infinite or NaN without a warning.
 
     Args:
         forgotten_precision: whether to multiply float32 as if kernels did not say how, in plain TF32.
@@ -62,9 +61,7 @@ def _product(a: Floats, b: Floats, precision: Any) -> Floats:
 
 
 def _terms(values: Floats) -> tuple[Floats, Floats]:
-    """Split float32 into two terms of TF32, each rounded to nearest: what the compiled code does
-    (cvt.rna.tf32).
-    """
+    """Split float32 into two terms of TF32, each rounded to nearest, as compiled code does (cvt.rna.tf32)."""
     large = _rounded_to_tf32(values)
     return large, _rounded_to_tf32(values - large)
 
@@ -75,12 +72,12 @@ def _rounded_to_tf32(values: Floats) -> Floats:
 
 
 def _cut_to_tf32(values: Floats) -> Floats:
-    """Keep the 10 bits after the binary point that TF32 has: what a tensor core does with float32."""
+    """Keep the 10 bits after the binary point that TF32 has, as a tensor core does with float32."""
     return (np.ascontiguousarray(values).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def _decoded(operand: Any) -> Floats:
-    """The numbers of an operand as float32; the interpreter keeps bfloat16 as 16-bit integers."""
+    """Return the numbers of an operand as float32; the interpreter keeps bfloat16 as 16-bit integers."""
     if operand.dtype.scalar == tl.bfloat16:
         bits: NDArray[np.uint32] = operand.data.astype(np.uint32) << 16
         return bits.view(np.float32)

@@ -1,4 +1,4 @@
-"""A probe of work and memory: what operations are called, and how many numbers they give."""
+"""A probe of work and memory: the operations that are called, and the size of their results."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Outputs(TorchDispatchMode):
-    """How many numbers the tensors hold that operations give."""
+    """A count of the numbers that the results of operations hold."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.largest = 0
-        """The most that one tensor holds."""
+        """The size of the largest result."""
         self.exponentials = 0
-        """All that went through exp."""
+        """The total size of the results of exp."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -1,4 +1,4 @@
-"""The kernels, compiled for real GPUs on a machine without one. Not in a process with TRITON_INTERPRET=1."""
+"""Tests of the kernels compiled for real GPUs, on a machine without one and without TRITON_INTERPRET=1."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLE = Path(kernels.__file__).with_suffix(".json")
 
 LARGEST_STACK = 64
 COLLAPSED = 32
-"""Registers of a kernel in which the compiler gave up, and keeps everything in local memory."""
+"""The registers of a kernel in which the compiler gave up and keeps everything in local memory."""
 
 ALL = kernels.cases()
 WIDEST = [
@@ -45,7 +45,7 @@ VARIANTS = [Case(kernel, dtype, 128, (9, 0), **options) for kernel, dtype in KER
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile afresh, and leave nothing behind."""
+    """Compile again, and leave nothing behind."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
@@ -56,7 +56,7 @@ def check(case: Case, stack: int, registers: int, shared: int) -> None:
 
 
 def shared_limit(case: Case) -> int:
-    """The least shared memory of all GPUs that are launched as this one is."""
+    """Return the least shared memory of all GPUs that take the same launches."""
     launched_alike = [
         capability
         for capability in kernels.SHARED_BYTES
@@ -67,7 +67,7 @@ def shared_limit(case: Case) -> int:
 
 
 def _compiled_as(capability: tuple[int, int]) -> tuple[int, int]:
-    """The GPU among those compiled for whose instructions this one has."""
+    """Return the GPU, among those compiled for, that runs the same instructions."""
     return (8, 0) if capability in [(8, 6), (12, 0)] else capability
 
 
@@ -122,7 +122,7 @@ def test_every_step_divides_the_features() -> None:
 
 
 class NoGpu:
-    """What Triton asks of a GPU until it launches a kernel."""
+    """A driver that answers Triton's questions about a GPU, up to the launch of a kernel."""
 
     def get_current_device(self) -> int:
         return 99  # kernels are kept by device: not where a test with a GPU would find them
@@ -136,9 +136,7 @@ class NoGpu:
 
 @pytest.mark.parametrize("features", [1, 24])
 def test_every_launch_passes_what_its_kernel_takes(monkeypatch: pytest.MonkeyPatch, features: int) -> None:
-    """Everything but the launch itself happens: arguments are bound and specialised, and the kernel is
-    compiled.
-    """
+    """Do everything except launch: arguments are bound and specialised, and the kernel is compiled."""
     prepared = []
 
     def prepare(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
@@ -153,10 +151,8 @@ def test_every_launch_passes_what_its_kernel_takes(monkeypatch: pytest.MonkeyPat
     of_rows, of_columns, scale = torch.zeros(1, rows), torch.zeros(1, columns), torch.tensor(2.0)
     launches.log_sums(x, y, 2.0, squared_distances=True, skip=0, needs_mean=True)
     launches.log_sums(x, y, scale, squared_distances=False, x_ids=of_rows.long(), y_ids=of_columns.long())
-    launches.logit_gradient(x, y, scale, row_logs=of_rows, row_weights=of_rows)
-    launches.logit_gradient(
-        x, y, scale, row_logs=of_rows, row_weights=of_rows, column_logs=of_columns, column_weights=of_columns
-    )
+    launches.logit_gradient(x, y, scale, rows=(of_rows, of_rows))
+    launches.logit_gradient(x, y, scale, rows=(of_rows, of_rows), columns=(of_columns, of_columns))
     launches.potential_sums(x, y, [1.0, 2.0, 3.0, 4.0, 5.0])
     kernels_launched = ["log_sums"] * 2 + ["logit_gradient"] * 2 + ["potential_sums"] * 2
     assert [name for name in prepared if not name.startswith("combine")] == kernels_launched

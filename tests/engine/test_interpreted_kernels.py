@@ -1,6 +1,4 @@
-"""The kernels in Triton's interpreter, against the definitions in float64 numpy, in a process with
-TRITON_INTERPRET=1.
-"""
+"""Tests of the kernels in Triton's interpreter (TRITON_INTERPRET=1) against float64 numpy."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from align_uniform.engine import _kernels, configurations, triton
+from align_uniform.engine import configurations, triton
 from tests.engine.interpreter import faithful_arithmetic
 from tests.oracle import numbers
 from tests.rows import normal, unit
@@ -45,7 +43,7 @@ def arithmetic() -> Iterator[None]:
 
 
 class Mask(NamedTuple):
-    """Which pairs are left out."""
+    """The pairs that are left out."""
 
     skip: int | None = None
     x_ids: Tensor | None = None
@@ -53,7 +51,7 @@ class Mask(NamedTuple):
 
     @property
     def reversed(self) -> Mask:
-        """The same pairs with rows and columns exchanged."""
+        """Return the same pairs with rows and columns exchanged."""
         return Mask(None if self.skip is None else -self.skip, self.y_ids, self.x_ids)
 
 
@@ -71,14 +69,14 @@ def mask(name: str, x: Tensor, y: Tensor) -> Mask:
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Array:
-    """||x_i - y_j||^2 by explicit differences: [B, N, M]."""
+    """Return ||x_i - y_j||^2 by explicit differences: [B, N, M]."""
     return np.stack(
         [((a[:, None] - b[None]) ** 2).sum(-1) for a, b in zip(numbers(x), numbers(y), strict=True)]
     )
 
 
 def masked(exponents: Array, without: Mask) -> Array:
-    """The exponents, with -inf for pairs that are left out."""
+    """Return the exponents, with -inf for pairs that are left out."""
     rows, columns = exponents.shape[1:]
     left_out = np.zeros(exponents.shape, dtype=bool)
     if without.skip is not None:
@@ -102,7 +100,7 @@ def log_sums(exponents: Array) -> Array:
 
 
 def shares(exponents: Array) -> Array:
-    """Each pair's share of its row's sum; 0 where a row has no pair."""
+    """Return each pair's share of its row's sum; 0 where a row has no pair."""
     logs = log_sums(exponents)
     return np.exp(exponents - np.where(np.isinf(logs), 0, logs)[..., None])
 
@@ -117,7 +115,7 @@ def means(x: Tensor, y: Tensor, exponents: Array, squared: bool) -> Array:
 
 
 def reach(x: Tensor, y: Tensor, scale: float) -> float:
-    """t R^2, at least 1: the rounding of exponents grows with it."""
+    """Return t R^2, at least 1: the rounding of exponents grows with it."""
     return max(1.0, abs(scale) * max(float((numbers(z) ** 2).sum(-1).max()) for z in (x, y)))
 
 
@@ -125,7 +123,7 @@ def reach(x: Tensor, y: Tensor, scale: float) -> float:
 
 
 def centred(x: Tensor, y: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Rows as the engine hands them over: float32 centred, half precision as it is."""
+    """Return rows as the engine passes them: float32 centred, half precision unchanged."""
     if dtype == torch.float32:
         centre = torch.cat([x, y], 1).mean(1, keepdim=True)
         x, y = x - centre, y - centre
@@ -331,10 +329,8 @@ def check_logit_gradient(
         skip=skip,
         x_ids=x_ids,
         y_ids=y_ids,
-        row_logs=torch.from_numpy(log_sums(of_rows)).float(),
-        row_weights=row_weights,
-        column_logs=torch.from_numpy(log_sums(of_columns)).float() if columns else None,
-        column_weights=column_weights if columns else None,
+        rows=(torch.from_numpy(log_sums(of_rows)).float(), row_weights),
+        columns=(torch.from_numpy(log_sums(of_columns)).float(), column_weights) if columns else None,
     )
     check_vectors(gradient, weights @ numbers(y), x, y, scale)
 
@@ -443,9 +439,7 @@ def test_plain_tf32_would_be_noticed() -> None:
 
 
 def test_plain_tf32_in_the_weighted_sum_alone_would_be_noticed() -> None:
-    """The logs of one near column are exact whatever the precision, so that only the second product can be
-    wrong.
-    """
+    """Take one near column, whose logs are exact in any precision: only the second product can be wrong."""
     x = torch.zeros(1, 5, 16)
     y = unit(1, 70, 16, dtype=torch.float32)
     scale = torch.tensor(1.0)
@@ -463,7 +457,7 @@ def test_weights_in_one_term_would_be_noticed(monkeypatch: pytest.MonkeyPatch, d
         return high, (weights * 0.0).to(dtype)
 
     x, y = population((1, 20, 70, 8), dtype)
-    monkeypatch.setattr(_kernels, "_terms", one_term)
+    monkeypatch.setattr("align_uniform.engine.kernels.exponents.two_terms", one_term)
     with pytest.raises(AssertionError):
         check_log_sums(x, y, 2.0, True)
     with pytest.raises(AssertionError):
@@ -491,7 +485,7 @@ def _all_results(x: Tensor, y: Tensor) -> list[Tensor]:
     return [
         *triton.log_sums(x, y, 2.0, squared_distances=True, skip=0, needs_mean=True),
         *triton.log_sums(x, y, scale, squared_distances=False),
-        triton.logit_gradient(x, y, scale, row_logs=logs, row_weights=logs),
+        triton.logit_gradient(x, y, scale, rows=(logs, logs)),
         *triton.potential_sums(x, y, [1.0, 2.0]),
     ]
 
@@ -500,9 +494,12 @@ def test_operators_keep_the_rules_of_torch() -> None:
     x, y = population((1, 5, 9, 6), torch.float32)
     logs, scale = torch.zeros(1, 5), torch.tensor(2.0)
     for operator, arguments in (
-        (triton._log_sums, (x, y, None, 2.0, 0, None, None, True)),
-        (triton._log_sums, (x, y, scale, 0.0, None, None, None, False)),
-        (triton._logit_gradient, (x, y, scale, None, None, None, logs, logs, None, None)),
-        (triton._potential_sums, (x, y, [1.0, 2.0], 0, None, None)),
+        (torch.ops.align_uniform.log_sums.default, (x, y, None, 2.0, 0, None, None, True)),
+        (torch.ops.align_uniform.log_sums.default, (x, y, scale, 0.0, None, None, None, False)),
+        (
+            torch.ops.align_uniform.logit_gradient.default,
+            (x, y, scale, None, None, None, logs, logs, None, None),
+        ),
+        (torch.ops.align_uniform.potential_sums.default, (x, y, [1.0, 2.0], 0, None, None)),
     ):
         torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))

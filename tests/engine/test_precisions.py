@@ -1,6 +1,4 @@
-"""The losses in float32 and half precision, against float64: through the kernel where the process interprets
-it.
-"""
+"""Tests of the losses in float32 and half precision, against float64; in the interpreter, by the kernel."""
 
 from __future__ import annotations
 
@@ -52,7 +50,7 @@ HALF_ROUNDING = {torch.float32: 0.0, torch.float16: 2**-11, torch.bfloat16: 2**-
 
 
 def inputs(m: int, dtype: torch.dtype) -> list[Tensor]:
-    """Two views, a queue, and a temperature, which stays float32."""
+    """Return two views, a queue, and a temperature, which stays float32."""
     x, y, z = rows.unit(N, m), rows.unit(N, m, seed=1), rows.unit(QUEUE, m, seed=2)
     return [*(part.to(dtype) for part in (x, y, z)), torch.tensor(0.1)]
 
@@ -67,7 +65,7 @@ def value_and_gradients(loss: Loss, tensors: list[Tensor]) -> tuple[Tensor, ...]
 
 
 def assert_near(found: Tensor, truth: Tensor, relative: float) -> None:
-    """Equal to within a part of the largest entry."""
+    """Assert that results are equal to within a fraction of the largest entry."""
     error = (found.double() - truth).abs().max()
     assert error <= relative * truth.abs().max() + 1e-30, float(error / truth.abs().max())
 

@@ -1,4 +1,4 @@
-"""The choice of the engine, and of what may be asked of a tensor."""
+"""Tests of the choice of the engine, and of what may be read from a tensor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests import rows
 
 @pytest.fixture
 def fresh_choice() -> Iterator[None]:
-    """The environment is read again, and again after the test."""
+    """Read the environment again, now and after the test."""
     routes.chosen_engine.cache_clear()
     yield
     routes.chosen_engine.cache_clear()

@@ -1,4 +1,4 @@
-"""Nothing waits for a value: fake tensors on a GPU, meta tensors, and graphs that serve other sizes."""
+"""Tests that nothing waits for a value: fake tensors on a GPU, meta tensors, and graphs for other sizes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def views(n: int, *, dtype: torch.dtype = torch.float64) -> list[Tensor]:
 
 @pytest.fixture(params=["tiles", "triton"])
 def engine_of_gpus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both engines that CUDA tensors may take; the kernel as the operator that it is to torch."""
+    """Run a test with each engine that CUDA tensors may take; torch sees the kernel as an operator."""
     if request.param == "triton":
         pytest.importorskip("triton")
     monkeypatch.setattr(routes, "chosen_engine", lambda: request.param)
@@ -97,7 +97,7 @@ def test_shapes_flow_through_meta_tensors(loss: Loss) -> None:
 
 
 class Operators(TorchDispatchMode):
-    """The operators that compute something: views and allocations launch nothing on a GPU."""
+    """The operators that compute something; views and allocations launch nothing on a GPU."""
 
     FREE = ("view", "unsafe_view", "unsqueeze", "expand", "detach", "empty", "promote_types", "device")
 
@@ -105,7 +105,7 @@ class Operators(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.called: list[str] = []
         self.copies: list[str] = []
-        """Those that bring a tensor from the CPU, which waits."""
+        """The operators that copy a tensor from the CPU, which waits."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -147,7 +147,7 @@ def test_make_fx_records_no_value_of_the_rows_it_saw(
 
 
 class Module(nn.Module):
-    """A loss as what torch exports."""
+    """A loss as a module that torch can export."""
 
     def __init__(self, loss: Loss) -> None:
         super().__init__()

@@ -1,22 +1,21 @@
-"""Sums over all pairs of rows: the only O(N^2) code of the package, and the one place that chooses how they
-are computed.
+"""The sums over all pairs of rows: the only O(N^2) code of the package, and the choice of its computation.
 
 Two quantities are computed here. The first is the log of a sum of Gaussian potentials over pairs of rows,
 
     log_potential(x, t, pairs)       = log( 1/pairs  sum_{i<j}  exp(-t ||x_i - x_j||^2) ),
-    log_potential(x, t, pairs, y=y)  = log( 1/pairs  sum_{i, j} exp(-t ||x_i - y_j||^2) ),
+    log_potential(x, t, pairs, y=y)  = log( 1/pairs  sum_{i, j} exp(-t ||x_i - y_j||^2) ).
 
-the second the log-sum-exp of the rows of a matrix of logits, and, as `log_odds`, of rows and columns of those
-of a batch, less each row's own. The ways:
+The second is the log-sum-exp of the rows of a matrix of logits. `log_odds` takes it of the rows and of the
+columns of the logits of a batch, and subtracts each row's own logit. There are three ways to compute them:
 
 * `plain`: the definition in differentiable operations, O(N^2) in memory; for forward-mode AD, higher
   derivatives, and graphs.
 * `tiles` and `logits`: sweeps over tiles of the matrix in O(N m) memory, on any device; value and gradient in
   one pass.
-* `triton`: the same sweeps as one fused kernel, with `fused` to make values and gradients of its sums.
+* `triton`: the same sweeps as one fused kernel; `fused` makes values and gradients of its sums.
 
-`autograd` gives the sweeps their derivatives, `precision` says what keeps their digits, `routes` asks what
-the choice needs.
+`autograd` gives the sweeps their derivatives, `precision` says what keeps their digits, and `routes` answers
+the questions on which the choice depends.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ __all__ = ["keeps_halves", "log_odds", "log_potential", "log_sum_exp"]
 
 
 def keeps_halves(x: Tensor, *others: Tensor | None) -> bool:
-    """Whether half-precision rows are multiplied as they are, without a copy in float32."""
+    """Return whether half-precision rows are multiplied as they are, without a copy in float32."""
     if x.dtype not in routes.HALVES or torch.compiler.is_compiling():
         return False
     return all(z is None or z.dtype == x.dtype for z in others) and routes.takes_kernel(x)
@@ -85,7 +84,7 @@ def log_potential(
 
 
 def _belongs_into_a_graph(x: Tensor, y: Tensor) -> bool:
-    """Whether a graph that is being compiled holds the matrix of pairs; an exported one always does.
+    """Return whether a graph that is being compiled holds the matrix of pairs; an exported one always does.
 
     A limit on the number of pairs would become a condition of the exported graph.
     """
@@ -135,12 +134,11 @@ def log_sum_exp(
 
 
 def log_odds(x: Tensor, y: Tensor, scale: float | Tensor, *, ids: Tensor | None = None) -> Tensor:
-    """Return the log-odds against the positive of every row of x among those of y, and the other way round,
-    [..., 2, N].
+    """Return the log-odds of other rows against the positive, for every row of x and of y: [..., 2, N].
 
     These are `log sum_{j != i} exp(l_ij - l_ii)` and `log sum_{j != i} exp(l_ji - l_ii)` with logits `l_ij =
     scale x_i . y_j`. Arguments and memory are those of `log_sum_exp`, row i of x and row i of y being a pair;
-    with ids, the others of the same id are left out.
+    with ids, other rows of the same id are left out.
     """
     is_recorded = routes.is_recorded()
     if not is_recorded and routes.takes_kernel(x, y):
@@ -160,7 +158,7 @@ def _scaled(x: Tensor, y: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor
 
 
 def _on_device(scale: float | Tensor, x: Tensor) -> Tensor:
-    """The scale as the kernel reads it, without waiting for its value."""
+    """Return the scale as the kernel reads it, without waiting for its value."""
     if not isinstance(scale, Tensor):
         return x.new_full((), scale, dtype=torch.float32)
     if scale.device != x.device:  # a number on the CPU goes along with a launch, where a copy would wait

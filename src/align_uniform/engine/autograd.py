@@ -1,13 +1,13 @@
 """The derivatives of the sweeps: eagerly, under torch.func, and in compiled graphs.
 
-The first derivative comes out of the sweep itself. A derivative that is differentiated again is that of the
-plain formula.
+The first derivative comes out of the sweep itself. A derivative that is to be differentiated again is
+computed by the plain formula.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,14 +19,18 @@ from align_uniform.engine.precision import widest
 from align_uniform.engine.routes import PLAIN_PAIRS, functorch_is_active, is_batched
 from align_uniform.engine.sweeps import sweep
 
-Gradients = tuple[Tensor | None, ...]
+Gradients: TypeAlias = tuple[Tensor | None, ...]
+"""The gradients of the inputs of an operation, None for those that have none."""
+
+Options: TypeAlias = tuple[float, int, int | None]
+"""The numbers `t`, `pairs` and `skip` of a sweep over pairs, as in `engine.log_potential`."""
 
 
 def log_potential(
     x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask, needs_x: bool, needs_y: bool
 ) -> Tensor:
-    """The sweep over pairs, differentiable in x and y; arguments as in `tiles.sweep`."""
-    inputs = x, y, mask.ids, mask.column_ids, t, pairs, mask.skip, needs_x, needs_y
+    """Sweep over pairs, differentiably in x and y; arguments as in `tiles.sweep`."""
+    inputs = x, y, mask.ids, mask.column_ids, (t, pairs, mask.skip), (needs_x, needs_y)
     value: Tensor
     if functorch_is_active():
         value, *_ = _LogPotential.apply(*inputs)
@@ -36,7 +40,7 @@ def log_potential(
 
 
 def log_sum_exp(x: Tensor, y: Tensor, mask: Mask) -> Tensor:
-    """The sweep over logits, differentiable in x and y; arguments as in `engine.log_sum_exp`."""
+    """Sweep over logits, differentiably in x and y; arguments as in `engine.log_sum_exp`."""
     options = x, y, mask.ids, mask.column_ids, mask.skip
     at_once = not y.requires_grad and not sweeps.are_few_logits(x, y)
     sums: Tensor = _RowLogSums.apply(*options) if at_once else _LogSums.apply(*options, False)
@@ -44,26 +48,26 @@ def log_sum_exp(x: Tensor, y: Tensor, mask: Mask) -> Tensor:
 
 
 def log_odds(x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor:
-    """The sweep over the logits of a batch, differentiable in x and y; arguments as in `engine.log_odds`."""
+    """Sweep over the logits of a batch, differentiably in x and y; arguments as in `engine.log_odds`."""
     odds: Tensor = _LogSums.apply(x, y, ids, ids, 0, True)
     return odds
 
 
 def fused_log_sum_exp(x: Tensor, y: Tensor, scale: Tensor, mask: Mask) -> Tensor:
-    """The kernel's sums over logits, differentiable in x, y and the scale."""
+    """Sum over logits by the kernel, differentiably in x, y and the scale."""
     needs_mean = torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad) and not y.requires_grad
     sums: Tensor = _FusedLogSums.apply(x, y, scale, mask.ids, mask.column_ids, mask.skip, False, needs_mean)
     return sums
 
 
 def fused_log_odds(x: Tensor, y: Tensor, scale: Tensor, ids: Tensor | None) -> Tensor:
-    """The kernel's log-odds of a batch, differentiable in x, y and the scale."""
+    """Compute the log-odds of a batch by the kernel, differentiably in x, y and the scale."""
     odds: Tensor = _FusedLogSums.apply(x, y, scale, ids, ids, 0, True, False)
     return odds
 
 
 class _LogPotential(torch.autograd.Function):
-    """The sweep under torch.func transforms."""
+    """The sweep over pairs under torch.func transforms."""
 
     @staticmethod
     def forward(
@@ -71,20 +75,17 @@ class _LogPotential(torch.autograd.Function):
         y: Tensor | None,
         ids: Tensor | None,
         y_ids: Tensor | None,
-        t: float,
-        pairs: int,
-        skip: int | None,
-        needs_x: bool,
-        needs_y: bool,
+        options: Options,
+        needs: tuple[bool, bool],
     ) -> Gradients:
-        result = sweep(x, y, t, pairs, Mask(skip, ids, y_ids), needs_x, needs_y)
+        t, pairs, skip = options
+        result = sweep(x, y, t, pairs, Mask(skip, ids, y_ids), *needs)
         return result.log_potential, result.grad_x, result.grad_y
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        x, y, ids, y_ids, *options = inputs
+        x, y, ids, y_ids, ctx.options, _ = inputs
         _, grad_x, grad_y = output
-        ctx.options = options[:3]
         ctx.mark_non_differentiable(*(grad for grad in (grad_x, grad_y) if grad is not None))
         ctx.save_for_backward(x, y, ids, y_ids, grad_x, grad_y)
 
@@ -97,22 +98,23 @@ class _LogPotential(torch.autograd.Function):
             grad_x, grad_y = _Gradient.apply(x, y, grad_x, grad_y, ids, y_ids, *ctx.options)
         if grad.dim():
             grad = grad[..., None, None]
-        return *(z if z is None else grad * z for z in (grad_x, grad_y)), *(None,) * 7
+        return *(z if z is None else grad * z for z in (grad_x, grad_y)), None, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, Any]:
         x, y, ids, y_ids = _batch_first(info, in_dims, *inputs[:4])
-        *options, needs_x, needs_y = inputs[4:]
+        options, (needs_x, needs_y) = inputs[4:]
         # Only here, with vmap's wrapper taken off, does a tensor tell whether an outer transform wants its
         # gradient.
-        needs_x, needs_y = needs_x or x.requires_grad, needs_y or (y is not None and y.requires_grad)
-        outputs = _LogPotential.apply(x, y, ids, y_ids, *options, needs_x, needs_y)
+        needs = needs_x or x.requires_grad, needs_y or (y is not None and y.requires_grad)
+        outputs = _LogPotential.apply(x, y, ids, y_ids, options, needs)
         return outputs, tuple(None if output is None else 0 for output in outputs)
 
 
 class _EagerLogPotential(torch.autograd.Function):
-    """The sweep under plain autograd: the same, without `setup_context`, which costs a call as much as 64
-    rows do.
+    """The sweep over pairs under plain autograd.
+
+    It equals `_LogPotential` without `setup_context`, which costs as much per call as 64 rows do.
     """
 
     @staticmethod
@@ -122,14 +124,11 @@ class _EagerLogPotential(torch.autograd.Function):
         y: Tensor | None,
         ids: Tensor | None,
         y_ids: Tensor | None,
-        t: float,
-        pairs: int,
-        skip: int | None,
-        needs_x: bool,
-        needs_y: bool,
+        options: Options,
+        needs: tuple[bool, bool],
     ) -> Tensor:
-        result = sweep(x, y, t, pairs, Mask(skip, ids, y_ids), needs_x, needs_y)
-        ctx.options = t, pairs, skip
+        t, pairs, skip = ctx.options = options
+        result = sweep(x, y, t, pairs, Mask(skip, ids, y_ids), *needs)
         ctx.save_for_backward(x, y, ids, y_ids, result.grad_x, result.grad_y)
         return result.log_potential
 
@@ -137,9 +136,7 @@ class _EagerLogPotential(torch.autograd.Function):
 
 
 class _Gradient(torch.autograd.Function):
-    """The gradient that the sweep found, as a function of the rows whose derivative is the plain
-    formula's.
-    """
+    """The gradient that the sweep found, as a function of the rows; its derivative is the plain formula's."""
 
     @staticmethod
     def forward(
@@ -176,15 +173,13 @@ class _Gradient(torch.autograd.Function):
 
 
 def _batch_first(info: Any, dims: tuple[int | None, ...], *tensors: Any) -> Iterator[Any]:
-    """Move the dimension that vmap maps over to the front, or make one."""
+    """Move the dimension that vmap maps over to the front; add one to tensors that lack it."""
     for z, dim in zip(tensors, dims, strict=False):
         yield z if z is None else z.expand(info.batch_size, *z.shape) if dim is None else z.movedim(dim, 0)
 
 
 class _LogSums(torch.autograd.Function):
-    """The sweep over logits, and over those of a batch less each row's own; its gradient is a sweep of its
-    own.
-    """
+    """The sweep over logits, or the log-odds of a batch; the gradient is a sweep of its own."""
 
     @staticmethod
     def forward(
@@ -216,7 +211,7 @@ class _LogSums(torch.autograd.Function):
 
 
 class _RowLogSums(torch.autograd.Function):
-    """The sweep over logits where the columns are constants: values and gradient in one."""
+    """The sweep over logits where the columns are constants: values and gradient in one pass."""
 
     @staticmethod
     def forward(
@@ -238,10 +233,10 @@ class _RowLogSums(torch.autograd.Function):
 
 
 class _FusedLogSums(torch.autograd.Function):
-    """The kernel's sweep over logits `scale x_i . y_j`, as `_LogSums`; differentiable in the scale too.
+    """The kernel's sweep over logits `scale x_i . y_j`: `_LogSums`, differentiable in the scale too.
 
     Where the columns are constants, the sweep also finds the mean column under every row, which is the
-    gradient of its sum.
+    gradient of the row's sum.
     """
 
     @staticmethod
@@ -294,9 +289,7 @@ def _plain_gradients(
     in_batch: bool,
     needs: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of weighted sums by the plain formula, differentiable themselves where that is asked
-    for.
-    """
+    """Return the gradients of weighted sums by the plain formula, differentiable if gradients are enabled."""
     create_graph = torch.is_grad_enabled()
     inputs = [z for z, need in zip((x, y, scale), needs, strict=False) if need and z is not None]
     with torch.enable_grad():
@@ -325,9 +318,7 @@ def opaque_log_potential(
     needs_x: bool,
     needs_y: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The sweep as one operator of a graph: the value, and the two gradients or an empty tensor in their
-    place.
-    """
+    """Sweep over pairs in one operator of a graph: the value, and two gradients, empty if not needed."""
     result = sweep(x, y, t, pairs, Mask(None, ids, y_ids), needs_x, needs_y)
     grad_x, grad_y = (
         result.log_potential.new_empty(0) if grad is None else grad.contiguous()

@@ -1,7 +1,7 @@
-"""How the kernels are launched: blocks, warps and stages by kernel, dtype, features and GPU, as data.
+"""The launch parameters of the kernels, as data: blocks, warps and stages by kernel, dtype, features and GPU.
 
 Every entry was compiled for its GPUs: it keeps its sums in registers, and fits the shared memory of a
-multiprocessor (benchmarks/kernels.json). Which of the entries that fit is the quickest, only a GPU can tell.
+multiprocessor (benchmarks/kernels.json). Only a GPU can tell which of the entries that fit is the fastest.
 """
 
 from __future__ import annotations
@@ -17,31 +17,30 @@ Kernel: TypeAlias = Literal["logs", "means", "gradients", "potentials"]
 
 
 class Configuration(NamedTuple):
-    """How one kernel is launched for rows of one width and dtype on one kind of GPU."""
+    """The launch parameters of one kernel, for rows of one width and dtype on one kind of GPU."""
 
     rows: int
-    """Rows of a tile of exponents."""
+    """Number of rows of a tile of exponents."""
     columns: int
-    """Columns of a tile of exponents."""
+    """Number of columns of a tile of exponents."""
     step: int
-    """Features that are loaded and multiplied at a time; more of them need fewer loads, and more registers.
-    """
+    """Number of features that are loaded and multiplied at a time; more save loads, and take registers."""
     warps: int
-    """Warps of a program, of 32 threads each."""
+    """Number of warps of a program, of 32 threads each."""
     stages: int
     """Depth of the pipeline of loads."""
 
 
 class Entry(NamedTuple):
-    """A configuration, and what it serves."""
+    """A configuration, and the kernels, rows and GPUs that it serves."""
 
     kernels: tuple[Kernel, ...]
     half: bool
-    """Whether rows are float16 or bfloat16, else float32."""
+    """Whether rows are float16 or bfloat16; else they are float32."""
     features: int
-    """The widest rows, as a power of two; narrower entries go first."""
+    """The widest rows, as a power of two; narrower entries take precedence."""
     capability: Capability
-    """The lowest capability; higher entries go first."""
+    """The lowest capability; higher entries take precedence."""
     configuration: Configuration
 
 
@@ -71,14 +70,14 @@ ENTRIES = (
 def configuration(
     kernel: Kernel, *, half: bool, features: int, capability: Capability | None
 ) -> Configuration:
-    """Return how to launch a kernel.
+    """Return the launch parameters of a kernel.
 
     Args:
         kernel: the kernel.
-        half: whether rows are float16 or bfloat16, else float32.
-        features: their features, rounded up to a power of two from 16 to 256.
-        capability: the GPU's; one without entries of its own takes the nearest lower ones. None is the
-            interpreter.
+        half: whether rows are float16 or bfloat16; else they are float32.
+        features: the number of features, rounded up to a power of two from 16 to 256.
+        capability: the capability of the GPU; one without entries of its own takes the nearest lower ones.
+            None is the interpreter.
     """
     family = AMPERE if capability is None else _family(capability)
     fitting = [
@@ -96,7 +95,8 @@ def configuration(
 
 
 def _family(capability: Capability) -> Capability:
-    """Return the capability whose entries serve this one: desktop Blackwell has the shared memory of desktop
-    Ampere.
+    """Return the capability whose entries serve this one.
+
+    Desktop Blackwell (12.x) has the shared memory of desktop Ampere.
     """
     return AMPERE if capability[0] == 12 else max(AMPERE, capability)

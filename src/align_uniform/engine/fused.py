@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from align_uniform.engine import triton as kernels
+from align_uniform.engine import triton as launches
 from align_uniform.engine.logits import LogSums
 from align_uniform.engine.mask import ALL_PAIRS, Mask
 from align_uniform.engine.plain import common_centre
@@ -54,8 +54,8 @@ def sweep(
 
 
 def _log_potentials(x: Tensor, y: Tensor, t: float, mask: Mask, needs_pull: bool) -> tuple[Tensor, Tensor]:
-    """The log of every row's potentials summed, and how the columns pull it."""
-    return kernels.log_sums(
+    """Return the log of every row's sum of potentials, and the pull of the columns on the row."""
+    return launches.log_sums(
         x,
         y,
         t,
@@ -68,7 +68,7 @@ def _log_potentials(x: Tensor, y: Tensor, t: float, mask: Mask, needs_pull: bool
 
 
 def _as_the_kernel_takes_them(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-    """[batch, N, m] and [batch, M, m]: half-precision rows as they are, others centred in float32."""
+    """Return [batch, N, m] and [batch, M, m]: half-precision rows as they are, others centred in float32."""
     if x.dtype not in HALVES or (y is not None and y.dtype != x.dtype):
         dtype = widest(x, y)
         x, y = x.to(dtype), None if y is None else y.to(dtype)
@@ -81,8 +81,9 @@ def _as_the_kernel_takes_them(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tens
 def log_sums(
     x: Tensor, y: Tensor, scale: Tensor, mask: Mask, columns: bool, needs_mean: bool = False
 ) -> tuple[LogSums, Tensor | None]:
-    """The log-sum-exps of `scale x_i . y_j`, as in `logits.log_sums`; if needed, the mean column under each
-    row too.
+    """Return the log-sum-exps of `scale x_i . y_j`, and, if needed, the mean column under each row.
+
+    The log-sum-exps are those of `logits.log_sums`.
     """
     rows, others, mask = _flat(x), _flat(y), mask.flat()
     across, mean = _log_logits(rows, others, scale, mask, needs_mean)
@@ -93,8 +94,8 @@ def log_sums(
 
 
 def _log_logits(x: Tensor, y: Tensor, scale: Tensor, mask: Mask, needs_mean: bool) -> tuple[Tensor, Tensor]:
-    """The log-sum-exp of every row, and the mean of the columns under it."""
-    logs, mean = kernels.log_sums(
+    """Return the log-sum-exp of every row, and the mean of the columns under it."""
+    logs, mean = launches.log_sums(
         x,
         y,
         scale,
@@ -110,7 +111,10 @@ def _log_logits(x: Tensor, y: Tensor, scale: Tensor, mask: Mask, needs_mean: boo
 def logit_pulls(
     x: Tensor, y: Tensor, scale: Tensor, mask: Mask, sums: LogSums, weights: LogSums, needs_y: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients as in `logits.gradients` of weighted log-sums of `scale x_i . y_j`, over the scale."""
+    """Return the gradients of weighted log-sums of `scale x_i . y_j`, divided by the scale.
+
+    They are otherwise those of `logits.gradients`.
+    """
     rows, others, mask = _flat(x), _flat(y), mask.flat()
     across = sums.rows.reshape(rows.shape[:2]), weights.rows.reshape(rows.shape[:2])
     down = None
@@ -132,19 +136,16 @@ def _pulls(
     own: tuple[Tensor, Tensor],
     others: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
-    """How the columns pull every row, given sums and weights of the rows, and those of the columns."""
-    column_logs, column_weights = (None, None) if others is None else others
-    return kernels.logit_gradient(
+    """Return the pull of the columns on every row, given the log-sums and weights of both."""
+    return launches.logit_gradient(
         x,
         y,
         scale,
         skip=mask.skip,
         x_ids=mask.ids,
         y_ids=mask.column_ids,
-        row_logs=own[0],
-        row_weights=own[1],
-        column_logs=column_logs,
-        column_weights=column_weights,
+        rows=own,
+        columns=others,
     )
 
 
@@ -153,6 +154,6 @@ def _flat(z: Tensor) -> Tensor:
 
 
 def _gradient(pull: Tensor, logs: Tensor, base: Tensor, factor: float) -> Tensor:
-    """Rows' pulls times their shares of the whole, in place."""
+    """Multiply the pulls of the rows, in place, by the rows' shares of the whole."""
     shares = (logs - base.unsqueeze(-1)).exp_().mul_(factor)
     return pull.mul_(shares.unsqueeze(-1))

@@ -1,9 +1,8 @@
-"""The sweeps over tiles of a matrix of logits: log-sum-exps of its rows and columns, and gradients, in O((N +
-M) m) memory.
+"""The sweeps over tiles of a matrix of logits: log-sum-exps of rows and columns, and their gradients.
 
-Where the columns are constants, values and gradient come out of one sweep. Else the gradient, which needs the
-sums of both, is a second sweep, over tiles that are computed again. Either way no matrix of logits is kept,
-unless it is small (`dense`).
+The memory is O((N + M) m). Where the columns are constants, values and gradient come out of one sweep.
+Otherwise the gradient, which needs the sums of both rows and columns, is a second sweep that computes the
+tiles again. Either way no matrix of logits is kept, unless it is small (`dense`).
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from align_uniform.engine.routes import may_ask
 from align_uniform.engine.tiles import cut, in_buffer
 
 DENSE_LOGITS = 2**18
-"""Up to this many logits are kept for the gradient (1 MiB in float32), in a few operations without a loop."""
+"""The largest number of logits (1 MiB in float32) that are computed without a loop, and kept."""
 
 
 class LogSums(NamedTuple):
-    """Log-sum-exps of a matrix of logits, -inf where no pair counts."""
+    """The log-sum-exps of a matrix of logits, -inf where no pair counts."""
 
     rows: Tensor
-    """[..., N]: `log sum_j exp(x_i . y_j)`."""
+    """The sums over columns, `log sum_j exp(x_i . y_j)`, [..., N]."""
     columns: Tensor | None
-    """[..., M]: `log sum_i exp(x_i . y_j)`; None if not asked for."""
+    """The sums over rows, `log sum_i exp(x_i . y_j)`, [..., M]; None if not requested."""
 
 
 def odds(x: Tensor, y: Tensor, sums: LogSums) -> Tensor:
-    """The log-sums of rows and columns over each row's own pair: [..., 2, N]."""
+    """Return the log-sums of rows and columns less the logit of each row's own pair: [..., 2, N]."""
     assert sums.columns is not None
     return torch.stack([sums.rows, sums.columns], -2).sub_((x * y).sum(-1).unsqueeze(-2))
 
@@ -42,7 +41,7 @@ def odds(x: Tensor, y: Tensor, sums: LogSums) -> Tensor:
 def add_own_pairs_(
     x: Tensor, y: Tensor, weights: LogSums, grad_x: Tensor | None, grad_y: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Add to the gradients of weighted log-sums, in place, what makes them those of `odds`."""
+    """Turn the gradients of weighted log-sums, in place, into those of `odds`."""
     assert weights.columns is not None
     own = (weights.rows + weights.columns).unsqueeze(-1)
     for grad, other in ((grad_x, y), (grad_y, x)):
@@ -55,16 +54,16 @@ class Kept(NamedTuple):
     """All logits, or their exponentials, kept for the gradient."""
 
     matrix: Tensor
-    """[..., N, M]: the logits; with sums, exp(logit - bound)."""
+    """The logits, or, with sums, exp(logit - bound): [..., N, M]."""
     row_sums: Tensor | None = None
-    """[..., N]: the sums of the rows of exponentials, above 0 also where no pair counts."""
+    """The sums of the rows of exponentials, above 0 also where no pair counts: [..., N]."""
     column_sums: Tensor | None = None
-    """[..., M]: the sums of the columns."""
+    """The sums of the columns of exponentials: [..., M]."""
 
 
 @full_precision
 def dense(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kept]:
-    """The sums as in `log_sums`, and all logits."""
+    """Return the sums as in `log_sums`, and all logits."""
     matrix = x @ y.mT
     bound = _largest_size(matrix) if may_ask(x) else None
     mask.apply_(matrix)
@@ -86,7 +85,7 @@ def dense(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kep
 def dense_gradients(
     x: Tensor, y: Tensor, kept: Kept, sums: LogSums, weights: LogSums, needs_x: bool, needs_y: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients as in `gradients`, from all logits."""
+    """Return the gradients as in `gradients`, from all logits."""
     if kept.row_sums is None:
         pulls = _Shares(sums.rows, weights.rows, -1).pulls(kept.matrix)
         if sums.columns is not None and weights.columns is not None:
@@ -101,7 +100,7 @@ def dense_gradients(
 
 @full_precision
 def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> LogSums:
-    """Sum over the columns, and if asked over the rows, in one pass over the tiles."""
+    """Sum over the columns and, if requested, over the rows, in one pass over the tiles."""
     batch = x.shape[:-2]
     x, y, mask = _flat(x), _flat(y), mask.flat()
     bound = _bound(x, y)
@@ -124,8 +123,9 @@ def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> LogSums:
 def gradients(
     x: Tensor, y: Tensor, mask: Mask, sums: LogSums, weights: LogSums, needs_x: bool, needs_y: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of `sum_i weights.rows_i sums.rows_i + sum_j weights.columns_j sums.columns_j`, in one
-    pass.
+    """Return the gradients of the weighted log-sums of rows and columns, in one pass over the tiles.
+
+    They are those of `sum_i weights.rows_i sums.rows_i + sum_j weights.columns_j sums.columns_j`.
     """
     shapes = x.shape, y.shape
     x, y, mask = _flat(x), _flat(y), mask.flat()
@@ -146,9 +146,7 @@ def gradients(
 def _pulls(
     tile: Tensor, rows: slice, columns: slice, sums: LogSums, weights: LogSums, bound: float | None
 ) -> Tensor:
-    """How every logit of a tile pulls: its shares of its row's and its column's sum, times the weights of
-    those.
-    """
+    """Return the pull of every logit of a tile: its shares of the sums that hold it, times their weights."""
     across = _Shares(_flat_part(sums.rows, rows), _flat_part(weights.rows, rows), -1)
     down = None
     if sums.columns is not None and weights.columns is not None:
@@ -165,11 +163,11 @@ def _flat_part(z: Tensor, part: slice) -> Tensor:
 
 @full_precision
 def row_sums_and_gradient(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-    """`log sum_j exp(x_i . y_j)`, [..., N], and its gradient with respect to row i, [..., N, m], in one pass
-    over the tiles.
+    """Return `log sum_j exp(x_i . y_j)`, [..., N], and its gradient with respect to x_i, [..., N, m].
 
-    The sums are over exp(largest logit so far), and are scaled down whenever a larger one comes. A row of
-    which no pair counts has the value -inf, and the gradient 0.
+    Both come out of one pass over the tiles. The sums are relative to exp(largest logit so far), and are
+    scaled down whenever a larger one comes. A row of which no pair counts has the value -inf, and the
+    gradient 0.
     """
     shape = x.shape
     x, y, mask = _flat(x), _flat(y), mask.flat()
@@ -183,7 +181,7 @@ def row_sums_and_gradient(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, Ten
 
 
 class _Sums:
-    """Sums over the tiles of the exponentials of every row's logits, or of every column's."""
+    """The sums, over the tiles, of the exponentials of every row's logits, or of every column's."""
 
     def __init__(self, z: Tensor) -> None:
         self.dtype = z.dtype
@@ -191,13 +189,11 @@ class _Sums:
         self.largest = z.new_full(z.shape[:2], -math.inf)
 
     def add(self, part: slice, sums: Tensor) -> None:
-        """Add exponentials less a bound that all have in common."""
+        """Add sums of exponentials less the common bound."""
         self.sums[:, part] += sums
 
     def add_over_largest_(self, part: slice, tile: Tensor, dim: int) -> Tensor:
-        """Add a tile of logits, which become exp(logit - largest so far); return the factor that the sums so
-        far took.
-        """
+        """Add a tile of logits, which become exp(logit - largest so far); return the factor of older sums."""
         so_far = self.largest[:, part]
         now = torch.maximum(so_far, tile.amax(dim))
         base = now.clamp(
@@ -210,43 +206,39 @@ class _Sums:
         return scale
 
     def log(self, bound: float | None) -> Tensor:
-        """The log-sum-exps of exponentials less a bound, or less the largest of their row or column."""
+        """Return the log-sum-exps of exponentials less a bound, or less the largest of their line."""
         return self.sums.log().to(self.dtype).add_(self.largest if bound is None else bound)
 
 
 class _Shares:
-    """The share that each logit has of its row's sum, or of its column's, times the weight of that sum."""
+    """The share of each logit in its row's sum, or in its column's, times the weight of that sum."""
 
     def __init__(self, logs: Tensor, weights: Tensor, dim: int) -> None:
         self.logs, self.weights = logs.unsqueeze(dim), weights.unsqueeze(dim)
 
     def factors(self, bound: float) -> Tensor:
-        """The shares over exp(logit - bound), 0 where nothing was summed."""
+        """Return the shares over exp(logit - bound), 0 where nothing was summed."""
         return (bound - self.logs).exp_().mul_(self.weights).masked_fill_(self.logs == -math.inf, 0)
 
     def pulls(self, logits: Tensor) -> Tensor:
-        """The shares of these logits."""
+        """Return the shares of these logits."""
         finite = self.logs.clamp(min=torch.finfo(logits.dtype).min)  # a sum of nothing is -inf
         return (logits - finite).exp_().mul_(self.weights)
 
 
 SAFE_LOGIT = 40.0
-"""Logits of at most this size can all be divided by one exp: neither sums nor shares leave the range of
-float32.
-"""
+"""The largest size of logits that one bound serves: neither sums nor shares leave the range of float32."""
 
 
 def _bound(x: Tensor, y: Tensor) -> float | None:
-    """A number that no logit exceeds in size, if it is small enough to serve all and can be asked; else
-    None.
-    """
+    """Return a number that no logit exceeds in size; None if it is too large, or must not be read."""
     if not may_ask(x):
         return None
     return _if_safe(math.prod(float(torch.linalg.vector_norm(z, dim=-1).amax()) for z in (x, y)))
 
 
 def _largest_size(logits: Tensor) -> float | None:
-    """The size of the largest logit, if it is small enough."""
+    """Return the size of the largest logit; None if it is too large."""
     lowest, highest = torch.aminmax(logits)
     return _if_safe(max(-float(lowest), float(highest)))
 

@@ -1,4 +1,4 @@
-"""The pairs of rows that do not count."""
+"""A mask of the pairs of rows that do not count."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ class Mask(NamedTuple):
     """The pairs of rows and columns that do not count."""
 
     skip: int | None = None
-    """Row i and column `skip + i` are the same; None: no two are."""
+    """The offset at which row i and column `skip + i` are the same row; None if no two are."""
     ids: Tensor | None = None
-    """[..., N]: the ids of the rows. Pairs of one id do not count."""
+    """The ids of the rows, [..., N]. Pairs of one id do not count."""
     column_ids: Tensor | None = None
-    """[..., M]: the ids of the columns."""
+    """The ids of the columns, [..., M]."""
 
     def within(self) -> Mask:
-        """The mask of one population, whose rows are its columns too."""
+        """Return the mask of one population, whose rows are its columns too."""
         return Mask(0, self.ids, self.ids)
 
     def exchanged(self) -> Mask:
-        """The same with rows and columns exchanged."""
+        """Return the mask with rows and columns exchanged."""
         return Mask(None if self.skip is None else -self.skip, self.column_ids, self.ids)
 
     def flat(self) -> Mask:
-        """The same with one leading dimension."""
+        """Return the mask with one leading dimension."""
         ids, column_ids = (
             z if z is None else z.reshape(-1, z.shape[-1]) for z in (self.ids, self.column_ids)
         )
         return Mask(self.skip, ids, column_ids)
 
     def excluded(self, matrix: Tensor) -> Tensor | None:
-        """The pairs of the matrix that do not count, as booleans; None if all do."""
+        """Return the pairs of the matrix that do not count, as booleans; None if all count."""
         excluded = None
         if self.skip is not None:
             itself = torch.arange(matrix.shape[-2], device=matrix.device).unsqueeze(-1) + self.skip
@@ -54,7 +54,7 @@ class Mask(NamedTuple):
         return matrix
 
     def part(self, rows: slice, columns: slice) -> Mask:
-        """The mask of the tile of these rows and columns."""
+        """Return the mask of the tile of these rows and columns."""
         ids, column_ids = (
             z if z is None else z[..., part] for z, part in ((self.ids, rows), (self.column_ids, columns))
         )
@@ -62,4 +62,4 @@ class Mask(NamedTuple):
 
 
 ALL_PAIRS = Mask()
-"""The mask that leaves nothing out, except a row and itself within one population."""
+"""The mask that leaves out nothing, except the pair of a row and itself within one population."""

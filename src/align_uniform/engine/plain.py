@@ -1,7 +1,7 @@
 """The definitions in a few differentiable operations, O(N^2) in memory.
 
-They serve what a gradient written by hand cannot: forward-mode AD, higher derivatives, and graphs, where a
-loop over tiles would be unrolled.
+They serve where a gradient written by hand cannot: in forward-mode AD, for higher derivatives, and in graphs,
+where a loop over tiles would be unrolled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from align_uniform.engine.precision import full_precision, widest
 
 @full_precision
 def log_potential(x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask) -> Tensor:
-    """`log(1/pairs sum exp(-t ||x_i - y_j||^2))`; arguments as in `engine.log_potential`."""
+    """Return `log(1/pairs sum exp(-t ||x_i - y_j||^2))`; arguments as in `engine.log_potential`."""
     dtype = widest(x, y)
     x, y = x.to(dtype), None if y is None else y.to(dtype)
     centre = common_centre(x, y)
@@ -39,32 +39,28 @@ def log_potential(x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask)
 
 
 def common_centre(x: Tensor, y: Tensor | None) -> Tensor:
-    """A common origin amid all rows; a NaN or an infinity in any row makes it, and so the result, NaN."""
+    """Return a common origin amid all rows; it is NaN if any row is not finite, and so is the result."""
     centre = x.mean(-2, keepdim=True)
     return centre if y is None else (centre + y.mean(-2, keepdim=True)) / 2
 
 
 @full_precision
 def log_sum_exp(x: Tensor, y: Tensor, mask: Mask) -> Tensor:
-    """`log sum_j exp(x_i . y_j)`; arguments as in `engine.log_sum_exp`."""
+    """Return `log sum_j exp(x_i . y_j)`; arguments as in `engine.log_sum_exp`."""
     logits, may_be_empty = _logits(x, y, mask)
     return log_of_sum(logits, -1) if may_be_empty else logits.logsumexp(-1)
 
 
 @full_precision
 def log_odds(x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor:
-    """`log sum_{j != i} exp(x_i . y_j - x_i . y_i)` of rows and of columns; arguments as in
-    `engine.log_odds`.
-    """
+    """Return `log sum_{j != i} exp(x_i . y_j - x_i . y_i)` of rows and of columns; see `engine.log_odds`."""
     logits, may_be_empty = _logits(x, y, Mask(ids=ids).within())
     sums = [log_of_sum(logits, dim) if may_be_empty else logits.logsumexp(dim) for dim in (-1, -2)]
     return torch.stack(sums, -2) - (x * y).sum(-1).unsqueeze(-2)
 
 
 def _logits(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, bool]:
-    """x_i . y_j, -inf where a pair does not count; and whether a row or a column may have no pair that
-    does.
-    """
+    """Return x_i . y_j, -inf where a pair does not count, and whether some row or column may be empty."""
     dtype = widest(x, y)
     logits = x.to(dtype) @ y.to(dtype).mT
     excluded = mask.excluded(logits)
@@ -74,9 +70,7 @@ def _logits(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, bool]:
 
 
 def log_of_sum(logits: Tensor, dim: int) -> Tensor:
-    """The log-sum-exp; where all logits are -inf, and so nothing is summed, it is -inf with derivatives of
-    0.
-    """
+    """Return the log-sum-exp; where all logits are -inf, it is -inf with derivatives of 0."""
     # An empty sum is replaced before the logarithm as well as after it, since no derivative passes through
     # log 0.
     nothing = (logits == -math.inf).all(dim, keepdim=True)

@@ -1,4 +1,4 @@
-"""The precision of sums over pairs: which dtype, and what keeps `exp` within its range."""
+"""The precision of sums over pairs: their dtype, and the care that keeps `exp` within its range."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 NOTICEABLE = 1e-6
-"""A rounding of exponents that is noticed in float32 losses."""
+"""A rounding error of exponents that is noticed in float32 losses."""
 
 INTOLERABLE = 1e-4
-"""A rounding of exponents beyond which float32 products are not good enough."""
+"""A rounding error of exponents beyond which float32 products are not good enough."""
 
 
 def full_precision(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
-    """Keep autocast from lowering the products within `function`: their error in bfloat16 is larger than the
-    signal.
+    """Keep autocast from lowering the products within `function`.
+
+    Their error in bfloat16 would be larger than the signal.
     """
 
     @functools.wraps(function)
@@ -37,7 +38,7 @@ def full_precision(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Co
 
 
 def widest(x: Tensor, *others: Tensor | None) -> torch.dtype:
-    """One dtype for all, float32 or wider."""
+    """Return one dtype for all: float32 or wider."""
     dtype = x.dtype
     if dtype not in _WIDE:
         dtype = torch.promote_types(dtype, torch.float32)
@@ -48,7 +49,7 @@ def widest(x: Tensor, *others: Tensor | None) -> torch.dtype:
 
 
 def sum_dtype(z: Tensor) -> torch.dtype:
-    """float64 for sums over many tiles, where the device has it."""
+    """Return the dtype of sums over many tiles: float64 where the device has it."""
     return z.dtype if z.device.type == "mps" else torch.float64
 
 
@@ -56,8 +57,7 @@ _WIDE = (torch.float32, torch.float64)
 
 
 class Care(NamedTuple):
-    """What exponents -t ||x_i - y_j||^2 need, given how far they reach; all of it where that must not be
-    asked.
+    """The care that exponents -t ||x_i - y_j||^2 need, given their range; all of it if that must not be read.
 
     An exponent is computed as a product less two half squares, which cancel: its rounding grows with t R^2, R
     being the largest distance of a row from the centre.
@@ -72,9 +72,7 @@ class Care(NamedTuple):
 
 
 def care(reach: float, dtype: torch.dtype) -> Care:
-    """Return what exponents need, where no row has a t ||x_i - centre||^2 of more than `reach`, which may be
-    NaN.
-    """
+    """Return the care that exponents need where no t ||x_i - centre||^2 exceeds `reach`, which may be NaN."""
     eps, lowest = _limits(dtype)
     rounding = reach * eps
     return Care(
@@ -88,6 +86,6 @@ def care(reach: float, dtype: torch.dtype) -> Care:
 
 @functools.cache
 def _limits(dtype: torch.dtype) -> tuple[float, float]:
-    """The relative rounding of a dtype, and the lowest exponent of which `exp` is a normal number."""
+    """Return the relative rounding of a dtype, and the lowest exponent whose `exp` is a normal number."""
     limits = torch.finfo(dtype)
     return limits.eps, math.log(limits.tiny)

@@ -1,11 +1,12 @@
-"""The questions by which the engine chooses its way: what torch is doing, what may be asked of a tensor, who
-computes.
+"""The questions by which the engine chooses its way.
 
-* A **value** may be read from a tensor only where nobody waits for it: on the CPU, eagerly, and of a tensor
+They ask what torch is doing, what may be read from a tensor, and who computes:
+
+* A **value** may be read from a tensor only where nobody waits for it: on the CPU, eagerly, and from a tensor
   that has values.
 * The **kernel** computes float32 and half-precision rows of up to `KERNEL_FEATURES` features on CUDA, if
-  `ALIGN_UNIFORM_ENGINE=triton` asks for it; with `TRITON_INTERPRET=1` on a CPU too. Everything else is the
-  tile loop's.
+  `ALIGN_UNIFORM_ENGINE=triton` asks for it; with `TRITON_INTERPRET=1` on a CPU too. Everything else is left
+  to the tile loop.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PLAIN_PAIRS = 2**22
 """The largest pair matrix that a compiled graph keeps in memory as a whole (16 MiB in float32)."""
 
 KERNEL_FEATURES = 256
-"""The widest rows that the kernel takes; the products of wider ones dominate in the tile loop too."""
+"""The widest rows that the kernel takes; for wider ones, products dominate in the tile loop too."""
 
 ENGINE = "ALIGN_UNIFORM_ENGINE"
 """The environment variable that chooses between the tile loop and the kernel."""
@@ -42,18 +43,19 @@ _FAKE, _PROXY = torch._C._TorchDispatchModeKey.FAKE, torch._C._TorchDispatchMode
 
 
 def forward_ad_is_active() -> bool:
-    """Whether tangents are being pushed forward, by dual numbers or torch.func.jvp."""
+    """Return whether tangents are being pushed forward, by dual numbers or torch.func.jvp."""
     return forward_ad._current_level >= 0
 
 
 def functorch_is_active() -> bool:
-    """Whether a torch.func transform (grad, vmap, jvp, ...) is under way."""
+    """Return whether a torch.func transform (grad, vmap, jvp, ...) is active."""
     return torch._C._are_functorch_transforms_active()
 
 
 def is_batched(z: Tensor | None) -> bool:
-    """Whether z stands for many tensors, over which a backward pass is mapped (`is_grads_batched`, vectorised
-    Jacobians).
+    """Return whether z stands for many tensors, over which a backward pass is mapped.
+
+    This is so under `is_grads_batched` and for vectorised Jacobians.
     """
     if z is None:
         return False
@@ -61,21 +63,19 @@ def is_batched(z: Tensor | None) -> bool:
 
 
 def is_traced() -> bool:
-    """Whether operations are being recorded into a graph that is to serve other inputs: make_fx and
-    torch.export.
-    """
+    """Return whether make_fx or torch.export is recording operations into a graph for other inputs."""
     return torch.compiler.is_exporting() or torch._C._get_dispatch_mode(_PROXY) is not None
 
 
 def is_recorded() -> bool:
-    """Whether operations are recorded into a graph, or transformed: what only plain operations survive."""
+    """Return whether operations are recorded or transformed, which only plain operations survive."""
     if torch.compiler.is_compiling():
         return True
     return forward_ad_is_active() or functorch_is_active() or is_traced()
 
 
 def may_ask(x: Tensor) -> bool:
-    """Whether a value can be read from x without waiting for a device, and without tying a graph to it."""
+    """Return whether a value can be read from x without waiting for a device or tying a graph to it."""
     return (
         not torch.compiler.is_compiling()
         and x.is_cpu
@@ -90,7 +90,7 @@ def _is_fake_or_traced() -> bool:
 
 
 def takes_kernel(x: Tensor, y: Tensor | None = None) -> bool:
-    """Whether the sums over these rows, and these columns if they are others, are the kernel's."""
+    """Return whether the kernel computes the sums over these rows, and these columns if they are others."""
     if chosen_engine() == "tiles":
         return False
     dtypes = {x.dtype} if y is None else {x.dtype, y.dtype}
@@ -101,15 +101,16 @@ def takes_kernel(x: Tensor, y: Tensor | None = None) -> bool:
 
 @functools.cache
 def _is_capable(device: int) -> bool:
-    """Whether a GPU has the matrix products that the kernel needs: Ampere and later. Fake GPUs, which compute
-    nothing, do.
+    """Return whether a GPU has the matrix products that the kernel needs: Ampere and later.
+
+    Fake GPUs, which compute nothing, count as capable.
     """
     return device >= torch.cuda.device_count() or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @functools.cache
 def chosen_engine() -> str:
-    """The engine for CUDA, "tiles" or "triton", by the environment variable `ALIGN_UNIFORM_ENGINE`.
+    """Return the engine for CUDA, "tiles" or "triton", as `ALIGN_UNIFORM_ENGINE` chooses it.
 
     Raises:
         ValueError: the variable is neither, or asks for triton where it is not installed.
@@ -126,5 +127,5 @@ def chosen_engine() -> str:
 
 @functools.cache
 def is_interpreted() -> bool:
-    """Whether triton's kernels run in its interpreter, on a CPU."""
+    """Return whether triton's kernels run in its interpreter, on a CPU."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"

@@ -1,4 +1,4 @@
-"""The sweeps over pairs and over logits, by whoever computes them here: the kernel or the tile loop."""
+"""The sweeps over pairs and over logits, by the kernel or by the tile loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from align_uniform.engine.tiles import Sweep
 
 
 def sweep(x: Tensor, y: Tensor | None, *options: Any) -> Sweep:
-    """Value and gradients in one sweep; arguments as in `tiles.sweep`."""
+    """Compute value and gradients in one sweep; arguments as in `tiles.sweep`."""
     if routes.takes_kernel(x, y):
         from align_uniform.engine import fused  # loads triton
 
@@ -22,8 +22,9 @@ def sweep(x: Tensor, y: Tensor | None, *options: Any) -> Sweep:
 
 
 def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kept | None]:
-    """The log-sum-exps of rows and, if asked for, columns of logits; and the logits themselves where they are
-    few.
+    """Return the log-sum-exps of the rows and, if requested, the columns of logits.
+
+    The second result holds the logits themselves, if they are few.
     """
     if are_few_logits(x, y):
         return logits.dense(x, y, mask, columns)
@@ -40,12 +41,12 @@ def logit_gradients(
     needs_x: bool,
     needs_y: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of weighted log-sum-exps, given what `log_sums` returned."""
+    """Return the gradients of weighted log-sum-exps, given the results of `log_sums`."""
     if kept is not None:
         return logits.dense_gradients(x, y, kept, sums, weights, needs_x, needs_y)
     return logits.gradients(x, y, mask, sums, weights, needs_x, needs_y)
 
 
 def are_few_logits(x: Tensor, y: Tensor) -> bool:
-    """Whether the logits of these rows and columns are so few that `log_sums` keeps them for the gradient."""
+    """Return whether the logits of these rows and columns are few enough to be kept for the gradient."""
     return x.shape[:-1].numel() * y.shape[-2] <= logits.DENSE_LOGITS

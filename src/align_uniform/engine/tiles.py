@@ -1,9 +1,9 @@
-"""The sweep over tiles of the pair matrix: sums of Gaussian potentials, with their gradients, in O(N m +
-tile^2) memory.
+"""The sweep over tiles of the pair matrix: sums of Gaussian potentials, and their gradients.
 
-A tile is one matrix product and one `exp`, and with a gradient one or two products more, after which it is
-forgotten. The potential is symmetric, so only the tiles on and above the diagonal are visited. Value and
-gradient come out of the same sweep. It serves every device, and is what the kernel is compared with.
+The memory is O(N m + tile^2). A tile is one matrix product and one `exp`, and with a gradient one or two
+products more, after which it is forgotten. The potential is symmetric, so only the tiles on and above the
+diagonal are visited. Value and gradient come out of the same sweep. It serves every device, and is the
+standard that the kernel is compared with.
 
 Distances do not change when all rows are shifted together, so the centre is subtracted first and `||u - v||^2
 = |u|^2 + |v|^2 - 2 u.v` cancels no more than it must. `precision` says what exponents need beyond that.
@@ -24,20 +24,18 @@ from align_uniform.engine.precision import Care, care, full_precision, sum_dtype
 from align_uniform.engine.routes import may_ask
 
 DENSE_ROWS = 768
-"""Up to this many rows a single tile holds all pairs; fewer, larger operations are then quicker than half the
-work.
-"""
+"""The largest number of rows whose pairs are one tile: fewer, larger operations then beat half the work."""
 
 
 class Sweep(NamedTuple):
     """The results of one sweep over the pairs."""
 
     log_potential: Tensor
-    """[...]: log(1/pairs sum of potentials)."""
+    """The value, log(1/pairs sum of potentials): [...]."""
     grad_x: Tensor | None
-    """[..., N, m]: the gradient of `log_potential` with respect to x."""
+    """The gradient of `log_potential` with respect to x: [..., N, m]."""
     grad_y: Tensor | None
-    """[..., M, m]: the same with respect to y."""
+    """The gradient of `log_potential` with respect to y: [..., M, m]."""
 
 
 @full_precision
@@ -50,9 +48,7 @@ def sweep(
     needs_x: bool = False,
     needs_y: bool = False,
 ) -> Sweep:
-    """Compute the value and, if needed, gradients in one pass over the pairs; arguments as in
-    `engine.log_potential`.
-    """
+    """Compute the value and, if needed, gradients in one pass; arguments as in `engine.log_potential`."""
     dtype = widest(x, y)
     if x.dtype != dtype or (y is not None and y.dtype != dtype):
         x, y = x.to(dtype), None if y is None else y.to(dtype)
@@ -85,13 +81,13 @@ def sweep(
 
 
 def _in_float64(x: Tensor, y: Tensor | None, *options: Any) -> Sweep:
-    """The sweep of rows so far from each other that float32 does not do, in the dtype that they came in."""
+    """Sweep in float64 over rows too far apart for float32; results have the rows' own dtype."""
     value, *gradients = sweep(x.double(), None if y is None else y.double(), *options)
     return Sweep(value.to(x.dtype), *(grad if grad is None else grad.to(x.dtype) for grad in gradients))
 
 
 def _needs(halves: Tensor, y: Tensor | None = None, centre: Tensor | None = None, scale: float = 1) -> Care:
-    """The care that the exponents of all pairs need, t ||x_i - centre||^2 being these halves."""
+    """Return the care that the exponents of all pairs need, given t ||x_i - centre||^2 as `halves`."""
     if not may_ask(halves):
         return Care()
     reach = float(halves.amax())
@@ -104,7 +100,7 @@ def _needs(halves: Tensor, y: Tensor | None = None, centre: Tensor | None = None
 
 
 def _dense(a: Tensor, scale: float, pairs: int, ids: Tensor | None, needs_grad: bool) -> Sweep | None:
-    """All pairs of a in one tile, every pair twice; None if that takes float64."""
+    """Sum over all pairs of a in one tile, every pair twice; None if that takes float64."""
     potentials = a @ a.mT
     diagonal = potentials.diagonal(0, -2, -1)
     halves = diagonal / 2
@@ -133,7 +129,7 @@ def _dense(a: Tensor, scale: float, pairs: int, ids: Tensor | None, needs_grad: 
 def _triangle(
     a: Tensor, halves: Tensor, scale: float, pairs: int, mask: Mask, needs: Care, needs_grad: bool
 ) -> Sweep:
-    """All pairs of a, [batch, N, m], over the tiles on and above the diagonal."""
+    """Sum over all pairs of a, [batch, N, m], by the tiles on and above the diagonal."""
     shift = None
     if needs.largest_out:
         shift = _largest(tile for *_, tile in upper_tiles(a, halves, mask, at_most_0=needs.at_most_0))
@@ -159,13 +155,13 @@ class Columns(NamedTuple):
     """The second population of a rectangle, centred and scaled a tile at a time."""
 
     y: Tensor
-    """[batch, M, m]"""
+    """The rows of the population, [batch, M, m]."""
     centre: Tensor
-    """[batch, 1, m]"""
+    """The common centre of both populations, [batch, 1, m]."""
     scale: float
 
     def part(self, columns: slice) -> Tensor:
-        """These columns as the tiles take them."""
+        """Return these columns, centred and scaled."""
         return (self.y[:, columns] - self.centre).mul_(self.scale)
 
 
@@ -179,7 +175,7 @@ def _rectangle(
     needs_a: bool,
     needs_y: bool,
 ) -> Sweep:
-    """All pairs of a, [batch, N, m], and y, [batch, M, m], except those that the mask leaves out."""
+    """Sum over all pairs of a, [batch, N, m], and y, [batch, M, m], except those that the mask leaves out."""
     shift = None
     if needs.largest_out:
         shift = _largest(tile for *_, tile in all_tiles(a, halves, others, mask, at_most_0=needs.at_most_0))
@@ -210,8 +206,9 @@ def _rectangle(
 def upper_tiles(
     a: Tensor, halves: Tensor, mask: Mask, shift: Tensor | None = None, *, at_most_0: bool = False
 ) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Yield `rows, columns, exponents less shift`, [batch, rows, columns]; each tile is overwritten by the
-    next.
+    """Yield `rows, columns, exponents less shift`, [batch, rows, columns], on and above the diagonal.
+
+    Each tile is overwritten by the next.
     """
     edges = slices(a.shape[1], tile_size(a))
     buffer = a.new_empty(a.shape[0] * length(edges[0]) ** 2)
@@ -235,8 +232,9 @@ def all_tiles(
     *,
     at_most_0: bool = False,
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Yield `rows, columns, these columns as they are multiplied, exponents less shift`; each is overwritten
-    by the next.
+    """Yield `rows, columns, the centred and scaled columns, exponents less shift` of a rectangle.
+
+    Each tile is overwritten by the next.
     """
     row_edges, column_edges, buffer = cut(a, others.y)
     row_halves = halves if shift is None else halves + shift[:, None]
@@ -254,7 +252,7 @@ def all_tiles(
 
 
 def cut(x: Tensor, y: Tensor) -> tuple[list[slice], list[slice], Tensor]:
-    """Rows and columns of the tiles of a rectangle, and a buffer for the largest of them."""
+    """Return the rows and the columns of the tiles of a rectangle, and a buffer for the largest tile."""
     size = tile_size(x)
     rows = slices(x.shape[1], size)
     columns = slices(y.shape[1], max(size, size * size // length(rows[0])))  # few rows make wide tiles
@@ -262,44 +260,44 @@ def cut(x: Tensor, y: Tensor) -> tuple[list[slice], list[slice], Tensor]:
 
 
 def in_buffer(buffer: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Room for the tile of these rows and columns: [batch, rows, columns]."""
+    """Return room for the tile of these rows and columns: [batch, rows, columns]."""
     shape = (a.shape[0], a.shape[1], b.shape[1])
     return buffer[: math.prod(shape)].view(shape)
 
 
 def _tile(buffer: Tensor, a: Tensor, a_halves: Tensor, b: Tensor, b_halves: Tensor) -> Tensor:
-    """a_i.b_j - |a_i|^2/2 - |b_j|^2/2, [batch, rows, columns], in the buffer."""
+    """Compute a_i.b_j - |a_i|^2/2 - |b_j|^2/2, [batch, rows, columns], in the buffer."""
     tile = in_buffer(buffer, a, b)
     torch.baddbmm(b_halves.unsqueeze(1), a, b.mT, beta=-1, out=tile).sub_(a_halves.unsqueeze(2))
     return tile
 
 
 def _clamped_(tile: Tensor, shift: Tensor | None) -> Tensor:
-    """Exponents less shift, where an exponent is at most 0."""
+    """Clamp exponents at 0, in place; `shift` has already been subtracted from them."""
     return tile.clamp_(max=0) if shift is None else tile.clamp_(max=-shift[:, None, None])
 
 
 def half_squares(z: Tensor) -> Tensor:
-    """Half of the squared norm of every row."""
+    """Return half of the squared norm of every row."""
     halves: Tensor = torch.linalg.vector_norm(z, dim=-1).square_().div_(2)
     return halves
 
 
 def slices(count: int, size: int) -> list[slice]:
-    """Cut this many rows into parts of nearly the same size, at most the given one; the first is the
-    largest.
-    """
+    """Cut this many rows into nearly equal parts of at most the given size; the first is the largest."""
     size = math.ceil(count / math.ceil(count / size))
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def length(part: slice) -> int:
-    """The number of rows of a part."""
+    """Return the number of rows of a part."""
     return int(part.stop - part.start)
 
 
 def tile_size(a: Tensor) -> int:
-    """Rows of a tile: enough for fast products, few enough for the cache and for little waste on the
+    """Return the number of rows of a tile.
+
+    It is large enough for fast products, and small enough for the cache and for little waste on the
     diagonal.
     """
     return max(32, int((4096 if a.is_cuda else 768) / math.sqrt(a.shape[0])))
@@ -309,17 +307,17 @@ def tile_size(a: Tensor) -> int:
 
 
 def _largest(tiles: Iterator[Tensor]) -> Tensor:
-    """The largest exponent of every batch."""
+    """Return the largest exponent of every batch."""
     return _finite(torch.stack([tile.amax((1, 2)) for tile in tiles]).amax(0))
 
 
 def _finite(largest: Tensor) -> Tensor:
-    """A number to subtract from exponents, also where the largest of them is -inf since no pair counts."""
+    """Return a number to subtract from exponents: the largest, or a finite one where no pair counts."""
     return largest.clamp(min=torch.finfo(largest.dtype).min)
 
 
 def _not_0(total: Tensor, ids: Tensor | None) -> Tensor:
-    """A number to divide by; the sum is 0 where no pair counts, and there is then nothing to divide."""
+    """Return a number to divide by: the sum, or 1 where it is 0 because no pair counts."""
     return total if ids is None else total.masked_fill(total == 0, 1)
 
 

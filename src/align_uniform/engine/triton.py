@@ -1,13 +1,13 @@
-"""Sums over pairs of rows by fused Triton kernels: operators of torch that wait for no value and keep O(N m)
-memory.
+"""Sums over pairs of rows by fused Triton kernels, as operators of torch.
 
-Each function equals a few lines over the whole matrix of pairs, which its docstring states; the kernels never
-store that matrix. Rows are float32, float16 or bfloat16, [B, N, m] with m up to 256, on a CUDA device, or on
-a CPU in Triton's interpreter. Results are the same bits on every run.
+They wait for no value and keep O(N m) memory. Each function equals a few lines over the whole matrix of
+pairs, which its docstring states; the kernels never store that matrix. Rows are float32, float16 or bfloat16,
+[B, N, m] with m up to 256, on a CUDA device, or on a CPU in Triton's interpreter. Results are the same bits
+on every run.
 
 All launches of a function are one operator, which runs on fake and meta tensors too. A small number of rows
 would occupy few multiprocessors: the columns are then split over several programs, and a second kernel
-combines what they found.
+combines their results.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import torch
 import triton
 from torch import Tensor
 
-from align_uniform.engine import _kernels, configurations
+from align_uniform.engine import configurations, kernels
 
 MULTIPROCESSORS = 132
-"""Programs that are to run at a time: as many as an H100 has multiprocessors."""
+"""The number of programs that are to run at a time: as many as an H100 has multiprocessors."""
 
 TS_PER_LAUNCH = 4
-"""Inverse widths whose sums one launch keeps side by side."""
+"""The number of inverse widths whose sums one launch keeps side by side."""
 
 ALIGNMENT = 16
-"""Rows begin at multiples of this many numbers, and bytes."""
+"""The multiple of numbers, and of bytes, at which rows begin."""
 
 FARTHEST = 2**24
-"""Rows that lie more numbers apart are copied, so that offsets within a block fit in 32 bits."""
+"""The largest stride of rows; with larger strides rows are copied, since offsets in a block have 32 bits."""
 
 
 def log_sums(
@@ -93,7 +93,7 @@ def _log_sums(
     y_ids: Tensor | None,
     needs_mean: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The launches of `log_sums`; without a `scale` exponents are squared distances times -t."""
+    """Launch `log_sums`; without a `scale`, exponents are squared distances times -t."""
     pairs = _pairs(x, y, skip, x_ids, y_ids)
     plan = _plan("means" if needs_mean else "logs", pairs.x, pairs.y, parts=needs_mean)
     logs, means = _log_sums_like(x, needs_mean)
@@ -102,7 +102,7 @@ def _log_sums(
         partial_logs = logs.new_empty((plan.splits, *logs.shape), dtype=torch.float64)
         partial_means = means.new_empty((plan.splits, *means.shape)) if needs_mean else means
     with torch.cuda.device_of(x):
-        _kernels.log_sums[plan.grid](
+        kernels.log_sums[plan.grid](
             pairs.x,
             pairs.y,
             pairs.x_ids,
@@ -121,7 +121,7 @@ def _log_sums(
         if plan.splits > 1:
             rows, features = logs.numel(), x.shape[2]
             block = 4 if needs_mean else 128
-            _kernels.combine_log_sums[(triton.cdiv(rows, block),)](
+            kernels.combine_log_sums[(triton.cdiv(rows, block),)](
                 partial_logs,
                 partial_means if needs_mean else None,
                 logs,
@@ -155,17 +155,14 @@ def logit_gradient(
     skip: int | None = None,
     x_ids: Tensor | None = None,
     y_ids: Tensor | None = None,
-    row_logs: Tensor,
-    row_weights: Tensor,
-    column_logs: Tensor | None = None,
-    column_weights: Tensor | None = None,
+    rows: tuple[Tensor, Tensor],
+    columns: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Return `sum_j (u_i exp(e_ij - r_i) + v_j exp(e_ij - c_j)) y_j` with `e_ij = scale x_i . y_j`, [B, N, m]
-    in float32.
+    """Return `sum_j (u_i exp(e_ij - r_i) + v_j exp(e_ij - c_j)) y_j`, where `e_ij = scale x_i . y_j`.
 
     With r and c the log-sums of the rows and columns, and u and v the derivatives of a loss with respect to
-    them, this times `scale` is the derivative of the loss with respect to x; the one with respect to y has
-    the roles exchanged.
+    them, this times `scale` is the derivative of the loss with respect to x. For the derivative with respect
+    to y, exchange the roles of rows and columns.
 
     Args:
         x: rows, [B, N, m].
@@ -174,14 +171,13 @@ def logit_gradient(
         skip: leave out column `skip + i` of row i, as in `log_sums`.
         x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
         y_ids: int64, [B, M].
-        row_logs: r, [B, N], float32. A row whose log-sum is -inf adds nothing.
-        row_weights: u, [B, N], float32.
-        column_logs: c, [B, M], float32; None leaves out the second term.
-        column_weights: v, [B, M], float32; None as well.
+        rows: r and u, float32, [B, N] each. A row whose log-sum is -inf adds nothing.
+        columns: c and v, float32, [B, M] each; None leaves out the second term.
+
+    Returns:
+        [B, N, m], float32.
     """
-    result: Tensor = _logit_gradient(
-        x, y, scale, skip, x_ids, y_ids, row_logs, row_weights, column_logs, column_weights
-    )
+    result: Tensor = _logit_gradient(x, y, scale, skip, x_ids, y_ids, *rows, *(columns or (None, None)))
     return result
 
 
@@ -200,13 +196,13 @@ def _logit_gradient(
     y_ids: Tensor | None,
     *sums: Tensor | None,
 ) -> Tensor:
-    """The launches of `logit_gradient`; `sums` are the logs and weights of rows and columns."""
+    """Launch `logit_gradient`; `sums` are the logs and weights of rows and columns."""
     pairs = _pairs(x, y, skip, x_ids, y_ids)
     plan = _plan("gradients", pairs.x, pairs.y, parts=True)
     gradient = _logit_gradient_like(x)
     partial = gradient if plan.splits == 1 else gradient.new_empty((plan.splits, *gradient.shape))
     with torch.cuda.device_of(x):
-        _kernels.logit_gradient[plan.grid](
+        kernels.logit_gradient[plan.grid](
             pairs.x,
             pairs.y,
             pairs.x_ids,
@@ -223,7 +219,7 @@ def _logit_gradient(
         )
         if plan.splits > 1:
             count = gradient.numel()
-            _kernels.combine_gradients[(triton.cdiv(count, 512),)](
+            kernels.combine_gradients[(triton.cdiv(count, 512),)](
                 partial, gradient, count, plan.splits, BLOCK=512
             )
     return gradient
@@ -247,8 +243,7 @@ def potential_sums(
     x_ids: Tensor | None = None,
     y_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the potentials of each row summed relative to its largest, and the squares of the potentials
-    likewise.
+    """Return each row's sums of potentials, and of their squares, relative to its largest potential.
 
     With d_ij the squared distances and d_i the smallest of row i, the results are `-ts[0] d_i`, `sum_j exp(t
     (d_i - d_ij))` and `sum_j exp(2 t (d_i - d_ij))` for each t.
@@ -278,7 +273,7 @@ def potential_sums(
 def _potential_sums(
     x: Tensor, y: Tensor, ts: list[float], skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The launches of `potential_sums`, each for a few of `ts`."""
+    """Launch `potential_sums`, each launch for a few of `ts`."""
     pairs = _pairs(x, y, skip, x_ids, y_ids)
     plan = _plan("potentials", pairs.x, pairs.y, parts=False)
     largest, sums, squares = _potential_sums_like(x, ts)
@@ -303,10 +298,10 @@ def _potential_sums_like(x: Tensor, ts: list[float]) -> tuple[Tensor, Tensor, Te
 def _launch_potential_sums(
     pairs: _Pairs, plan: _Plan, results: tuple[Tensor, ...], ts: tuple[float, ...], unit: float
 ) -> None:
-    """Fill the results: largest exponents times `unit`, and the sums for these few ts."""
+    """Fill in the results: largest exponents times `unit`, and the sums for these few ts."""
     split = plan.splits > 1
     partial = tuple(z.new_empty((plan.splits, *z.shape)) for z in results) if split else results
-    _kernels.potential_sums[plan.grid](
+    kernels.potential_sums[plan.grid](
         pairs.x,
         pairs.y,
         pairs.x_ids,
@@ -323,7 +318,7 @@ def _launch_potential_sums(
     )
     if split:
         rows = results[0].numel()
-        _kernels.combine_potential_sums[(triton.cdiv(rows, 128),)](
+        kernels.combine_potential_sums[(triton.cdiv(rows, 128),)](
             *partial, *results, ts, unit, rows, plan.splits, COUNT=len(ts), ROWS=128
         )
 
@@ -332,7 +327,7 @@ def _launch_potential_sums(
 
 
 class _Pairs(NamedTuple):
-    """The rows and columns as the kernels read them, and which pairs are left out."""
+    """The rows and columns as the kernels read them, and the pairs that are left out."""
 
     x: Tensor
     y: Tensor
@@ -342,7 +337,7 @@ class _Pairs(NamedTuple):
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Rows, columns, and features, with the zeros that were added."""
+        """The number of rows, of columns, and of features, counting the zeros that were added."""
         return self.x.shape[1], self.y.shape[1], self.x.shape[2]
 
     @property
@@ -362,8 +357,7 @@ def _pairs(x: Tensor, y: Tensor, skip: int | None, x_ids: Tensor | None, y_ids: 
 
 
 def _readable(z: Tensor) -> Tensor:
-    """Return the rows as kernels load them, 16 numbers at a time: themselves if they can be, else a copy,
-    with zeros added.
+    """Return the rows as kernels load them, 16 numbers at a time: a copy, padded with zeros, if need be.
 
     Kernels for rows that begin anywhere would need more registers than there are.
     """
@@ -376,22 +370,23 @@ def _readable(z: Tensor) -> Tensor:
 
 
 class _Plan(NamedTuple):
-    """How a kernel is launched."""
+    """The grid and the compile-time constants of a launch."""
 
     grid: tuple[int, int, int]
     span: int
-    """Columns of each split."""
+    """The number of columns of each split."""
     constants: dict[str, int]
 
     @property
     def splits(self) -> int:
-        """Programs that share the columns of a block of rows."""
+        """The number of programs that share the columns of a block of rows."""
         return self.grid[1]
 
 
 def _plan(kernel: configurations.Kernel, x: Tensor, y: Tensor, *, parts: bool) -> _Plan:
-    """Choose blocks and grid; with `parts`, rows of more than 128 features have a program for each 128 of
-    their sums.
+    """Choose blocks and grid.
+
+    With `parts`, rows of more than 128 features have a program for each 128 of their sums.
     """
     features = _padded(x.shape[2])
     assert features <= 256
@@ -417,11 +412,11 @@ def _plan(kernel: configurations.Kernel, x: Tensor, y: Tensor, *, parts: bool) -
 
 
 def _padded(features: int) -> int:
-    """The features of a block: a power of two that a matrix product takes."""
+    """Return the number of features of a block: a power of two that a matrix product takes."""
     return 1 << max(4, (features - 1).bit_length())
 
 
 @functools.cache
 def _capability(device: int) -> configurations.Capability | None:
-    """The compute capability of a CUDA device, None for the CPU."""
+    """Return the compute capability of a CUDA device, None for the CPU."""
     return None if device < 0 else torch.cuda.get_device_capability(device)
