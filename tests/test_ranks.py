@@ -8,10 +8,6 @@ one result.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +15,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import align_loss, contrastive_loss, gather_rows, uniform_loss
-from align_uniform._ranks import PATIENCE, process_group, rank, world_size
+from align_uniform._ranks import rank, world_size
 from tests import ranks_worker, rows
 from tests.processes import found_by
 from tests.ranks_worker import COUNTS, MEASURED, OBJECTIVES, Model, step, views
@@ -177,61 +173,3 @@ def test_without_a_process_group_gathering_keeps_higher_derivatives() -> None:
             torch.func.hessian(lambda x, g=g, loss=loss: loss(x, g))(x) for g in (False, True)
         )
         close(gathering, plain, 1e-11)
-
-
-@pytest.mark.parametrize(
-    ("gpus", "backend"), [(4, "cpu:gloo,cuda:nccl"), (1, "cpu:gloo,cuda:nccl"), (0, "gloo")]
-)
-def test_processes_of_torchrun_meet_with_a_gpu_each_and_gloo_for_what_is_on_the_cpu(
-    gpus: int, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[Any] = []
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("LOCAL_RANK", "2")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda index: calls.append(index))
-    monkeypatch.setattr(
-        torch.distributed, "init_process_group", lambda backend, timeout: calls.append((backend, timeout))
-    )
-    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: calls.append("left"))
-    with process_group():
-        assert calls == [*([2] if gpus > 2 else []), (backend, PATIENCE)]
-    assert calls[-1] == "left"
-
-
-LEAVES = """
-from pathlib import Path
-import torch
-from torch.nn.parallel import DistributedDataParallel
-from align_uniform._ranks import process_group
-
-with process_group():
-    model = DistributedDataParallel(torch.nn.Linear(3, 3))
-    optimizer = torch.optim.SGD(model.parameters())
-    model(torch.ones(2, 3)).sum().backward()
-    optimizer.step()
-    del model, optimizer
-print([task.read_text() for task in Path("/proc/self/task").glob("*/comm") if "gloo" in task.read_text()])
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux lists them")
-def test_no_thread_of_the_process_group_outlives_it(tmp_path: Path) -> None:
-    # One that does, and lets go of a tensor while the interpreter ends, aborts the process: a race that a
-    # test rarely sees.
-    (tmp_path / "leaves.py").write_text(LEAVES)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        str(tmp_path / "leaves.py"),
-    ]
-    done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.replace("\n", "") == "[][]"  # the two may print at the same time

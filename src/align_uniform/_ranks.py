@@ -1,5 +1,6 @@
-"""Communication between processes: rank, world size, rows of all, sums over all. Without a process group,
-one's own.
+"""Communication between processes: rank, world size, the rows of all processes, sums over all processes.
+
+Without a process group there is one process, and what it has is everything.
 
 The convention for gradients is that of DistributedDataParallel, which averages over the W processes what each
 of them computed. A loss of the global batch is the same number on every process, and each process
@@ -9,13 +10,9 @@ the gradient of the one-process loss.
 
 from __future__ import annotations
 
-import gc
-import importlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -24,19 +21,16 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others: one may evaluate, or fetch a data set, for all."""
-
 _is_alone = ContextVar("_is_alone", default=False)
 
 
 def rank() -> int:
-    """This process's number, 0 without a process group."""
+    """Return this process's number, 0 without a process group."""
     return dist.get_rank() if _is_one_of_many() else 0
 
 
 def world_size() -> int:
-    """The number of processes, 1 without a process group."""
+    """Return the number of processes, 1 without a process group."""
     return dist.get_world_size() if _is_one_of_many() else 1
 
 
@@ -46,35 +40,12 @@ def _is_one_of_many() -> bool:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Compute as if there were no other process, and wait for none."""
+    """Compute as if there were no other processes, and wait for none."""
     token = _is_alone.set(True)
     try:
         yield
     finally:
         _is_alone.reset(token)
-
-
-@contextmanager
-def process_group() -> Iterator[None]:
-    """Join the other processes if torchrun started this one among several, and leave them at the end."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
-        yield
-        return
-    if (
-        local_rank() < torch.cuda.device_count()
-    ):  # not so if there are more processes than GPUs, under --device cpu
-        torch.cuda.set_device(local_rank())
-    # Torch loads this within its first DistributedDataParallel or optimiser, and if that is later than the
-    # group, holds the group until the interpreter ends. A thread of gloo that then lets go of a tensor aborts
-    # the process, at random.
-    importlib.import_module("torch._dynamo")
-    # Gloo carries what is on the CPU: objects, and everything under --device cpu.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    try:
-        yield
-    finally:
-        gc.collect()  # modules that are in cycles hold the group too
-        dist.destroy_process_group()
 
 
 def barrier() -> None:
@@ -83,22 +54,17 @@ def barrier() -> None:
         dist.barrier()
 
 
-def local_rank() -> int:
-    """This process's number on its machine, which torchrun tells; 0 without it."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 class Gathered(NamedTuple):
-    """The rows of all processes, in order of rank."""
+    """The rows of all processes, in the order of their ranks."""
 
     rows: Tensor
     """[sum of N_r, m]"""
     start: int
-    """Where this process's own rows begin."""
+    """The index of the first row of this process."""
 
 
 def gather(x: Tensor) -> Gathered:
-    """Exchange the rows of all processes, whose numbers may differ; differentiable in x, once."""
+    """Exchange the rows of all processes, whose numbers may differ; once differentiable in x."""
     if world_size() == 1:
         return Gathered(x, 0)
     own = torch.tensor([x.shape[0]], device=x.device)
@@ -135,7 +101,7 @@ def gather_rows(x: Tensor) -> Tensor:
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """The sum of every process's value; the gradient carries the factor W."""
+    """Return the sum of the values of all processes; the gradient carries the factor W."""
     total: Tensor = value if world_size() == 1 else _Sum.apply(value)
     return total
 
@@ -153,14 +119,14 @@ def log_sum_over_ranks(value: Tensor, share: float = 1.0) -> Tensor:
 
 
 def add_over_ranks_(total: Tensor) -> Tensor:
-    """Add every process's tensor to this one, in place and without a gradient."""
+    """Replace a tensor, in place and without a gradient, by the sum over all processes, and return it."""
     if world_size() > 1:
         dist.all_reduce(total)
     return total
 
 
 def gather_objects(value: T) -> list[T]:
-    """Every process's value, in order of rank; whatever can be pickled."""
+    """Return the values of all processes, in the order of their ranks; anything that can be pickled."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()

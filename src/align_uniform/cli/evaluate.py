@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from align_uniform import _ranks as ranks
 from align_uniform.cli.flags import add_options
 
 DESCRIPTION = """
@@ -28,10 +27,11 @@ class Linear:
 
     def run(self, options: dict[str, Any]) -> int:
         """Evaluate."""
+        from align_uniform.recipes import devices
         from align_uniform.recipes.judge import evaluate
         from align_uniform.recipes.judge.options import LinearOptions
 
-        with ranks.process_group():
+        with devices.process_group():
             return evaluate.linear(LinearOptions(**options))
 
 
@@ -49,8 +49,9 @@ class Knn:
 
     def run(self, options: dict[str, Any]) -> int:
         """Evaluate."""
+        from align_uniform.recipes import devices
         from align_uniform.recipes.judge import evaluate
         from align_uniform.recipes.judge.options import KnnOptions
 
-        with ranks.process_group():
+        with devices.process_group():
             return evaluate.knn(KnnOptions(**options))

@@ -152,6 +152,7 @@ def _add_encoder_arguments(parser: Any) -> None:
 def run(options: dict[str, Any]) -> int:
     """Measure, print, write; 130 after Ctrl-C."""
     from align_uniform import _ranks as ranks
+    from align_uniform.recipes.devices import process_group
 
     options = {"features": None, **options}
     if mistake := _mistake(options):
@@ -164,7 +165,7 @@ def run(options: dict[str, Any]) -> int:
         raise ValueError(f"--features-out must end in .npy, got {options['features_out']}.")
     if options["report"] is not None:  # what it needs is missing now, or not at all
         importlib.import_module("align_uniform.report")
-    with ranks.process_group():
+    with process_group():
         encoded = _encoded(options) if options["encoder"] is not None else None
         result = _measure(options, encoded)
         if ranks.rank() == 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from align_uniform import _ranks as ranks
 from align_uniform.cli.flags import add_options
 
 
@@ -34,9 +33,10 @@ class TwoView:
 
     def run(self, options: dict[str, Any]) -> int:
         """Train."""
+        from align_uniform.recipes import devices
         from align_uniform.recipes.pretrain import two_view
 
-        with ranks.process_group():
+        with devices.process_group():
             return two_view.run(two_view.TwoViewOptions(**options))
 
 
@@ -69,7 +69,8 @@ class Moco:
 
     def run(self, options: dict[str, Any]) -> int:
         """Train."""
+        from align_uniform.recipes import devices
         from align_uniform.recipes.pretrain import moco
 
-        with ranks.process_group():
+        with devices.process_group():
             return moco.run(moco.MocoOptions(**options))

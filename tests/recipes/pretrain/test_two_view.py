@@ -175,22 +175,6 @@ def test_batchnorm_may_be_over_all_processes(tmp_path: Path, monkeypatch: pytest
     assert has == [{nn.BatchNorm2d}, {nn.SyncBatchNorm}]
 
 
-def test_the_index_of_a_gpu_is_the_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    monkeypatch.setattr("align_uniform._checks.usable_device", torch.device)
-    assert loop.device("cuda") == torch.device("cuda", 3)
-    assert loop.device("cuda:1") == torch.device("cuda", 1)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert loop.device("auto") == torch.device("cuda", 3)
-    assert loop.device("cpu") == torch.device("cpu")
-
-
-@pytest.mark.parametrize("name", ["meow", "cuda:97"])
-def test_a_device_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"device must be one of this machine, such as cpu, got {name}"):
-        loop.device(name)
-
-
 def test_a_run_of_so_many_batches_is_not_longer_the_second_time(tmp_path: Path) -> None:
     for _ in range(3):
         found = train(options(tmp_path, steps=4))

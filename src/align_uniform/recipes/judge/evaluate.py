@@ -24,6 +24,7 @@ from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.files import Rows, open_rows, read_column
+from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import Encoder
 from align_uniform.recipes.encoders.weights import load_encoder, read_checkpoint
@@ -43,7 +44,6 @@ from align_uniform.recipes.judge.linear import (
 from align_uniform.recipes.judge.logistic import linear_scores
 from align_uniform.recipes.judge.options import EvaluateOptions, KnnOptions, LinearOptions
 from align_uniform.recipes.judge.scores import Scores, over_ranks
-from align_uniform.recipes.pretrain.loop import device
 
 PROTOCOLS: dict[str, LinearProtocol] = {"stl10": STL10, "imagenet": IMAGENET}
 

@@ -31,10 +31,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform import sphere
 from align_uniform._writing import written_whole
+from align_uniform.recipes.devices import device
 from align_uniform.recipes.images.augment import TwoViews
 from align_uniform.recipes.images.sampler import GlobalBatchSampler
 from align_uniform.recipes.images.workers import outlive_signals
@@ -406,15 +406,6 @@ class _Meter:
     def __str__(self) -> str:
         speed = self.speed()
         return f"{speed['views_per_second']:,.0f} views/s, {speed['waiting']:.0%} waiting"
-
-
-def device(name: str) -> torch.device:
-    """The device to train on; under torchrun, each process its own GPU."""
-    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
-        return checks.usable_device(torch.device("cuda", ranks.local_rank()))
-    if name != "auto":
-        return checks.usable_device(name)
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
