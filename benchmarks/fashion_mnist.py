@@ -41,8 +41,15 @@ from align_uniform._writing import written_whole
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import encoder_state
-from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images.image_set import ImageSet
 from align_uniform.recipes.images.sampler import EvalSampler
+from align_uniform.recipes.images.views import (
+    LabelledViews,
+    Transform,
+    evaluation_transform,
+    training_transform,
+)
 from align_uniform.recipes.judge.knn import knn_scores
 from align_uniform.recipes.judge.logistic import linear_scores
 from align_uniform.recipes.pretrain import moco, two_view
@@ -239,7 +246,7 @@ def _outcome(job: Job, options: argparse.Namespace) -> Outcome:
 def _judge(encoder: nn.Module, job: Job, seconds: float, options: argparse.Namespace) -> Outcome:
     train = datasets.load("fashion-mnist", options.root, "train").subset(range(options.images))
     test = datasets.load("fashion-mnist", options.root, "test")
-    plain, random = augment.evaluation("fashion-mnist"), augment.views("fashion-mnist")
+    plain, random = evaluation_transform("fashion-mnist"), training_transform("fashion-mnist")
     train_rows, test_rows = (_rows(encoder, images, plain, "features") for images in (train, test))
     x, y = (_rows(encoder, test, random, "output", seed=view) for view in (1, 2))
     return Outcome(
@@ -260,10 +267,8 @@ class Pixels(nn.Module):
         return F.normalize(images.flatten(1), dim=1) if layer == "output" else images.flatten(1)
 
 
-def _rows(
-    encoder: nn.Module, images: datasets.ImageSet, transform: augment.Transform, layer: str, seed: int = 0
-) -> Tensor:
-    views = augment.LabelledViews(images, transform, seed=seed)
+def _rows(encoder: nn.Module, images: ImageSet, transform: Transform, layer: str, seed: int = 0) -> Tensor:
+    views = LabelledViews(images, transform, seed=seed)
     loader = DataLoader(views, batch_size=500, sampler=EvalSampler(len(images)))
     return features(encoder, loader, lambda batch: encoder(batch, layer))[0]
 

@@ -30,7 +30,9 @@ from torch import Tensor
 from align_uniform import align_loss, contrastive_loss, uniform_loss
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.recipes.encoders.networks import build
-from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images.datasets import data_set
+from align_uniform.recipes.images.image_set import ImageSet
+from align_uniform.recipes.images.views import TwoViews
 from align_uniform.recipes.pretrain import moco
 from benchmarks.operations import unit_rows
 from benchmarks.timing import take_turns
@@ -118,16 +120,16 @@ def measured(objective: str, settings: dict[str, Any], seconds: float) -> dict[s
 
 def _step(options: moco.MocoOptions, folder: Path) -> Callable[[], object]:
     """A step as the recipe takes it: keys, loss, gradient, optimiser, queue."""
-    channels = 1 if options.data == "fashion-mnist" else 3
+    channels = data_set(options.data).channels
     x, y = torch.randn(2, options.batch_size, channels, options.size, options.size)
     model = moco.MocoModel(build(options.arch, options.dim, size=options.size, channels=channels), options)
-    images = datasets.ImageSet(
+    images = ImageSet(
         "none",
         [Image.new("L", (1, 1))] * options.batch_size,
         torch.zeros(options.batch_size, dtype=torch.int64),
         ("any",),
     )
-    trainer = moco.trainer(options, model, augment.TwoViews(images, moco.transforms(options)[0], seed=0))
+    trainer = moco.trainer(options, model, TwoViews(images, moco.transforms(options)[0], seed=0))
     trainer.model.train()
     return lambda: trainer._step(trainer.model, x, y)
 

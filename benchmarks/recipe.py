@@ -31,9 +31,12 @@ from torchvision import transforms  # type: ignore[import-untyped]  # it is not 
 
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.recipes.encoders.networks import SmallAlexNet
-from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images.datasets import STATISTICS
+from align_uniform.recipes.images.image_set import ImageSet
+from align_uniform.recipes.images.views import TwoViews, generator, training_transform
 from align_uniform.recipes.pretrain import two_view
 from align_uniform.recipes.pretrain.loop import Trainer
+from benchmarks.views import views_per_second
 
 ROUNDS = 20
 
@@ -70,12 +73,12 @@ def main() -> int:
     return 0
 
 
-def pictures(count: int) -> datasets.ImageSet:
+def pictures(count: int) -> ImageSet:
     """Smooth random colour pictures of STL-10's size."""
     generator = np.random.default_rng(0)
     small = generator.integers(0, 256, (count, 12, 12, 3), dtype=np.uint8)
     made = [Image.fromarray(each).resize((96, 96), Image.Resampling.BICUBIC) for each in small]
-    return datasets.ImageSet("pictures", made, torch.zeros(count, dtype=torch.int64), ("any",))
+    return ImageSet("pictures", made, torch.zeros(count, dtype=torch.int64), ("any",))
 
 
 def reference_views() -> Callable[[Image.Image], Tensor]:
@@ -86,23 +89,22 @@ def reference_views() -> Callable[[Image.Image], Tensor]:
         transforms.ColorJitter(0.4, 0.4, 0.4, 0.4),
         transforms.RandomGrayscale(p=0.2),
         transforms.ToTensor(),
-        transforms.Normalize(*datasets.STATISTICS["stl10"]),
+        transforms.Normalize(*STATISTICS["stl10"]),
     ])  # fmt: skip
     return made
 
 
-def views_a_second(images: datasets.ImageSet, seconds: float) -> dict[str, tuple[float, float]]:
+def views_a_second(images: ImageSet, seconds: float) -> dict[str, tuple[float, float]]:
     """Medians over rounds in which both take turns."""
-    ours = augment.views("stl10")
+    ours = training_transform("stl10")
     numbers = iter(range(10**9))
     makers: list[Callable[[Image.Image], object]] = [
-        lambda image: ours(image, augment.generator(0, 0, next(numbers))),
+        lambda image: ours(image, generator(0, 0, next(numbers))),
         reference_views(),
     ]
     listed = [images[row] for row in range(len(images))]
     rounds = [
-        [augment.views_per_second(make, listed, seconds / ROUNDS / 2) for make in makers]
-        for _ in range(ROUNDS)
+        [views_per_second(make, listed, seconds / ROUNDS / 2) for make in makers] for _ in range(ROUNDS)
     ]
     return {
         "views a second, one core": (
@@ -112,7 +114,7 @@ def views_a_second(images: datasets.ImageSet, seconds: float) -> dict[str, tuple
     }
 
 
-def step(images: datasets.ImageSet, batch: int) -> dict[str, tuple[float, float]]:
+def step(images: ImageSet, batch: int) -> dict[str, tuple[float, float]]:
     """Images a second, median over steps in which both take turns; and the shares of both loops spent
     waiting.
     """
@@ -123,7 +125,7 @@ def step(images: datasets.ImageSet, batch: int) -> dict[str, tuple[float, float]
         torch.manual_seed(0)
         trainer = Trainer(
             options=options, folder=Path(folder), model=two_view.TwoViewModel(SmallAlexNet(), options),
-            views=augment.TwoViews(images, augment.views("stl10"), 0), dim=128, t=2, evaluate=dict,
+            views=TwoViews(images, training_transform("stl10"), 0), dim=128, t=2, evaluate=dict,
         )  # fmt: skip
         plain = SmallAlexNet()
         optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
@@ -137,7 +139,7 @@ def step(images: datasets.ImageSet, batch: int) -> dict[str, tuple[float, float]
     return {"images a second, training step": (speeds[0], speeds[1]), "waiting": (ours, reference)}
 
 
-def _waiting(train: Callable[[Tensor, Tensor], None], images: datasets.ImageSet, batch: int) -> float:
+def _waiting(train: Callable[[Tensor, Tensor], None], images: ImageSet, batch: int) -> float:
     """The share of an epoch of the reference's loop that is spent waiting for views."""
     pairs = _Pairs(images, reference_views())
     waited, began = 0.0, time.perf_counter()
@@ -152,7 +154,7 @@ def _waiting(train: Callable[[Tensor, Tensor], None], images: datasets.ImageSet,
 class _Pairs(Dataset[tuple[Tensor, Tensor]]):
     """Two views of each image."""
 
-    def __init__(self, images: datasets.ImageSet, make: Callable[[Image.Image], Tensor]) -> None:
+    def __init__(self, images: ImageSet, make: Callable[[Image.Image], Tensor]) -> None:
         self.images, self.make = images, make
 
     def __len__(self) -> int:

@@ -6,8 +6,8 @@ This module needs nothing but Python, so that the help of a command does not eit
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -28,6 +28,22 @@ def may_change(default: T) -> T:
     return declared
 
 
+def one_of(default: T, choices: Callable[[], Collection[T]]) -> T:
+    """Declare an option, with its default, that must be one of the values that a function returns.
+
+    Example:
+        >>> sizes = ["small"]
+        >>> @dataclass(frozen=True)
+        ... class ShirtOptions(Options):
+        ...     size: str = one_of("small", lambda: sizes)
+        >>> sizes.append("large")
+        >>> choices_of(ShirtOptions)
+        {'size': ('small', 'large')}
+    """
+    declared: T = field(default=default, metadata={"choices": choices})
+    return declared
+
+
 def options_that_may_change(options: Any) -> set[str]:
     """Return the names of the options, of a dataclass or an instance of one, that may change on resume."""
     return {each.name for each in fields(options) if each.metadata.get("may_change")}
@@ -35,7 +51,7 @@ def options_that_may_change(options: Any) -> set[str]:
 
 @dataclass(frozen=True)
 class Options:
-    """The base of dataclasses of options: an option annotated with a `Literal` must be one of its values."""
+    """The base of dataclasses of options: an option with choices must be one of them."""
 
     def __post_init__(self) -> None:
         choices = choices_of(type(self))
@@ -44,8 +60,8 @@ class Options:
                 check_choice(each.name, getattr(self, each.name), choices[each.name])
 
 
-def choices_of(options: type) -> dict[str, tuple[Any, ...]]:
-    """Return the values that each option annotated with a `Literal`, or with `Literal[...] | None`, may have.
+def choices_of(options: Any) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each option that is `one_of` some, or annotated with a `Literal`.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -54,11 +70,15 @@ def choices_of(options: type) -> dict[str, tuple[Any, ...]]:
         >>> choices_of(CutOptions)
         {'crop': ('center', 'random')}
     """
-    return {name: found for name, hint in get_type_hints(options).items() if (found := _choices(hint))}
+    hints = get_type_hints(options)
+    found = {each.name: _choices(each, hints[each.name]) for each in fields(options)}
+    return {name: choices for name, choices in found.items() if choices}
 
 
-def _choices(hint: Any) -> tuple[Any, ...]:
-    """Return the values of a `Literal`, also of one that may be None, and none of other types."""
+def _choices(option: Field[Any], hint: Any) -> tuple[Any, ...]:
+    """Return the values of `one_of` or of a `Literal`, also one that may be None; none for other types."""
+    if "choices" in option.metadata:
+        return tuple(option.metadata["choices"]())
     literals = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
     return get_args(literals[0]) if literals else ()
 

@@ -11,20 +11,19 @@ from torch import Tensor
 
 from align_uniform import AlignUniformLoss
 from align_uniform.recipes.encoders.networks import SmallConvNet
-from align_uniform.recipes.images import datasets
-from align_uniform.recipes.images.augment import digits_views
+from align_uniform.recipes.images.digits import digits_views, load_tensors
 from align_uniform.recipes.judge.knn import knn_predict
 from align_uniform.recipes.judge.logistic import linear_predict
 from align_uniform.recipes.small_two_view import Schedule, train
 
 
 def flat_digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    split = datasets.digits(size=8)
+    split = load_tensors(size=8)
     return split.train.images.flatten(1), split.train.labels, split.test.images.flatten(1), split.test.labels
 
 
 def test_the_digits_are_split_the_same_way_every_time_and_no_image_is_in_both() -> None:
-    one, two = datasets.digits(), datasets.digits()
+    one, two = load_tensors(), load_tensors()
     assert one.train.images.shape == (1437, 1, 16, 16)
     assert one.test.images.shape == (360, 1, 16, 16)
     assert torch.equal(one.test.images, two.test.images)
@@ -39,7 +38,7 @@ def test_the_digits_are_split_the_same_way_every_time_and_no_image_is_in_both() 
 
 def test_views_differ_between_images_and_between_calls_and_repeat_with_the_seed() -> None:
     views = digits_views()
-    images = datasets.digits().train.images[:1].expand(4, -1, -1, -1)
+    images = load_tensors().train.images[:1].expand(4, -1, -1, -1)
     torch.manual_seed(0)
     first, second = views(images), views(images)
     torch.manual_seed(0)
@@ -57,7 +56,7 @@ def test_outputs_have_unit_norm_and_features_are_the_layer_before_the_head() -> 
 
 
 def test_training_lowers_the_loss_and_is_the_same_for_the_same_seed() -> None:
-    images = datasets.digits().train.images[:256]
+    images = load_tensors().train.images[:256]
 
     def run() -> tuple[list[float], Tensor]:
         torch.manual_seed(0)

@@ -33,8 +33,8 @@ from align_uniform import (
 )
 from align_uniform._writing import written_whole
 from align_uniform.recipes.encoders.networks import SmallConvNet
-from align_uniform.recipes.images import datasets
-from align_uniform.recipes.images.augment import digits_views
+from align_uniform.recipes.images import digits
+from align_uniform.recipes.images.digits import digits_views
 from align_uniform.recipes.judge.knn import knn_predict
 from align_uniform.recipes.judge.logistic import linear_predict
 from align_uniform.recipes.judge.scores import wilson
@@ -117,7 +117,7 @@ def run(options: DemoOptions) -> int:
         raise ValueError(f"{existing[0]} exists; pass --force to replace it, or another folder with --out.")
     options.out.mkdir(parents=True, exist_ok=True)
 
-    split = datasets.digits()
+    split = digits.load_tensors()
     results: list[Result] = []
     code = 0
     plan = list(_plan(options.seeds))
@@ -159,7 +159,7 @@ def _make(
     dim: int,
     seed: int,
     objective: Callable[[], Objective] | None,
-    split: datasets.Split,
+    split: digits.Split,
     steps: int,
     on_step: Callable[[float], None],
 ) -> Result:
@@ -171,7 +171,7 @@ def _make(
 
 
 @torch.no_grad()
-def evaluate(name: str, encoder: SmallConvNet | Pixels, seed: int, split: datasets.Split) -> Result:
+def evaluate(name: str, encoder: SmallConvNet | Pixels, seed: int, split: digits.Split) -> Result:
     """Measure an encoder as in the paper: alignment on augmented pairs, uniformity on plain images, all of
     the test set.
     """
@@ -275,7 +275,7 @@ def _spread(values: list[float], digits: int) -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def _write(results: list[Result], split: datasets.Split, options: DemoOptions) -> list[Path]:
+def _write(results: list[Result], split: digits.Split, options: DemoOptions) -> list[Path]:
     written = []
     on_circle = [
         figures.CircleFeatures(

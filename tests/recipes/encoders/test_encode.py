@@ -19,7 +19,7 @@ from align_uniform.cli import main
 from align_uniform.recipes.encoders import encode, networks
 from align_uniform.recipes.encoders.encode import images_of
 from align_uniform.recipes.encoders.options import EncodeOptions
-from align_uniform.recipes.images import augment
+from align_uniform.recipes.images.views import generator, training_transform
 
 CLASSES = ("cat", "dog", "fox")
 SMALL = ("--arch", "small-conv", "--dim", "8", "--size", "16", "--workers", "0")
@@ -70,14 +70,11 @@ def test_alignment_is_of_two_views_of_each_image_and_labels_are_folders(
 
     encoder = networks.build("small-conv", 8).eval()
     encoder.load_state_dict(torch.load("encoder.pth", weights_only=True))
-    transform = augment.views("stl10", size=16)
+    transform = training_transform("stl10", size=16)
     paths = [Path("images") / name / f"{number}.png" for name in CLASSES for number in range(4)]
     x, y = (
         torch.stack(
-            [
-                transform(Image.open(path), augment.generator(3, 0, row, view))
-                for row, path in enumerate(paths)
-            ]
+            [transform(Image.open(path), generator(3, 0, row, view)) for row, path in enumerate(paths)]
         )
         for view in (0, 1)
     )
@@ -160,8 +157,8 @@ def test_torchvision_gives_what_the_classifier_takes(
     found = printed_json(capsys, *arguments, "--size", "32", "--workers", "0", "--features-out", "views.npy")
     assert found["dim"] == 512
     assert found["provenance"]["views"] == "moco-v2, 32 pixels"
-    transform = augment.views("moco-v2", size=32)
-    view = transform(Image.open("images/dog/1.png"), augment.generator(0, 0, 5, 1))
+    transform = training_transform("moco-v2", size=32)
+    view = transform(Image.open("images/dog/1.png"), generator(0, 0, 5, 1))
     network.fc = nn.Identity()
     with torch.no_grad():
         expected = network(view[None])[0]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
+import json
 import pickle
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,17 +23,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision import datasets as torchvision_datasets  # type: ignore[import-untyped]  # it is not typed
 
-from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images import datasets, fashion_mnist, stl10
 from align_uniform.recipes.images.datasets import (
     STATISTICS,
-    ImageSet,
     Statistics,
     given_statistics,
     load,
-    measure_statistics,
     save_statistics,
     statistics_beside,
 )
+from align_uniform.recipes.images.digits import load_tensors
+from align_uniform.recipes.images.image_set import GreyArrays, ImageSet, measure_statistics
+from align_uniform.recipes.images.views import evaluation_transform, training_transform
+from align_uniform.recipes.judge import evaluate
+from align_uniform.recipes.pretrain import moco, two_view
 
 RNG = np.random.default_rng(0)
 
@@ -52,7 +59,7 @@ def write_stl10(root: Path, names: bool = True) -> dict[str, NDArray[np.uint8]]:
         if part != "unlabeled":
             (np.arange(len(pixels), dtype=np.uint8) % 10 + 1).tofile(folder / f"{part}_y.bin")
     if names:
-        (folder / "class_names.txt").write_text("\n".join(datasets._STL10_CLASSES) + "\n")
+        (folder / "class_names.txt").write_text("\n".join(stl10.CLASSES) + "\n")
     return images
 
 
@@ -62,7 +69,7 @@ def pixels_of(images: ImageSet) -> NDArray[np.uint8]:
 
 @pytest.fixture(autouse=True)
 def no_debian_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(datasets, "_DEBIAN_FASHION_MNIST", tmp_path / "debian")
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
 
 
 @pytest.fixture
@@ -188,7 +195,7 @@ def test_a_download_of_other_content_is_refused_and_leaves_no_data(
 ) -> None:
     serve_stl10(*server, monkeypatch)
     monkeypatch.setattr(torchvision_datasets.STL10, "test_list", [["test_X.bin", "0" * 32]])
-    with pytest.raises(ValueError, match=r"test_X.bin in it has not the checksum 0000"):
+    with pytest.raises(ValueError, match=r"test_X.bin in it does not have the checksum 0000"):
         load("stl10", tmp_path, "test", download=True)
     monkeypatch.setattr(torchvision_datasets.STL10, "tgz_md5", "0" * 32)
     (tmp_path / torchvision_datasets.STL10.filename).unlink()
@@ -351,7 +358,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
 
 
 def test_digits_are_those_of_the_demo() -> None:
-    images, tensors = load("digits", "", "test"), datasets.digits().test
+    images, tensors = load("digits", "", "test"), load_tensors().test
     torch.testing.assert_close(
         torch.from_numpy(pixels_of(images)) / 255, tensors.images.squeeze(1), atol=0.501 / 255, rtol=0
     )
@@ -455,3 +462,86 @@ def test_statistics_are_given_for_every_channel_or_not_at_all() -> None:
         given_statistics([0.5] * 3, [0.5])
     with pytest.raises(ValueError, match=r"std must be above 0, got \[0.0\]"):
         given_statistics([0.5], [0.0])
+
+
+# -------------------------------------------------------------------------------------------- a new data set
+
+
+@pytest.fixture
+def stripes(monkeypatch: pytest.MonkeyPatch) -> datasets.DataSet:
+    """A made-up data set: stripes that run one way or the other, known to recipes by one record."""
+
+    def load_stripes(root: Path, split: str, _: bool) -> ImageSet:
+        if not root.is_dir():
+            raise FileNotFoundError(f"There are no stripes in {root}")
+        count = {"unlabelled": 40, "train": 24, "test": 12}[split]
+        noise = np.random.default_rng(count).integers(0, 120, (count, 20, 20), np.uint8)
+        noise[::2, ::4] += 120
+        noise[1::2, :, ::4] += 120
+        labels = torch.arange(count) % 2 if split != "unlabelled" else torch.full((count,), -1)
+        return ImageSet("stripes", GreyArrays(noise), labels, ("across", "down"))
+
+    record = datasets.DataSet(
+        name="stripes",
+        loader=load_stripes,
+        splits=("unlabelled", "train", "test"),
+        size=20,
+        channels=1,
+        views="fashion-mnist",
+        evaluation="fashion-mnist",
+        moco_views=("digits",),
+        pretraining="unlabelled",
+        remedy="draw some into {root}.",
+    )
+    monkeypatch.setitem(datasets.DATASETS, "stripes", record)
+    return record
+
+
+def test_a_data_set_is_its_record_for_loading_pretraining_and_evaluation(
+    stripes: datasets.DataSet, tmp_path: Path
+) -> None:
+    assert len(load("stripes", tmp_path, stripes.pretraining)) == 40
+    with pytest.raises(FileNotFoundError, match=r"no stripes in .*nowhere; draw some into .*nowhere\."):
+        load("stripes", tmp_path / "nowhere", "train")
+    small: dict[str, Any] = {
+        "data": "stripes", "arch": "small-conv", "dim": 8, "size": 20, "epochs": 1, "batch_size": 20,
+        "workers": 0, "device": "cpu", "root": tmp_path,
+    }  # fmt: skip
+    assert two_view.run(two_view.options(out=tmp_path / "two-view", **small)) == 0
+    chosen = moco.options(out=tmp_path / "moco", queue=40, **small)
+    assert moco.run(chosen) == 0
+    views, plain = moco.transforms(chosen)
+    assert views.steps == training_transform("digits", size=20).steps
+    assert plain.steps == evaluation_transform("fashion-mnist", size=20).steps
+    with pytest.raises(ValueError, match="aug_plus"):
+        moco.options(aug_plus=True, queue=40, **small)
+    (encoder,) = (tmp_path / "two-view").glob("*/encoder.pth")
+    measured = measure_statistics(load("stripes", tmp_path, "unlabelled"))
+    assert statistics_beside(encoder) == measured
+    judged = evaluate.KnnOptions(
+        encoder=encoder, data="stripes", arch="small-conv", dim=8, root=tmp_path, workers=0, device="cpu",
+        out=tmp_path / "scores.json",
+    )  # fmt: skip
+    assert evaluate.knn(judged) == 0
+    assert json.loads((tmp_path / "scores.json").read_text())["n"] == 12
+
+
+def test_the_roles_and_presets_of_every_record_exist() -> None:
+    for name, record in datasets.DATASETS.items():
+        assert record.name == name
+        assert {record.pretraining, record.labelled, record.judging} <= set(record.splits)
+        for preset in (record.views, *record.moco_views):
+            assert training_transform(preset, statistics=record.statistics)
+        transform = evaluation_transform(record.evaluation, statistics=record.statistics)
+        assert len(transform.statistics.mean) == record.channels
+
+
+def test_the_records_add_no_package_to_what_the_package_itself_imports() -> None:
+    program = (
+        "import sys, align_uniform; before = set(sys.modules)\n"
+        "from align_uniform.recipes.images import datasets; datasets.given_statistics([0.5], [1])\n"
+        "heavy = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*heavy & {'torch', 'numpy', 'PIL', 'torchvision'})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

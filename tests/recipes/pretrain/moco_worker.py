@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from align_uniform import _ranks as ranks
 from align_uniform.recipes.encoders.networks import SmallConvNet
-from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images.views import TwoViews, training_transform
 from align_uniform.recipes.pretrain import loop, moco
 from align_uniform.recipes.pretrain.loop import Trainer
 from tests import processes
@@ -52,7 +53,7 @@ def options(folder: Path, **changed: Any) -> moco.MocoOptions:
 def trainer(chosen: moco.MocoOptions) -> Trainer:
     """The recipe's own loop and objective, in float64, on an encoder without BatchNorm."""
     torch.manual_seed(chosen.seed)
-    views = Doubles(datasets.load("digits", chosen.root, "train"), augment.views("digits"), chosen.seed)
+    views = Doubles(datasets.load("digits", chosen.root, "train"), training_transform("digits"), chosen.seed)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     return moco.trainer(chosen, moco.MocoModel(Plain(), chosen).double(), views)
 
@@ -60,9 +61,7 @@ def trainer(chosen: moco.MocoOptions) -> Trainer:
 def normalised_trainer(chosen: moco.MocoOptions) -> Trainer:
     """The same in float32, on an encoder with BatchNorm."""
     torch.manual_seed(chosen.seed)
-    views = augment.TwoViews(
-        datasets.load("digits", chosen.root, "train"), augment.views("digits"), chosen.seed
-    )
+    views = TwoViews(datasets.load("digits", chosen.root, "train"), training_transform("digits"), chosen.seed)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     return moco.trainer(chosen, moco.MocoModel(SmallConvNet(chosen.dim), chosen), views)
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from align_uniform.cli import main
 from align_uniform.recipes.encoders.networks import SmallConvNet, build
 from align_uniform.recipes.encoders.weights import encoder_state
-from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images.image_set import ImageSet
+from align_uniform.recipes.images.views import TwoViews, evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import moco
 from align_uniform.recipes.pretrain.loop import read_log
 from tests import rows
@@ -354,8 +355,8 @@ def resnet_trainer(chosen: moco.MocoOptions) -> Any:
     model = moco.MocoModel(build(chosen.arch, chosen.dim), chosen)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     pictures = [Image.effect_noise((40, 40), 50 + i).convert("RGB") for i in range(40)]
-    images = datasets.ImageSet("noise", pictures, torch.zeros(40, dtype=torch.long), ("noise",))
-    return moco.trainer(chosen, model, augment.TwoViews(images, moco.transforms(chosen)[0], 0))
+    images = ImageSet("noise", pictures, torch.zeros(40, dtype=torch.long), ("noise",))
+    return moco.trainer(chosen, model, TwoViews(images, moco.transforms(chosen)[0], 0))
 
 
 @pytest.mark.parametrize("contrastive", [False, True])
@@ -437,7 +438,7 @@ def test_a_start_at_the_end_is_refused(tmp_path: Path) -> None:
             {"data": "digits", "aug_plus": True},
             "aug_plus is for an imagefolder, and digits has views of its own",
         ),
-        ({"data": "stl10"}, "data must be one of 'imagefolder', 'fashion-mnist', 'digits', got 'stl10'"),
+        ({"data": "stl10"}, "data must be one of 'fashion-mnist', 'imagefolder', 'digits', got 'stl10'"),
         ({"align_weight": 0, "uniform_weight": 0}, "the weights must not be negative, and not all 0"),
     ],
 )
@@ -520,8 +521,8 @@ def test_flags_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("plus", "expected"), [(False, "moco-v1"), (True, "moco-v2")])
 def test_views_of_an_imagefolder_are_those_of_moco(plus: bool, expected: str) -> None:
     views, plain = moco.transforms(moco.options(aug_plus=plus))
-    assert views == augment.views(expected)
-    assert plain == augment.evaluation("imagenet")
+    assert views == training_transform(expected)
+    assert plain == evaluation_transform("imagenet")
 
 
 # ------------------------------------------------------------------------------------------------ a whole run

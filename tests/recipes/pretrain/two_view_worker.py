@@ -17,7 +17,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images.views import TwoViews, training_transform
 from align_uniform.recipes.pretrain import two_view
 from align_uniform.recipes.pretrain.loop import Trainer
 
@@ -34,7 +35,7 @@ class Plain(nn.Module):
         return F.normalize(self.layers(images), dim=1)
 
 
-class Doubles(augment.TwoViews):
+class Doubles(TwoViews):
     """Views in float64."""
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
@@ -65,7 +66,7 @@ def trainer(chosen: two_view.TwoViewOptions) -> Trainer:
         options=chosen,
         folder=chosen.folder,
         model=two_view.TwoViewModel(Plain().double(), chosen),
-        views=Doubles(images, augment.views("digits"), chosen.seed),
+        views=Doubles(images, training_transform("digits"), chosen.seed),
         dim=8,
         t=chosen.uniform_t,
         evaluate=dict,

@@ -27,9 +27,12 @@ from align_uniform.recipes.encoders import published
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.options import TORCHVISION, EncodeOptions
 from align_uniform.recipes.encoders.weights import encoder_state, load_encoder
-from align_uniform.recipes.images import augment, datasets
-from align_uniform.recipes.images.datasets import ImageFiles, ImageSet, Statistics, image_paths
+from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images.datasets import Statistics
+from align_uniform.recipes.images.image_set import ImageFiles, ImageSet
+from align_uniform.recipes.images.imagefolder import image_paths
 from align_uniform.recipes.images.sampler import EvalSampler
+from align_uniform.recipes.images.views import Transform, TwoViews, training_transform
 from align_uniform.recipes.images.workers import reason
 
 SPLITS = {"train", "val", "test"}
@@ -74,7 +77,7 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
         )  # fmt: skip
     own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
     loader = DataLoader(
-        augment.TwoViews(images, transform, options.seed),
+        TwoViews(images, transform, options.seed),
         batch_size=options.batch_size, sampler=own, num_workers=options.workers, collate_fn=_side_by_side,
     )  # fmt: skip
     try:
@@ -124,19 +127,19 @@ def _preset(options: EncodeOptions) -> str:
     return options.views_preset or ("stl10" if is_small else "moco-v2")
 
 
-def _encoder(options: EncodeOptions) -> tuple[nn.Module | None, augment.Transform]:
+def _encoder(options: EncodeOptions) -> tuple[nn.Module | None, Transform]:
     """The network, None if it is that of a file, and what makes its views."""
     preset = _preset(options)
     if options.encoder.startswith(TORCHVISION):
         network, size, statistics = _torchvision(options.encoder.removeprefix(TORCHVISION), options.weights)
-        return network, augment.views(preset, size=options.size or size, statistics=statistics)
+        return network, training_transform(preset, size=options.size or size, statistics=statistics)
     if options.is_file:
         beside = datasets.statistics_beside(Path(options.encoder))
-        return None, augment.views(preset, size=options.size, statistics=beside)
+        return None, training_transform(preset, size=options.size, statistics=beside)
     if ranks.rank() == 0:  # one fetches the file for all
         published.weights_file(options.weights or published.RELEASE + published.ENCODER)
     ranks.barrier()
-    return published.imagenet_resnet50_encoder(weights=options.weights), augment.views(
+    return published.imagenet_resnet50_encoder(weights=options.weights), training_transform(
         preset, size=options.size
     )
 
@@ -204,7 +207,7 @@ class _Grey:
         return self.pictures[index].convert("L")
 
 
-def _image_set(paths: list[Path], transform: augment.Transform) -> ImageSet:
+def _image_set(paths: list[Path], transform: Transform) -> ImageSet:
     """RGB, or grey if the statistics are."""
     colour = ImageFiles([os.fspath(path) for path in paths])
     pictures = _Grey(colour) if len(transform.statistics.mean) == 1 else colour

@@ -15,7 +15,7 @@ TORCHVISION = "torchvision:"
 """Prefix of the name of a network of torchvision."""
 
 ViewsPreset = Literal["stl10", "moco-v1", "moco-v2", "fashion-mnist"]
-"""The augmentations of `images.augment.views` that make views of one size of any image."""
+"""The presets of `training_transform` that make views of one size of any image."""
 
 
 @dataclass(frozen=True)

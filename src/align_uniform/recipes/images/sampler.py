@@ -2,7 +2,7 @@
 
 Everything is a function of (seed, epoch): the order of an epoch does not depend on the number of processes or
 workers, nor on where a run was interrupted. The samplers yield `(epoch, index)` for the data sets of
-`recipes.augment`.
+`recipes.images.views`.
 """
 
 from __future__ import annotations

@@ -28,8 +28,10 @@ from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import Encoder
 from align_uniform.recipes.encoders.weights import load_encoder, read_checkpoint
-from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images.image_set import ImageSet
 from align_uniform.recipes.images.sampler import EvalSampler, GlobalBatchSampler
+from align_uniform.recipes.images.views import LabelledViews, evaluation_transform
 from align_uniform.recipes.judge.classifiers import classifier_of, save_linear
 from align_uniform.recipes.judge.knn import knn_scores
 from align_uniform.recipes.judge.linear import (
@@ -175,7 +177,7 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
         )
 
 
-def _encoder(options: EvaluateOptions, images: datasets.ImageSet) -> Encoder:
+def _encoder(options: EvaluateOptions, images: ImageSet) -> Encoder:
     assert options.encoder is not None
     size = _size(options)
     return load_encoder(
@@ -239,34 +241,32 @@ def _rows(views: tuple[Rows, ...], path: Path) -> Rows:
     return views[0]
 
 
-def _split(options: EvaluateOptions, *, train: bool) -> datasets.ImageSet:
-    split = "train" if train else "val" if _data(options) == "imagefolder" else "test"
-    return datasets.load_on_all_ranks(_data(options), options.root, split, download=options.download)
+def _split(options: EvaluateOptions, *, train: bool) -> ImageSet:
+    data_set = _data_set(options)
+    split = data_set.labelled if train else data_set.judging
+    return datasets.load_on_all_ranks(data_set.name, options.root, split, download=options.download)
 
 
-def _labelled(
-    options: EvaluateOptions, images: datasets.ImageSet, *, train: bool, seed: int = 0
-) -> augment.LabelledViews:
+def _labelled(options: EvaluateOptions, images: ImageSet, *, train: bool, seed: int = 0) -> LabelledViews:
+    data_set = _data_set(options)
     statistics = datasets.given_statistics(options.mean, options.std)
     if statistics is None and options.encoder is not None:
         statistics = datasets.statistics_beside(options.encoder)
-    transform = augment.evaluation(_preset(options), train=train, size=options.size, statistics=statistics)
-    return augment.LabelledViews(images, transform, seed)
+    transform = evaluation_transform(
+        data_set.evaluation, train=train, size=options.size, statistics=statistics or data_set.statistics
+    )
+    return LabelledViews(images, transform, seed)
 
 
-def _data(options: EvaluateOptions) -> str:
-    return options.data or "stl10"
-
-
-def _preset(options: EvaluateOptions) -> str:
-    return "imagenet" if _data(options) == "imagefolder" else _data(options)
+def _data_set(options: EvaluateOptions) -> datasets.DataSet:
+    return datasets.data_set(options.data or "stl10")
 
 
 def _size(options: EvaluateOptions) -> int:
-    return augment.evaluation_size(_preset(options)) if options.size is None else options.size
+    return _data_set(options).size if options.size is None else options.size
 
 
-def _loader(options: EvaluateOptions, images: datasets.ImageSet, *, train: bool) -> DataLoader[Any]:
+def _loader(options: EvaluateOptions, images: ImageSet, *, train: bool) -> DataLoader[Any]:
     own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
     return DataLoader(
         _labelled(options, images, train=train),

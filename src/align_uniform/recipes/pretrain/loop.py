@@ -35,8 +35,8 @@ from align_uniform import _ranks as ranks
 from align_uniform import sphere
 from align_uniform._writing import written_whole
 from align_uniform.recipes.devices import device
-from align_uniform.recipes.images.augment import TwoViews
 from align_uniform.recipes.images.sampler import GlobalBatchSampler
+from align_uniform.recipes.images.views import TwoViews
 from align_uniform.recipes.images.workers import outlive_signals
 from align_uniform.recipes.pretrain import state as state_files
 from align_uniform.recipes.pretrain.options import PretrainOptions

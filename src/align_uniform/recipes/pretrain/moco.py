@@ -34,8 +34,9 @@ from align_uniform._writing import written_whole
 from align_uniform.functional import align_loss, uniform_loss
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import PREFIX, read_checkpoint
-from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.sampler import shard
+from align_uniform.recipes.images.views import Transform, TwoViews, evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import presets
 from align_uniform.recipes.pretrain.loop import Trainer
 from align_uniform.recipes.pretrain.options import MocoOptions
@@ -256,35 +257,37 @@ def run(options: MocoOptions) -> int:
     it.
     """
     torch.manual_seed(options.seed)
-    images = load_images(options, "train")
+    data_set = datasets.data_set(options.data)
+    images = load_images(options, data_set.pretraining)
+    same = data_set.labelled == data_set.pretraining
+    labelled = images if same else load_images(options, data_set.labelled)
     head = "mlp" if options.mlp else "linear"
     model = MocoModel(
         build(options.arch, options.dim, size=options.size, channels=images.channels, head=head), options
     )
-    evaluation = Evaluation(options, model.encoder_q, *transforms(options), images)
+    evaluation = Evaluation(options, model.encoder_q, *transforms(options), labelled)
     return complete(
-        trainer(options, model, augment.TwoViews(images, evaluation.views, options.seed), evaluation),
+        trainer(options, model, TwoViews(images, evaluation.views, options.seed), evaluation),
         evaluation,
     )
 
 
-def transforms(options: MocoOptions) -> tuple[augment.Transform, augment.Transform]:
-    """The random views, and an image as it is; an imagefolder is normalised as ImageNet unless said
-    otherwise.
+def transforms(options: MocoOptions) -> tuple[Transform, Transform]:
+    """Return the transforms for random views and for evaluation.
+
+    An ImageFolder is normalised by ImageNet's statistics by default, those of its presets.
     """
-    views: str = options.data
-    plain: str = options.data
-    if options.data == "imagefolder":
-        views, plain = "moco-v2" if options.aug_plus else "moco-v1", "imagenet"
-    given = datasets.given_statistics(options.mean, options.std)
+    data_set = datasets.data_set(options.data)
+    statistics = datasets.given_statistics(options.mean, options.std) or data_set.statistics
+    views = data_set.moco_views[options.aug_plus]
     return (
-        augment.views(views, size=options.size, statistics=given),
-        augment.evaluation(plain, size=options.size, statistics=given),
+        training_transform(views, size=options.size, statistics=statistics),
+        evaluation_transform(data_set.evaluation, size=options.size, statistics=statistics),
     )
 
 
 def trainer(
-    options: MocoOptions, model: MocoModel, views: augment.TwoViews, evaluation: Evaluation | None = None
+    options: MocoOptions, model: MocoModel, views: TwoViews, evaluation: Evaluation | None = None
 ) -> Trainer:
     """The loop, where its folder's checkpoint left it, or where `options.start` did."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 from align_uniform._options import (
     Options,
@@ -18,9 +18,10 @@ from align_uniform._options import (
     check_positive,
     check_statistics,
     may_change,
+    one_of,
     options_that_may_change,
 )
-from align_uniform.recipes.images.names import DataName
+from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.workers import default_workers
 from align_uniform.recipes.pretrain import presets
 
@@ -29,7 +30,7 @@ from align_uniform.recipes.pretrain import presets
 class DataOptions(Options):
     """The images to train on, and how they are normalised."""
 
-    data: DataName = "stl10"
+    data: str = one_of("stl10", datasets.names)
     """The data set; an imagefolder has a folder of images for each class, in train and in val."""
     root: Path = may_change(Path("data"))
     """The folder of the data set."""
@@ -211,7 +212,7 @@ class PretrainOptions(
     def subject(self) -> str:
         """The preset, or the preset and the data set where the preset's own was changed for another."""
         is_own = self.data == self.preset
-        is_folder = self.data == "imagefolder" and self.preset not in get_args(DataName)
+        is_folder = self.data == "imagefolder" and self.preset not in datasets.names()
         return self.preset if is_own or is_folder else f"{self.preset}-{self.data}"
 
     @property
@@ -244,7 +245,7 @@ class MocoOptions(PretrainOptions):
     recipe: ClassVar[str] = "moco"
     preset: str = "imagenet-100"
     """The preset whose values replace the defaults; imagenet-100 is the reference's run."""
-    data: Literal["imagefolder", "fashion-mnist", "digits"] = "imagefolder"
+    data: str = one_of("imagefolder", datasets.names_for_moco)
     """The data set; an imagefolder has a folder of images for each class, in train and in val."""
     arch: str = "resnet50"
     """Architecture of the encoder: the name of a ResNet of torchvision, small-conv or small-alexnet."""
@@ -295,7 +296,7 @@ class MocoOptions(PretrainOptions):
                 f"mlp is a head of ResNets, and {self.arch} has one of its own; leave mlp out, or choose a "
                 "ResNet."
             )
-        if self.aug_plus and self.data != "imagefolder":
+        if self.aug_plus and len(datasets.data_set(self.data).moco_views) < 2:
             raise ValueError(
                 f"aug_plus is for an imagefolder, and {self.data} has views of its own; leave aug_plus out."
             )

@@ -19,7 +19,10 @@ from align_uniform import _ranks as ranks
 from align_uniform import contrastive_loss
 from align_uniform.functional import align_loss, uniform_loss
 from align_uniform.recipes.encoders.networks import build
-from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images.datasets import Statistics
+from align_uniform.recipes.images.image_set import measure_statistics
+from align_uniform.recipes.images.views import Transform, TwoViews, evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import presets
 from align_uniform.recipes.pretrain.loop import Trainer
 from align_uniform.recipes.pretrain.options import TwoViewOptions
@@ -72,22 +75,24 @@ class TwoViewModel(nn.Module):
 def run(options: TwoViewOptions) -> int:
     """Train, evaluate, export; return 0, or 128 and the number of the signal that ended it."""
     torch.manual_seed(options.seed)
-    images = load_images(options, "train+unlabeled" if options.data == "stl10" else "train")
+    data_set = datasets.data_set(options.data)
+    images = load_images(options, data_set.pretraining)
     given = datasets.given_statistics(options.mean, options.std)
-    statistics = given or datasets.STATISTICS.get(options.data) or datasets.measure_statistics(images)
+    statistics = given or data_set.statistics or measure_statistics(images)
     model = TwoViewModel(
         build(options.arch, options.dim, size=options.size, channels=images.channels), options
     )
     if options.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     views, plain = transforms(options, statistics)
-    labelled = load_images(options, "train") if options.data == "stl10" else images
+    same = data_set.labelled == data_set.pretraining
+    labelled = images if same else load_images(options, data_set.labelled)
     evaluation = Evaluation(options, model.encoder, views, plain, labelled)
     trainer = Trainer(
         options=options,
         folder=options.folder,
         model=model,
-        views=augment.TwoViews(images, views, options.seed),
+        views=TwoViews(images, views, options.seed),
         dim=options.dim,
         t=options.uniform_t,
         evaluate=evaluation.run,
@@ -95,14 +100,10 @@ def run(options: TwoViewOptions) -> int:
     return complete(trainer, evaluation)
 
 
-def transforms(
-    options: TwoViewOptions, statistics: datasets.Statistics
-) -> tuple[augment.Transform, augment.Transform]:
-    """The random views, and an image as it is; an imagefolder has STL-10's views, and is judged as `evaluate`
-    judges it.
-    """
-    views, plain = ("stl10", "imagenet") if options.data == "imagefolder" else (options.data, options.data)
+def transforms(options: TwoViewOptions, statistics: Statistics) -> tuple[Transform, Transform]:
+    """Return the transforms for random views and for evaluation."""
+    data_set = datasets.data_set(options.data)
     return (
-        augment.views(views, size=options.size, statistics=statistics),
-        augment.evaluation(plain, size=options.size, statistics=statistics),
+        training_transform(data_set.views, size=options.size, statistics=statistics),
+        evaluation_transform(data_set.evaluation, size=options.size, statistics=statistics),
     )

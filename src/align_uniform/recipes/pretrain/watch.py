@@ -20,8 +20,10 @@ from align_uniform.functional import align_loss
 from align_uniform.measuring.measure import measure
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.weights import save_encoder
-from align_uniform.recipes.images import augment, datasets
+from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images.image_set import ImageSet, evenly_spaced
 from align_uniform.recipes.images.sampler import EvalSampler
+from align_uniform.recipes.images.views import LabelledViews, Transform
 from align_uniform.recipes.images.workers import outlive_signals
 from align_uniform.recipes.judge.knn import knn_scores
 from align_uniform.recipes.pretrain.loop import Trainer
@@ -29,10 +31,10 @@ from align_uniform.recipes.pretrain.options import PretrainOptions
 from align_uniform.report import write_report
 
 
-def load_images(options: PretrainOptions, split: str) -> datasets.ImageSet:
+def load_images(options: PretrainOptions, split: str) -> ImageSet:
     """One split, or the first images of it."""
     images = datasets.load_on_all_ranks(options.data, options.root, split, download=options.download)
-    if options.limit is not None and split.startswith("train"):
+    if options.limit is not None and split != datasets.data_set(options.data).judging:
         images = images.subset(range(min(options.limit, len(images))))
     return images
 
@@ -78,25 +80,26 @@ class Evaluation:
 
     options: PretrainOptions
     encoder: nn.Module
-    views: augment.Transform
+    views: Transform
     """random, as in training"""
-    plain: augment.Transform
+    plain: Transform
     """of an image as it is"""
-    train: datasets.ImageSet
+    train: ImageSet
     """labelled, the neighbours of the test images"""
-    test: datasets.ImageSet | None = field(init=False)
+    test: ImageSet | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.test = (
             self._test_images()
         )  # now, since hours of training later would be late to tell that there are none
 
-    def _test_images(self) -> datasets.ImageSet | None:
-        if self.options.data != "imagefolder":
-            return load_images(self.options, "test")
+    def _test_images(self) -> ImageSet | None:
+        data_set = datasets.data_set(self.options.data)
         try:
-            return load_images(self.options, "val")
+            return load_images(self.options, data_set.judging)
         except FileNotFoundError as error:
+            if not data_set.may_lack_judging:
+                raise
             if ranks.rank() == 0:
                 sys.stderr.write(
                     f"{error} Alignment and uniformity will be those of the training images, and no "
@@ -126,9 +129,9 @@ class Evaluation:
         return found
 
     @property
-    def seen(self) -> datasets.ImageSet:
+    def seen(self) -> ImageSet:
         """The images that alignment and uniformity are measured on."""
-        return datasets.evenly_spaced(self.train, 10_000) if self.test is None else self.test
+        return evenly_spaced(self.train, 10_000) if self.test is None else self.test
 
     def report(self, trainer: Trainer) -> None:
         """The page of these images, and the way there in the align-uniform plane."""
@@ -153,11 +156,9 @@ class Evaluation:
         write_report(self.options.folder / "report.html", result, runs=[path], force=True)
         figures.save(figures.trajectory_figure([path], optimum, "batch"), self.options.folder / "trajectory")
 
-    def _outputs(self, images: datasets.ImageSet, view: int | None) -> tuple[Tensor, Tensor]:
+    def _outputs(self, images: ImageSet, view: int | None) -> tuple[Tensor, Tensor]:
         """Outputs of the images as they are, or of one random view of each."""
-        views = augment.LabelledViews(
-            images, self.plain if view is None else self.views, seed=(view or 0) + 1
-        )
+        views = LabelledViews(images, self.plain if view is None else self.views, seed=(view or 0) + 1)
         loader = DataLoader(
             views,
             batch_size=256,

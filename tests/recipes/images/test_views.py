@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as theirs  # type: ignore[import-untyped]  # it is not typed
+from benchmarks.views import views_per_second
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
@@ -19,26 +20,28 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from align_uniform.recipes.images import augment
-from align_uniform.recipes.images.augment import (
+from align_uniform.recipes.images import augmentations
+from align_uniform.recipes.images.augmentations import (
     CenterCrop,
     ColorJitter,
-    LabelledViews,
     RandomAffine,
     RandomBlur,
     RandomFlip,
     RandomGrayscale,
     RandomResizedCrop,
     Resize,
+)
+from align_uniform.recipes.images.datasets import STATISTICS, Statistics
+from align_uniform.recipes.images.image_set import ImageSet
+from align_uniform.recipes.images.sampler import EvalSampler, GlobalBatchSampler
+from align_uniform.recipes.images.views import (
+    LabelledViews,
     Transform,
     TwoViews,
-    evaluation,
+    evaluation_transform,
     generator,
-    views,
-    views_per_second,
+    training_transform,
 )
-from align_uniform.recipes.images.datasets import STATISTICS, ImageSet, Statistics
-from align_uniform.recipes.images.sampler import EvalSampler, GlobalBatchSampler
 
 RNG = np.random.default_rng(0)
 
@@ -78,10 +81,10 @@ FACTORS = st.floats(0, 2)
 @given(factor=FACTORS, turn=st.floats(-0.5, 0.5), mode=st.sampled_from(["RGB", "L"]))
 def test_colours_change_as_torchvision_changes_them(factor: float, turn: float, mode: str) -> None:
     image = picture(40, 30, mode)
-    equal(augment.adjust_brightness(image, factor), theirs.adjust_brightness(image, factor))
-    equal(augment.adjust_contrast(image, factor), theirs.adjust_contrast(image, factor))
-    equal(augment.adjust_saturation(image, factor), theirs.adjust_saturation(image, factor))
-    equal(augment.adjust_hue(image, turn), theirs.adjust_hue(image, turn))
+    equal(augmentations.adjust_brightness(image, factor), theirs.adjust_brightness(image, factor))
+    equal(augmentations.adjust_contrast(image, factor), theirs.adjust_contrast(image, factor))
+    equal(augmentations.adjust_saturation(image, factor), theirs.adjust_saturation(image, factor))
+    equal(augmentations.adjust_hue(image, turn), theirs.adjust_hue(image, turn))
 
 
 @given(
@@ -116,7 +119,7 @@ def test_an_affine_change_is_torchvisions(
     image = picture(24, 20, "L")
     # theirs shifts by whole pixels in its own interface, but takes any number
     reference = theirs.affine(image, angle, [dx, dy], scale, [shear, 0.0], theirs.InterpolationMode.BILINEAR)
-    ours = augment.affine(image, angle=angle, shift=(dx, dy), scale=scale, shear=shear)
+    ours = augmentations.affine(image, angle=angle, shift=(dx, dy), scale=scale, shear=shear)
     difference = np.abs(np.asarray(ours, int) - np.asarray(reference, int))
     assert (difference > 1).mean() < 0.01  # a rounding of the coefficients moves a place over the edge
 
@@ -171,7 +174,7 @@ def test_colour_jitter_draws_factors_as_torchvision_does_and_every_order(
         return image
 
     for name in ("brightness", "contrast", "saturation", "hue"):
-        monkeypatch.setattr(augment, f"adjust_{name}", functools.partial(noted, name=name))
+        monkeypatch.setattr(augmentations, f"adjust_{name}", functools.partial(noted, name=name))
     for index in range(2000):
         ColorJitter(0.4, 0.4, 1.4, 0.1)(picture(1, 1), generator(0, 0, index))
     torch.manual_seed(0)
@@ -199,7 +202,7 @@ def test_the_affine_change_stays_within_its_limits(monkeypatch: pytest.MonkeyPat
         drawn.append((angle, *shift, scale, shear))
         return image
 
-    monkeypatch.setattr(augment, "affine", noted)
+    monkeypatch.setattr(augmentations, "affine", noted)
     for index in range(500):
         RandomAffine(15, 0.1, (0.8, 1.2), 12)(Image.new("L", (20, 10)), generator(0, 0, index))
     columns = zip(*drawn, strict=True)
@@ -227,39 +230,41 @@ def test_every_preset_gives_views_of_its_shape_or_of_the_size_asked_for(
     preset: str, mode: str, shape: tuple[int, int, int]
 ) -> None:
     image = picture(16, 16, mode) if preset == "digits" else picture(mode=mode)
-    view = views(preset)(image, generator(0, 0, 0))
+    view = training_transform(preset)(image, generator(0, 0, 0))
     assert view.shape == shape
     assert view.dtype == torch.float32
-    assert views(preset, size=20)(image, generator(0, 0, 0)).shape == (shape[0], 20, 20)
+    assert training_transform(preset, size=20)(image, generator(0, 0, 0)).shape == (shape[0], 20, 20)
     other = Statistics((0.5,) * shape[0], (0.25,) * shape[0])
     plain = Statistics((0.0,) * shape[0], (1.0,) * shape[0])
-    scaled = (views(preset, statistics=plain)(image, generator(0, 0, 0)) - 0.5) / 0.25
-    torch.testing.assert_close(views(preset, statistics=other)(image, generator(0, 0, 0)), scaled)
+    scaled = (training_transform(preset, statistics=plain)(image, generator(0, 0, 0)) - 0.5) / 0.25
+    torch.testing.assert_close(
+        training_transform(preset, statistics=other)(image, generator(0, 0, 0)), scaled
+    )
 
 
 def test_the_steps_of_the_presets_are_those_of_the_papers() -> None:
     jitter = ColorJitter(0.4, 0.4, 0.4, 0.4)
-    assert views("stl10").steps == (
+    assert training_transform("stl10").steps == (
         RandomResizedCrop(64, (0.08, 1.0)),
         RandomFlip(),
         jitter,
         RandomGrayscale(0.2),
     )
-    assert views("moco-v1").steps == (
+    assert training_transform("moco-v1").steps == (
         RandomResizedCrop(224, (0.2, 1.0)),
         RandomGrayscale(0.2),
         jitter,
         RandomFlip(),
     )
-    assert views("moco-v2").steps == (
+    assert training_transform("moco-v2").steps == (
         RandomResizedCrop(224, (0.2, 1.0)),
         ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
         RandomGrayscale(0.2),
         RandomBlur((0.1, 2.0), p=0.5),
         RandomFlip(),
     )
-    assert views("stl10").statistics == STATISTICS["stl10"]
-    assert views("moco-v2").statistics == STATISTICS["imagenet"]
+    assert training_transform("stl10").statistics == STATISTICS["stl10"]
+    assert training_transform("moco-v2").statistics == STATISTICS["imagenet"]
 
 
 @pytest.mark.parametrize(("preset", "resized", "size"), [("stl10", 70, 64), ("imagenet", 256, 224)])
@@ -269,36 +274,41 @@ def test_evaluation_resizes_and_takes_the_centre_as_torchvision_does(
     image = picture(130, 97)
     pipeline = [transforms.Resize(resized), transforms.CenterCrop(size), transforms.ToTensor()]
     reference = transforms.Compose([*pipeline, transforms.Normalize(*STATISTICS[preset])])
-    assert torch.equal(evaluation(preset)(image, random.Random()), reference(image))
-    assert evaluation(preset, train=True).steps == (RandomResizedCrop(size, (0.08, 1.0)), RandomFlip())
-    assert evaluation(preset, size=32)(image, random.Random()).shape == (3, 32, 32)
+    assert torch.equal(evaluation_transform(preset)(image, random.Random()), reference(image))
+    assert evaluation_transform(preset, train=True).steps == (
+        RandomResizedCrop(size, (0.08, 1.0)),
+        RandomFlip(),
+    )
+    assert evaluation_transform(preset, size=32)(image, random.Random()).shape == (3, 32, 32)
 
 
 def test_small_images_are_evaluated_as_they_are() -> None:
     image = picture(28, 28, "L")
     for train in (False, True):
-        assert evaluation("fashion-mnist", train=train).steps == ()
-        assert evaluation("digits", train=train)(image, random.Random()).shape == (1, 28, 28)
-    assert evaluation("fashion-mnist", size=32)(image, random.Random()).shape == (1, 32, 32)
+        assert evaluation_transform("fashion-mnist", train=train).steps == ()
+        assert evaluation_transform("digits", train=train)(image, random.Random()).shape == (1, 28, 28)
+    assert evaluation_transform("fashion-mnist", size=32)(image, random.Random()).shape == (1, 32, 32)
 
 
 def test_what_cannot_be_is_told() -> None:
     with pytest.raises(
         ValueError, match="no augmentation 'x'; choose from stl10, moco-v1, moco-v2, fashion-mnist, digits"
     ):
-        views("x")
+        training_transform("x")
     with pytest.raises(
         ValueError, match="no evaluation transform 'x'; choose from stl10, imagenet, fashion-mnist, digits"
     ):
-        evaluation("x")
+        evaluation_transform("x")
     with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
-        views("stl10", size=0)
-    with pytest.raises(ValueError, match="The image has 1 channels, the statistics are of 3; give its own"):
-        views("stl10")(picture(mode="L"), random.Random())
+        training_transform("stl10", size=0)
+    with pytest.raises(
+        ValueError, match="The image has 1 channels, but the statistics have 3; pass those of"
+    ):
+        training_transform("stl10")(picture(mode="L"), random.Random())
     with pytest.raises(ValueError, match="must not be negative, got 0, -1, 0, 0"):
         generator(0, -1, 0)
-    with pytest.raises(TypeError, match=r"asked for by \(epoch, index\), got 3; use a sampler"):
-        TwoViews(image_set(), views("stl10"), 0)[3]  # type: ignore[index]  # the mistake that is told
+    with pytest.raises(TypeError, match=r"requested by \(epoch, index\), got 3; use a sampler"):
+        TwoViews(image_set(), training_transform("stl10"), 0)[3]  # type: ignore[index]  # the mistake that is told
     with pytest.raises(ValueError, match="no image to make views of"):
         views_per_second(lambda image: image, [])
 
@@ -307,7 +317,7 @@ def test_what_cannot_be_is_told() -> None:
 
 
 def test_a_view_follows_from_seed_epoch_sample_and_view_and_from_each_of_them() -> None:
-    images, transform = image_set(), views("stl10", size=16)
+    images, transform = image_set(), training_transform("stl10", size=16)
     first, second, index = TwoViews(images, transform, seed=1)[2, 3]
     again, _, _ = TwoViews(images, transform, seed=1)[2, 3]
     assert index == 3
@@ -332,7 +342,7 @@ def seen(
 ) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
     """Two epochs of views by (epoch, index), of all ranks, through a loader whose workers stay."""
     found: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-    dataset = TwoViews(images, views("fashion-mnist"), seed=5)
+    dataset = TwoViews(images, training_transform("fashion-mnist"), seed=5)
     for rank in range(world):
         sampler = GlobalBatchSampler(len(images), 6, rank=rank, world=world, seed=order_seed)
         loader = DataLoader(
@@ -359,7 +369,7 @@ def test_views_are_the_same_whatever_the_workers_the_order_and_the_ranks() -> No
 
 
 def test_the_callers_generators_are_left_alone_and_have_no_say() -> None:
-    dataset = TwoViews(image_set(), views("moco-v2", size=16), seed=0)
+    dataset = TwoViews(image_set(), training_transform("moco-v2", size=16), seed=0)
     torch.manual_seed(1)
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002  # the global generator is what must stay as it is
@@ -376,18 +386,18 @@ def test_the_callers_generators_are_left_alone_and_have_no_say() -> None:
 
 def test_labelled_views_give_each_image_once_with_its_label() -> None:
     images = image_set(5)
-    dataset = LabelledViews(images, evaluation("stl10"))
+    dataset = LabelledViews(images, evaluation_transform("stl10"))
     batches = list(DataLoader(dataset, batch_size=2, sampler=EvalSampler(5)))
     assert torch.cat([labels for _, labels, _ in batches]).tolist() == images.labels.tolist()
     assert torch.cat([indices for *_, indices in batches]).tolist() == list(range(5))
-    assert torch.equal(batches[0][0][1], evaluation("stl10")(images[1], random.Random()))
-    cropped = LabelledViews(images, evaluation("stl10", train=True), seed=3)
+    assert torch.equal(batches[0][0][1], evaluation_transform("stl10")(images[1], random.Random()))
+    cropped = LabelledViews(images, evaluation_transform("stl10", train=True), seed=3)
     assert torch.equal(cropped[1, 2][0], cropped[1, 2][0])
     assert not torch.equal(cropped[1, 2][0], cropped[2, 2][0])
 
 
 def test_data_sets_can_be_sent_to_another_process() -> None:
-    dataset = TwoViews(image_set(2), views("stl10", size=16), seed=0)
+    dataset = TwoViews(image_set(2), training_transform("stl10", size=16), seed=0)
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[0, 1][0], dataset[0, 1][0])
 
 
@@ -406,7 +416,7 @@ def test_the_stl10_views_are_made_faster_than_torchvision_makes_them() -> None:
         ]
     )
     images = [picture() for _ in range(32)]
-    transform = views("stl10")
+    transform = training_transform("stl10")
     number = iter(range(1_000_000))
     ours, theirs_too = [], []
     for _ in range(3):  # in turns, since other work on the machine comes and goes
