@@ -36,6 +36,7 @@ from align_uniform.recipes.images.digits import load_tensors
 from align_uniform.recipes.images.image_set import GreyArrays, ImageSet, measure_statistics
 from align_uniform.recipes.images.views import evaluation_transform, training_transform
 from align_uniform.recipes.judge import evaluate
+from align_uniform.recipes.judge.options import KnnOptions
 from align_uniform.recipes.pretrain import moco, two_view
 
 RNG = np.random.default_rng(0)
@@ -518,7 +519,7 @@ def test_a_data_set_is_its_record_for_loading_pretraining_and_evaluation(
     (encoder,) = (tmp_path / "two-view").glob("*/encoder.pth")
     measured = measure_statistics(load("stripes", tmp_path, "unlabelled"))
     assert statistics_beside(encoder) == measured
-    judged = evaluate.KnnOptions(
+    judged = KnnOptions(
         encoder=encoder, data="stripes", arch="small-conv", dim=8, root=tmp_path, workers=0, device="cpu",
         out=tmp_path / "scores.json",
     )  # fmt: skip

@@ -170,7 +170,7 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
             on_epoch=on_epoch,
             resume=kept,
             images={
-                "data": _data(options),
+                "data": _data_set(options).name,
                 "size": _size(options),
                 "statistics": [*map(list, views.transform.statistics)],
             },
