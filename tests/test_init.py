@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.resources
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,9 +50,40 @@ def test_every_public_name_is_documented() -> None:
     ] == []
 
 
-def test_importing_the_package_loads_torch_and_nothing_else() -> None:
+def test_type_checkers_see_each_name_in_the_module_that_it_is_imported_from() -> None:
+    body = ast.parse(Path(str(align_uniform.__file__)).read_text(encoding="utf-8")).body
+    (seen_by_type_checkers,) = (node.body for node in body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module
+        for node in seen_by_type_checkers
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert {name: getattr(importlib.import_module(str(home)), name) for name, home in seen.items()} == {
+        name: getattr(align_uniform, name) for name in PUBLIC if name != "__version__"
+    }
+
+
+def test_all_names_are_listed_before_any_is_used() -> None:
+    listed = "import align_uniform; assert set(align_uniform.__all__) <= set(dir(align_uniform))"
+    assert "torch" not in modules_loaded_by(listed)
+
+
+def test_importing_the_package_loads_nothing_but_python() -> None:
+    loaded = {name.partition(".")[0] for name in modules_loaded_by("import align_uniform")}
+    assert loaded - modules_of_python() == {"align_uniform"}
+    # The probe can fail: it reports a third party.
+    assert "hypothesis" in modules_loaded_by("import hypothesis") - modules_of_python()
+
+
+def modules_of_python() -> set[str]:
+    """The standard library, and what the virtual environment loads at the start of any process."""
+    return {*sys.stdlib_module_names, *(name.partition(".")[0] for name in modules_loaded_by(""))}
+
+
+def test_the_first_loss_loads_torch_and_nothing_else() -> None:
     by_torch = modules_loaded_by("import torch")
-    beyond = modules_loaded_by("import align_uniform") - by_torch
+    beyond = modules_loaded_by("from align_uniform import AlignUniformLoss, uniform_loss") - by_torch
     assert {name for name in beyond if not name.startswith("align_uniform")} == set()
     # The probe can fail: it reports a module of the standard library, and one of a third party.
     assert "wave" in modules_loaded_by("import torch, wave") - by_torch
@@ -67,18 +101,13 @@ def test_triton_is_loaded_by_no_loss_that_does_not_need_it() -> None:
     assert not {name for name in modules_loaded_by(code) - by_torch if name.startswith("triton")}
 
 
-def test_what_measures_is_loaded_when_it_is_asked_for() -> None:
-    assert "align_uniform.measuring.measurement" not in modules_loaded_by("import align_uniform")
-    assert "align_uniform.measuring.measurement" in modules_loaded_by("from align_uniform import measure")
-    assert not modules_loaded_by("from align_uniform import measure") & {
-        "rich",
-        "matplotlib",
-        "scipy",
-        "pyarrow",
-    }
-    assert modules_loaded_by(
-        "import align_uniform.measuring.measurement; assert callable(align_uniform.measure)"
-    )
+def test_measuring_is_loaded_when_it_is_asked_for() -> None:
+    measurement = "align_uniform.measuring.measurement"
+    assert measurement not in modules_loaded_by("from align_uniform import uniform_loss")
+    loaded = modules_loaded_by("from align_uniform import measure")
+    assert measurement in loaded
+    assert not loaded & {"rich", "matplotlib", "scipy", "pyarrow"}
+    assert modules_loaded_by(f"import {measurement}, align_uniform; assert callable(align_uniform.measure)")
 
 
 def test_other_names_are_no_attributes() -> None:

@@ -558,7 +558,7 @@ def test_without_torchmetrics_the_import_says_how_to_install_it() -> None:
     code = "import sys; sys.modules['torchmetrics'] = None; import align_uniform.metrics"
     process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     last = process.stderr.strip().splitlines()[-1]
-    assert "ImportError: torchmetrics is missing; run: pip install 'align-uniform[metrics]'" in last
+    assert "ModuleNotFoundError: torchmetrics is missing; run: pip install 'align-uniform[metrics]'" in last
 
 
 # --------------------------------------------------------------------------------------------- many processes

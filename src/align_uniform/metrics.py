@@ -26,20 +26,17 @@ from torch import Tensor
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform import geometry
+from align_uniform._extras import needs
 from align_uniform.functional import align_loss, normalize_rows
 from align_uniform.geometry import Moments
 from align_uniform.geometry._rows import widened
 from align_uniform.measuring import uniformity
 from align_uniform.measuring.populations import Population
 
-try:
+with needs("metrics"):
     from torchmetrics import Metric
     from torchmetrics.utilities.data import dim_zero_cat
     from torchmetrics.utilities.distributed import gather_all_tensors
-except ImportError as error:
-    raise ImportError(
-        f"torchmetrics is missing; run: pip install 'align-uniform[metrics]' ({error})"
-    ) from error
 
 __all__ = ["Alignment", "RankMe", "Uniformity"]
 

@@ -4,66 +4,73 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
+from align_uniform._extras import require
 from align_uniform._writing import check_replaceable
-from align_uniform.measuring import quantities
-from align_uniform.measuring.difference import Difference
-from align_uniform.measuring.measurement import Details, Measurement
+from align_uniform.cli.command import Command
 
-HELP = "compare embeddings"
-DESCRIPTION = """
-Compare embeddings: files of rows, which are measured exactly, or the JSON of `measure --json`. Differences
-are from the first. They are paired, row by row, if all are of the same items and their rows are at hand
-(files, or JSON with --rows-out beside it).
-"""
+if TYPE_CHECKING:
+    from align_uniform.measuring.difference import Difference
+    from align_uniform.measuring.measurement import Measurement
 
-
-def add_arguments(parser: Any) -> None:
-    """Declare the command line."""
-    parser.add_argument(
-        "embeddings", metavar="EMBEDDING", nargs="+", help="a file of rows, or the JSON of a measurement"
-    )
-    parser.add_argument(
-        "--positives", metavar="FILE", nargs="+", help="a second view for each embedding, in order"
-    )
-    parser.add_argument("--names", nargs="+", help="of the embeddings")
-    parser.add_argument(
-        "--accuracy",
-        type=float,
-        nargs="+",
-        help="of each embedding in some task, for the table and the figure",
-    )
-    parser.add_argument("--t", type=float, default=2.0, help="of uniformity")
-    parser.add_argument("--alpha", type=float, default=2.0, help="of alignment")
-    parser.add_argument("--device", help="cpu, cuda, mps, ...; cpu unless given")
-    parser.add_argument(
-        "--figure", metavar="STEM", help="draw the align-uniform plane to STEM.png and STEM.svg"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--force", action="store_true", help="replace files")
+COMMAND = Command(
+    help="compare embeddings side by side",
+    description="""
+Compare embeddings: files of rows, which are measured exactly, or the JSON of `align-uniform measure --json`.
+Differences are taken from the first embedding. They are paired, row by row, if all embeddings are of the same
+items and their rows are at hand: in files, or next to JSON that was made with --rows-out.""",
+    options="align_uniform.cli.compare:CompareOptions",
+    run="align_uniform.cli.compare:run",
+    extra="cli",
+)
 
 
-def run(options: dict[str, Any]) -> int:
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Options of comparing."""
+
+    embeddings: tuple[str, ...] = field(metadata={"argument": True, "metavar": "EMBEDDING"})
+    """File of rows, or the JSON of a measurement."""
+    positives: tuple[str, ...] = field(default=(), metadata={"metavar": "FILE"})
+    """File of a second view for each embedding, in order."""
+    names: tuple[str, ...] = ()
+    """Name for each embedding, in order."""
+    accuracy: tuple[float, ...] = ()
+    """Accuracy of each embedding in some task, for the table and the figure."""
+    t: float = 2.0
+    """Temperature of uniformity."""
+    alpha: float = 2.0
+    """Exponent of alignment."""
+    device: str = "auto"
+    """Device that computes: auto (the best there is), cpu, cuda or mps."""
+    figure: str | None = field(default=None, metadata={"metavar": "STEM"})
+    """Draw the align-uniform plane to STEM.png and STEM.svg."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    force: bool = False
+    """Replace files that exist."""
+
+    def __post_init__(self) -> None:
+        count = len(self.embeddings)
+        for name in ("positives", "names", "accuracy"):
+            if (given := len(getattr(self, name))) not in (0, count):
+                raise ValueError(f"--{name} must be one for each of the {count} embeddings, got {given}.")
+
+
+def run(options: CompareOptions) -> int:
     """Measure or read each, print the table and the differences, draw."""
-    count = len(options["embeddings"])
-    for name in ("positives", "names", "accuracy"):
-        if options[name] is not None and len(options[name]) != count:
-            raise ValueError(
-                f"--{name} must be one for each of the {count} embeddings, got {len(options[name])}."
-            )
-    stem = None if options["figure"] is None else Path(options["figure"])
+    stem = None if options.figure is None else Path(options.figure)
+    accuracy = options.accuracy or None
     if stem is not None:
-        _check_figure(stem, force=options["force"])
-    results = [_result(number, options) for number in range(count)]
+        require("report")
+        _check_figure(stem, force=options.force)
+    results = [_result(number, options) for number in range(len(options.embeddings))]
     differences = [result - results[0] for result in results[1:]]
-    if options["json"]:
+    if options.json:
         document = [json.loads(result.to_json()) for result in results]
         print(
             json.dumps(
@@ -75,9 +82,9 @@ def run(options: dict[str, Any]) -> int:
             )
         )
     else:
-        _print(results, differences, options["accuracy"])
+        _print(results, differences, accuracy)
     if stem is not None:
-        _draw(results, options["accuracy"], stem)
+        _draw(results, accuracy, stem)
     return 0
 
 
@@ -88,17 +95,27 @@ def _check_figure(stem: Path, *, force: bool) -> None:
         check_replaceable(path, force=force)
 
 
-def _result(number: int, options: dict[str, Any]) -> Measurement:
+def _result(number: int, options: CompareOptions) -> Measurement:
     """Measure a file of rows, or read a measurement with its rows if they are where it says."""
-    path = options["embeddings"][number]
-    name = options["names"][number] if options["names"] else None
+    from align_uniform.measuring.measurement import Details, Measurement
+    from align_uniform.recipes.devices import device
+
+    path = options.embeddings[number]
+    name = options.names[number] if options.names else None
     if not path.endswith(".json"):
         from align_uniform.measuring.measure import measure
 
-        second = options["positives"][number] if options["positives"] else None
-        chosen = {each: options[each] for each in ("t", "alpha", "device")}
-        return measure(path, second, name=name, progress=sys.stderr.isatty(), **chosen)
-    if options["positives"]:
+        second = options.positives[number] if options.positives else None
+        return measure(
+            path,
+            second,
+            t=options.t,
+            alpha=options.alpha,
+            device=device(options.device),
+            name=name,
+            progress=sys.stderr.isatty(),
+        )
+    if options.positives:
         raise ValueError(
             f"--positives are of files of rows, {path} is a measurement, which has its own; leave them out."
         )
@@ -108,8 +125,16 @@ def _result(number: int, options: dict[str, Any]) -> Measurement:
     return replace(result, name=name or result.name, details=Details.load(found[0]) if found else None)
 
 
-def _print(results: list[Measurement], differences: list[Difference], accuracy: list[float] | None) -> None:
+def _print(
+    results: list[Measurement], differences: list[Difference], accuracy: Sequence[float] | None
+) -> None:
     """Print the table of all embeddings, and the differences from the first below it."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from align_uniform.measuring import quantities
+
     records = quantities.shown_by("compare")
     table = Table(
         title=f"t = {results[0].uniform.t:g}", title_justify="left", title_style="", box=box.SIMPLE_HEAD
@@ -125,7 +150,7 @@ def _print(results: list[Measurement], differences: list[Difference], accuracy: 
         print(difference, end="\n\n")
 
 
-def _draw(results: list[Measurement], accuracy: list[float] | None, stem: Path) -> None:
+def _draw(results: list[Measurement], accuracy: Sequence[float] | None, stem: Path) -> None:
     from align_uniform import figures
 
     if len({result.dim for result in results}) > 1:

@@ -4,13 +4,16 @@ There is none of the features themselves beyond two dimensions: a picture of mor
 projection.
 """
 
-from align_uniform.figures._inline import inline_svg
-from align_uniform.figures._style import Array, paths, save
-from align_uniform.figures.circle import CircleFeatures, circle_figure
-from align_uniform.figures.histograms import cosine_figure, crowding_figure, pair_distance_figure
-from align_uniform.figures.plane import PlanePoint, plane_figure
-from align_uniform.figures.spectrum import spectrum_figure
-from align_uniform.figures.trajectory import Trajectory, trajectory_figure
+from align_uniform._extras import needs
+
+with needs("report"):
+    from align_uniform.figures._inline import inline_svg
+    from align_uniform.figures._style import Array, paths, save
+    from align_uniform.figures.circle import CircleFeatures, circle_figure
+    from align_uniform.figures.histograms import cosine_figure, crowding_figure, pair_distance_figure
+    from align_uniform.figures.plane import PlanePoint, plane_figure
+    from align_uniform.figures.spectrum import spectrum_figure
+    from align_uniform.figures.trajectory import Trajectory, trajectory_figure
 
 __all__ = [
     "Array",

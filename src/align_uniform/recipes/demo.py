@@ -32,6 +32,7 @@ from align_uniform import (
     uniform_optimum,
 )
 from align_uniform._writing import written_whole
+from align_uniform.recipes.demo_options import DemoOptions
 from align_uniform.recipes.encoders.networks import SmallConvNet
 from align_uniform.recipes.images import digits
 from align_uniform.recipes.images.digits import digits_views
@@ -51,26 +52,6 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     CONTRASTIVE: lambda: ContrastiveLoss(tau=0.5),
 }
 DIM = 64
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """Options of the demo."""
-
-    out: Path = Path("align-uniform-demo")
-    """Folder for the figures and results.json."""
-    seeds: int = 3
-    """Encoders trained for each objective in 64 dimensions, to show the spread."""
-    steps: int = 200
-    """Batches that each encoder is trained on."""
-    force: bool = False
-    """Replace the files of an earlier demo in that folder."""
-
-    def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ValueError(f"seeds must be at least 1, got {self.seeds}.")
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}.")
 
 
 @dataclass(frozen=True)

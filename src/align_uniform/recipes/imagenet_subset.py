@@ -6,8 +6,10 @@ import hashlib
 import http.client
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -28,6 +30,31 @@ SHOWN = 5
 """Bad lines and strange files that a message shows, before it counts the rest."""
 
 _SYNSET = re.compile(r"n\d{8}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubsetOptions:
+    """Options of the subset."""
+
+    full: Path = field(metadata={"argument": True, "metavar": "FULL"})
+    """Folder of ImageNet, which has train and val, and in these a folder for each class."""
+    out: Path = field(metadata={"argument": True, "metavar": "OUT"})
+    """Folder to make."""
+    classes: str = field(metadata={"metavar": "FILE"})
+    """File of synset ids such as n01440764, one a line; or imagenet-100 (the published list, which is
+    fetched).
+    """
+    force: bool = False
+    """Replace an earlier subset. Only links are ever replaced."""
+
+
+def run(options: SubsetOptions) -> int:
+    """Make the subset, print what was linked, and return 0."""
+    fetched = options.classes == IMAGENET_100
+    classes = published_classes() if fetched else read_classes(Path(options.classes))
+    link_subset(options.full, options.out, classes, force=options.force)
+    sys.stdout.write(f"{options.out}: {len(classes)} classes in {' and '.join(SPLITS)}\n")
+    return 0
 
 
 def link_subset(full: Path, out: Path, classes: Sequence[str], *, force: bool = False) -> None:

@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from align_uniform._extras import needs
 from align_uniform._writing import check_replaceable, written_whole
-from align_uniform.figures import Trajectory
 from align_uniform.measuring import verdict
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.quantities import fixed
-from align_uniform.report._drawings import drawings
-from align_uniform.report._numbers import headlines, number_groups
-from align_uniform.report._rows import Contents, tables
+
+with needs("report"):
+    import jinja2
+
+    from align_uniform.figures import Trajectory
+    from align_uniform.report._drawings import drawings
+    from align_uniform.report._numbers import headlines, number_groups
+    from align_uniform.report._rows import Contents, tables
 
 __all__ = ["report_html", "write_report"]
 

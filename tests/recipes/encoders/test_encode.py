@@ -230,20 +230,20 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "give either features, those of a file, or --encoder with --images"),
-        (["x.npy", *WITH], 2, "give either features"),
+        ([], 2, "give either FEATURES, a file of rows, or --encoder with --images"),
+        (["x.npy", *WITH], 2, "give either FEATURES"),
         (["--encoder", "encoder.pth"], 2, "--encoder needs --images"),
-        (["--images", "images"], 2, "give either features"),
+        (["--images", "images"], 2, "give either FEATURES"),
         (
             ["x.npy", "--arch", "resnet18", "--views-preset", "stl10"],
             2,
-            "--arch, --views-preset: these go with --encoder",
+            "--arch, --views-preset: these options go with --encoder",
         ),
-        ([*WITH, "--positives", "y.npy"], 2, "--positives: these go with features of a file"),
+        ([*WITH, "--positives", "y.npy"], 2, "--positives: these options go with FEATURES"),
         ([*WITH, "--features-out", "views.pt"], 1, "--features-out must end in .npy, got views.pt"),
         ([*WITH, "--device", "abacus"], 1, "device must be one of this machine"),
         ([*WITH, "--seed", "-1"], 1, "seed must not be negative, got -1"),
-        ([*WITH, "--views-preset", "digits"], 1, "views_preset must be"),
+        ([*WITH, "--views-preset", "digits"], 2, "--views-preset must be one of stl10"),
         ([*WITH, "--weights", "x"], 1, "weights are for published and torchvision:NAME"),
         ([*WITH, "--layer", "attic"], 1, "attic"),
         ([*WITH[2:], "--encoder", "nowhere.pth"], 1, "nowhere.pth"),
@@ -325,8 +325,7 @@ def test_without_the_extra_one_line_names_the_pip_command(folder: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (
-        "align-uniform: torchvision is missing, which --encoder needs; run: pip install "
-        "'align-uniform[recipes]'\n"
+        "align-uniform: torchvision is missing; run: pip install 'align-uniform[recipes]'\n"
     )
 
 

@@ -70,7 +70,7 @@ def run(arguments: list[str], processes: int = 1) -> str:
 def pretrain(stl10: Path, out: Path, *more: str) -> list[str]:
     return [
         "pretrain", "two-view", "--preset", "stl10", *SMALL, "--root", str(stl10), "--out", str(out),
-        "--epochs", "2", "--batch_size", "40", "--lr", "0.05", "--workers", "0", "--log_every", "1",
+        "--epochs", "2", "--batch-size", "40", "--lr", "0.05", "--workers", "0", "--log-every", "1",
         "--device", "cpu", *more,
     ]  # fmt: skip
 

@@ -217,8 +217,8 @@ def digits(out: Path) -> list[str]:
     """A command: an encoder with BatchNorm, in float32, and its views from processes of their own."""
     return [
         sys.executable, "-m", "align_uniform", "pretrain", "two-view", "--preset", "digits", "--epochs", "6",
-        "--limit", "384", "--batch_size", "64", "--workers", "2", "--out", str(out), "--log_every", "1",
-        "--evaluate_every", "4", "--device", "cpu",
+        "--limit", "384", "--batch-size", "64", "--workers", "2", "--out", str(out), "--log-every", "1",
+        "--evaluate-every", "4", "--device", "cpu",
     ]  # fmt: skip
 
 

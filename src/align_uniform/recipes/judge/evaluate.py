@@ -3,8 +3,8 @@ saved features.
 
 align-uniform evaluate linear --encoder results/align1alpha2_unif1t2/encoder.pth --data stl10 --layer fc7
 align-uniform evaluate linear --encoder encoder.pth --data fashion-mnist --arch small-conv --protocol exact
-align-uniform evaluate knn --train_features train.npy --train_labels train.txt --test_features test.npy
---test_labels test.txt
+align-uniform evaluate knn --train-features train.npy --train-labels train.txt --test-features test.npy
+--test-labels test.txt
 """
 
 from __future__ import annotations

@@ -1,0 +1,70 @@
+"""Options from files: presets, which the package brings, and the user's own.
+
+The default of an option gives way to the preset, the preset to `--config`, and that to what is typed,
+whatever the order on the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from align_uniform.cli.options import read_values
+
+
+def read_config(options: type, file: Path) -> dict[str, Any]:
+    """Return the values of the options that a YAML file has, by field.
+
+    Raises:
+        ValueError: it is not a YAML file of such options; the message names the file.
+        OSError: it cannot be read.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    path = file.expanduser()  # a shell leaves the ~ of --config=~/file alone
+    try:
+        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not YAML: {error}") from error
+    if not isinstance(held, dict):
+        raise ValueError(f"{file} must have lines such as 'seed: 3', got {str(held)[:40]!r}")
+    return read_values(options, held, str(file))
+
+
+def as_yaml(options: Any) -> str:
+    """Return all options as a file that `--config` reads."""
+    import yaml
+
+    values = {field.name: _plain(getattr(options, field.name)) for field in fields(options)}
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False))
+
+
+def merged(options: type, typed: Mapping[str, Any], configs: list[Path], presets: Any) -> dict[str, Any]:
+    """Return the options by field: a file counts more than the preset, and what was typed counts most.
+
+    Args:
+        options: the dataclass.
+        typed: the options on the command line.
+        configs: the files of options; a later one counts more than an earlier one.
+        presets: a function that returns the values of the preset of a name, or None if there are no presets.
+
+    Raises:
+        ValueError: as `read_config`.
+        OSError: as `read_config`.
+    """
+    given: dict[str, Any] = {}
+    for file in configs:
+        given |= read_config(options, file)
+    given |= typed
+    if presets is None:
+        return given
+    (default,) = (field.default for field in fields(options) if field.name == "preset")
+    return {**presets(given.get("preset", default)), **given}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
