@@ -247,7 +247,7 @@ def test_measure_prints_a_table_with_alignment_and_uniformity_first(
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert lines[0] == "x: 50 rows of 6 features, exact"
-    assert [line.split()[0] for line in lines[2:5]] == ["alignment", "uniformity", "uniformity"]
+    assert [line.split()[0] for line in lines[2:5]] == ["alignment", "relative", "uniformity"]
     assert printed.err == ""
 
 
