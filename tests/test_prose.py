@@ -14,7 +14,16 @@ import align_uniform
 
 PACKAGE = Path(align_uniform.__file__).parent
 
-CLEAN = ("engine",)
+CLEAN = (
+    "_checks.py",
+    "_ids.py",
+    "_progress.py",
+    "_ranks.py",
+    "engine",
+    "figures",
+    "functional.py",
+    "sphere.py",
+)
 """Folders and files of the package whose prose is held to these rules; the others are still to be read."""
 
 LARGEST_MODULE, LONGEST_BODY, MOST_PARAMETERS = 450, 40, 8
@@ -99,12 +108,12 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if is_clean(path))
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_docstrings_are_understood_when_they_are_shown_alone(path: Path) -> None:
-    found = {
-        f"{name}: {text}": wrong
+    found = [
+        f"{name} {fault}: {text}"
         for name, text, of_field in docstrings(ast.parse(path.read_text()))
-        if (wrong := faults(text, of_field=of_field))
-    }
-    assert found == {}
+        for fault in faults(text, of_field=of_field)
+    ]
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +226,8 @@ def oversized(relative: str, source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_functions_and_modules_are_small(path: Path) -> None:
-    assert oversized(path.relative_to(PACKAGE).as_posix(), path.read_text()) == []
+    found = oversized(path.relative_to(PACKAGE).as_posix(), path.read_text())
+    assert not found, "\n".join(found)
 
 
 def test_a_long_function_and_a_long_module_are_refused() -> None:

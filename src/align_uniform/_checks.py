@@ -1,4 +1,4 @@
-"""Every message about a wrong argument: what came, what is expected, what to do."""
+"""The checks of arguments: every message says what came, what is expected, and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from align_uniform._options import check_choice as check_choice  # for values th
 
 
 def check_features(name: str, z: Tensor) -> None:
-    """Rows of real numbers, [..., N, m] with m >= 1."""
+    """Refuse anything but rows of real numbers, [..., N, m] with m >= 1."""
     if not isinstance(z, Tensor):
         raise ValueError(
             f"{name} must be a torch.Tensor, got {type(z).__name__}; use torch.as_tensor({name})."
@@ -32,7 +32,7 @@ def check_features(name: str, z: Tensor) -> None:
 
 
 def check_views(x: Tensor) -> None:
-    """Two or more views of the same items."""
+    """Refuse anything but two or more views of the same items."""
     if x.dim() < 3 or x.shape[-3] < 2:
         raise ValueError(
             f"without y, x must be [V, N, m], V >= 2 views of the same N items, got shape {list(x.shape)}; "
@@ -41,7 +41,7 @@ def check_views(x: Tensor) -> None:
 
 
 def check_same_shape(x: Tensor, y: Tensor) -> None:
-    """Row i of x and row i of y are a positive pair."""
+    """Refuse views of different shapes: row i of x and row i of y are a positive pair."""
     if x.shape != y.shape:
         raise ValueError(
             f"x and y must have the same shape, row i of x and row i of y being a positive pair, "
@@ -50,7 +50,7 @@ def check_same_shape(x: Tensor, y: Tensor) -> None:
 
 
 def check_negatives(x: Tensor, negatives: Tensor) -> None:
-    """A second population of the same dimension, [..., M, m] with M >= 1."""
+    """Refuse anything but a second population of the same dimension, [..., M, m] with M >= 1."""
     check_features("negatives", negatives)
     if negatives.shape[-1] != x.shape[-1]:
         raise ValueError(
@@ -72,7 +72,7 @@ def check_negatives(x: Tensor, negatives: Tensor) -> None:
 
 
 def check_ids(name: str, ids: object, rows: str, z: Tensor) -> Tensor:
-    """One whole number a row, [N] or [..., N]: returned as int64 with the leading dimensions of the rows."""
+    """Return one whole number a row, [N] or [..., N], as int64 with the leading dimensions of the rows."""
     if not isinstance(ids, Tensor):
         raise ValueError(
             f"{name} must be a torch.Tensor, got {type(ids).__name__}; use torch.as_tensor({name})."
@@ -93,13 +93,13 @@ def check_ids(name: str, ids: object, rows: str, z: Tensor) -> Tensor:
 
 
 def check_row_count(rows: int, least: int, why: str) -> None:
-    """Enough rows for a mean."""
+    """Refuse too few rows for a mean."""
     if rows < least:
         raise ValueError(f"x must have at least {least} rows, got {rows}: {why}.")
 
 
 def check_positive(name: str, value: float) -> float:
-    """A finite number above zero."""
+    """Return a finite number above zero."""
     if isinstance(value, Tensor):
         raise ValueError(
             f"{name} must be a Python number, got a tensor: no gradient flows to it; use {name}.item()."
@@ -108,7 +108,7 @@ def check_positive(name: str, value: float) -> float:
 
 
 def check_temperature(tau: float | Tensor) -> None:
-    """A positive number, or a 0-d tensor that may be learned."""
+    """Refuse anything but a positive number, or a 0-d tensor that may be learned."""
     if not isinstance(tau, Tensor):
         check_positive("tau", tau)
     elif tau.dim() != 0 or not tau.is_floating_point():
@@ -119,7 +119,7 @@ def check_temperature(tau: float | Tensor) -> None:
 
 
 def check_gatherable(x: Tensor, shape: str = "[N, m]") -> None:
-    """Rows that processes can exchange: of one batch, and outside of compiled graphs."""
+    """Refuse rows that processes cannot exchange: several batches, and rows in a compiled graph."""
     dimensions = shape.count(",") + 1
     if x.dim() != dimensions:
         raise ValueError(
@@ -134,7 +134,7 @@ def check_gatherable(x: Tensor, shape: str = "[N, m]") -> None:
 
 
 def usable_device(device: str | torch.device) -> torch.device:
-    """The device, if this machine has it."""
+    """Return the device, if this machine has it."""
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA

@@ -1,4 +1,4 @@
-"""Pairs of rows that share an id, and so are no negatives: how many there are, and how many are left."""
+"""The numbers of pairs of rows that share an id, and so are no negatives."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from align_uniform.engine import routes
 
 
 def equal_pairs(ids: Tensor, others: Tensor) -> Tensor:
-    """The number of pairs (i, j) with `ids[..., i] == others[..., j]`: [...], in O(N log N) where that can be
-    had.
+    """Return the number of pairs (i, j) with `ids[..., i] == others[..., j]`: [...].
+
+    The time is O(N log N), except where operations are recorded.
     """
     if routes.is_recorded():
         return (ids.unsqueeze(-1) == others.unsqueeze(-2)).sum((-2, -1))

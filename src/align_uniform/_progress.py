@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(description: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with the amount of work done since the last call; nothing is drawn unless
-    `shown`.
+    """Yield a function to call with the amount of work done since the last call.
+
+    Nothing is drawn unless `shown`.
     """
     if not shown:
         yield lambda _: None

@@ -49,7 +49,7 @@ def alone() -> Iterator[None]:
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait for every process to arrive."""
     if world_size() > 1:
         dist.barrier()
 
@@ -58,7 +58,7 @@ class Gathered(NamedTuple):
     """The rows of all processes, in the order of their ranks."""
 
     rows: Tensor
-    """[sum of N_r, m]"""
+    """The rows, [sum of N_r, m]."""
     start: int
     """The index of the first row of this process."""
 
@@ -80,7 +80,7 @@ def gather_rows(x: Tensor) -> Tensor:
 
     Equals `torch.cat([x_0, ..., x_{W-1}])` on every process, where N_r, the number of rows, may differ. In
     the backward pass each process receives the sum over all processes of the gradients for its own rows.
-    Without a process group this is x.
+    Without a process group the result is x.
 
     Use it for a second population that differs between processes: `uniform_loss(x, negatives=gather_rows(y),
     gather_distributed=True)`.
@@ -109,8 +109,8 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 def log_sum_over_ranks(value: Tensor, share: float = 1.0) -> Tensor:
     """Return `log sum_r exp(value_r)`; the gradient carries the factor W.
 
-    `share` multiplies the gradient as well: 2 where each process differentiates one row of a symmetric pair,
-    and the process that holds the other row counts the pair again.
+    The gradient is multiplied by `share` as well: 2 where each process differentiates one row of a symmetric
+    pair, and the process that holds the other row counts the pair again.
     """
     if world_size() == 1:
         return value

@@ -1,11 +1,13 @@
-"""The losses, each formula once. For rows on the unit sphere, in two lines of torch, they equal
+"""The losses, each formula once.
+
+For rows on the unit sphere, in two lines of torch, they equal
 
     align_loss(x, y)  =  (x - y).norm(dim=1).pow(alpha).mean()
     uniform_loss(x)   =  torch.pdist(x).pow(2).mul(-t).exp().mean().log()
 
-and `contrastive_loss(x, y, tau)` the cross-entropy that they take apart. What the functions below add is what
-the two lines lack: O(N) memory, half the work, any t, any dtype, leading batch dimensions, higher
-derivatives, and many processes.
+and `contrastive_loss(x, y, tau)` is the cross-entropy that they take apart. The functions below add what the
+two lines lack: O(N) memory, half the work, any t, any dtype, leading batch dimensions, higher derivatives,
+and many processes.
 """
 
 from __future__ import annotations
@@ -31,12 +33,12 @@ def align_loss(
     reduction: str = "mean",
     gather_distributed: bool = False,
 ) -> Tensor:
-    r"""How far apart the views of the same item are.
+    r"""Return the alignment loss: how far apart the views of the same item are.
 
     .. math:: L_{align}(\alpha) = \frac{1}{N} \sum_{i=1}^{N} \lVert x_i - y_i \rVert_2^{\alpha}
 
-    Lies in [0, 2^alpha] for unit rows; 0 where both views have the same features. Row i of x and row i of y
-    are a pair.
+    The loss lies in [0, 2^alpha] for unit rows; it is 0 where both views have the same features. Row i of x
+    and row i of y are a pair.
 
     With several positives per item, pass all V views as x, [V, N, m], and leave y out: the value is the mean
     of the loss over the V (V - 1) / 2 pairs of views.
@@ -46,12 +48,11 @@ def align_loss(
             float32.
         y: features of the other view, of the same shape; None if x holds all views.
         alpha: exponent of the distance, above 0.
-        normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they
-            are.
+        normalize: divide the rows by their norm first. By default the rows are taken as they are.
         reduction: "mean" over all pairs, or "none": a value for each item.
-        gather_distributed: the mean over the pairs of all processes, whose numbers may differ. Differentiable
-            once, in eager mode; after DistributedDataParallel's averaging the gradient is the one-process
-            gradient. The features are [N, m], or [V, N, m] without y.
+        gather_distributed: take the mean over the pairs of all processes, whose numbers may differ.
+            Differentiable once, in eager mode; after DistributedDataParallel's averaging the gradient is the
+            one-process gradient. The features are [N, m], or [V, N, m] without y.
 
     Returns:
         A scalar, or [..., N] with reduction="none"; float32 or float64. Where x_i equals y_i and alpha < 2,
@@ -110,32 +111,31 @@ def uniform_loss(
     normalize: bool = False,
     gather_distributed: bool = False,
 ) -> Tensor:
-    r"""How far the features are from the uniform distribution on the sphere.
+    r"""Return the uniformity loss: how far the features are from the uniform distribution on the sphere.
 
     .. math:: L_{uniform}(t) = \log \frac{2}{N (N-1)} \sum_{i<j} e^{-t \lVert x_i - x_j \rVert_2^2}
 
-    At most 0, for features that are all the same. For unit rows in m dimensions the uniform distribution
-    reaches `uniform_optimum(m, t)`; a finite sample may lie a little below. The mean is over distinct pairs,
-    as in the original; the mean over all N^2 pairs, self-pairs included, is `((N - 1) * L.exp() +
-    1).div(N).log()`.
+    The loss is at most 0, for features that are all the same. For unit rows in m dimensions the uniform
+    distribution reaches `uniform_optimum(m, t)`; a finite sample may lie a little below. The mean is over
+    distinct pairs, as in the original; the mean over all N^2 pairs, self-pairs included, is `((N - 1) *
+    L.exp() + 1).div(N).log()`.
 
     Two views are two losses, `(uniform_loss(x) + uniform_loss(y)) / 2`. Never concatenate them: the positive
     pairs would count as negatives.
 
     Args:
         x: features, [..., N, m], N >= 2. Half precision is computed in float32.
-        t: inverse squared width of the Gaussian, above 0. 2 and 3 are the paper's.
+        t: inverse squared width of the Gaussian, above 0. The paper uses 2 and 3.
         negatives: a second population, [..., M, m]: a queue of keys, or the other tower. All N M cross pairs
             are counted, in one mean with the pairs within x (the MoCo form, paper appendix B.2).
-        intra_batch: count the pairs within x too. False leaves the cross pairs alone.
+        intra_batch: count the pairs within x too. If False, only the cross pairs count.
         ids: the item of each row, [N] (or [..., N]) integers. Pairs of rows with the same id are left out,
             and the mean is over those that remain: for an item twice in a batch, for classes, for several
             views of an item, and for padding, to which one id is given.
         negative_ids: with `ids`, the items of the negatives, [M] (or [..., M]). Without it, every negative is
             another item.
-        normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they
-            are.
-        gather_distributed: the value of the rows of all processes together, whose numbers may differ.
+        normalize: divide the rows by their norm first. By default the rows are taken as they are.
+        gather_distributed: compute the value of the rows of all processes together, whose numbers may differ.
             `negatives` are taken to be the same on every process; if they are not, pass
             `gather_rows(negatives)`. A process evaluates the pairs of its own rows. Differentiable once, in
             eager mode; the gradient of this process's rows is W times their share, so that
@@ -159,8 +159,8 @@ def uniform_loss(
 
     Note:
         Float32 rows far from their common centre, at distances R with t R^2 beyond about 840, are computed in
-        float64 on the CPU. On other devices, where asking for R would mean waiting, exponents are only kept
-        from exceeding 0: give float64 rows there.
+        float64 on the CPU. On other devices, where reading R would mean waiting, exponents are only kept from
+        exceeding 0: pass float64 rows there.
 
         On CUDA, `torch.set_float32_matmul_precision("high")` lets TF32 into the matrix products of the tile
         loop: three digits instead of six.
@@ -222,14 +222,14 @@ def contrastive_loss(
     normalize: bool = False,
     gather_distributed: bool = False,
 ) -> Tensor:
-    r"""The contrastive loss: cross-entropy of the positive among its negatives.
+    r"""Return the contrastive loss: the cross-entropy of the positive among its negatives.
 
     In batch, the negatives of a row are the other rows of the other view, and both directions are averaged:
 
     .. math:: L = \frac{1}{2N} \sum_{i=1}^{N} \left[ \log \sum_j e^{x_i^T y_j / \tau}
               + \log \sum_j e^{y_i^T x_j / \tau} - \frac{2}{\tau} x_i^T y_i \right]
 
-    With `negatives` z, K of them (a queue, as in MoCo), a row of x is told from these alone:
+    With `negatives` z, K of them (a queue, as in MoCo), the positive of a row of x is told from these alone:
 
     .. math:: L = \frac{1}{N} \sum_{i=1}^{N} \left[ \log \left( e^{x_i^T y_i / \tau}
               + \sum_j e^{x_i^T z_j / \tau} \right) - \frac{1}{\tau} x_i^T y_i \right]
@@ -237,7 +237,7 @@ def contrastive_loss(
     Less log K, it tends to an alignment and a uniformity term as K grows (theorem 1), where t is 1 / (2 tau).
 
     Args:
-        x: features of one view, [..., N, m], of unit norm as a rule. Half precision is computed in float32.
+        x: features of one view, [..., N, m], usually of unit norm. Half precision is computed in float32.
         y: features of the other view, of the same shape.
         tau: temperature, above 0; or a 0-d tensor on the device of x, which may be learned.
         negatives: [..., K, m]; None takes them from the batch.
@@ -245,12 +245,11 @@ def contrastive_loss(
             other; the positive of a row always counts. A row that has no negative left contributes 0.
         negative_ids: the items of the negatives, [K] (or [..., K]); `ids` and `negative_ids` are given
             together.
-        normalize: divide the rows by their norm first. Off by default: the value is that of the rows as they
-            are.
-        gather_distributed: the value of the pairs of all processes together, whose numbers may differ; in
-            batch, every process sees the rows of all as negatives, while `negatives` are taken to be the same
-            on every process. Differentiable once, in eager mode; after DistributedDataParallel's averaging
-            the gradient is the one-process gradient. The features are [N, m].
+        normalize: divide the rows by their norm first. By default the rows are taken as they are.
+        gather_distributed: compute the value of the pairs of all processes together, whose numbers may
+            differ; in batch, every process sees the rows of all as negatives, while `negatives` are taken to
+            be the same on every process. Differentiable once, in eager mode; after DistributedDataParallel's
+            averaging the gradient is the one-process gradient. The features are [N, m].
 
     Returns:
         [...], a scalar for one batch of pairs; float32 or float64.
@@ -307,7 +306,7 @@ def contrastive_loss(
 
 
 def _contrastive_in_batch(x: Tensor, y: Tensor, scale: float | Tensor, ids: Tensor | None) -> Tensor:
-    """The contrastive loss of one process without negatives, [...]: the mean over both directions."""
+    """Return the contrastive loss of one process without negatives, [...]: the mean over both directions."""
     odds = log_odds(x, y, scale, ids=ids)
     only_if_infinite = ids is None and x.shape[-2] > 1  # odds of -inf
     not_finite = 0 * odds.detach() if only_if_infinite else _not_finite(_products(x, y)).unsqueeze(-2)
@@ -315,14 +314,15 @@ def _contrastive_in_batch(x: Tensor, y: Tensor, scale: float | Tensor, ids: Tens
 
 
 def _products(x: Tensor, y: Tensor) -> Tensor:
-    """x_i . y_i, in float32 or wider."""
+    """Return x_i . y_i, in float32 or wider."""
     dtype = widest(x, y)
     return (x.to(dtype) * y.to(dtype)).sum(-1)
 
 
 def _not_finite(positives: Tensor, negatives: Tensor | None = None) -> Tensor:
-    """NaN where a number is not finite that would pass for an easy pair, else 0: infinite positives, logits
-    of -inf.
+    """Return NaN where a number is not finite that would pass for an easy pair, else 0.
+
+    Infinite positives and logits of -inf would.
     """
     zero = 0 * positives.detach()
     return (
@@ -333,18 +333,18 @@ def _not_finite(positives: Tensor, negatives: Tensor | None = None) -> Tensor:
 
 
 def _softplus(z: Tensor) -> Tensor:
-    """log(1 + exp(z)), to the last digit of float64."""
+    """Return log(1 + exp(z)), to the last digit of float64."""
     return torch.nn.functional.softplus(z, threshold=40)
 
 
 def _distances(differences: Tensor, alpha: float) -> Tensor:
-    """`||difference||^alpha` of every row."""
+    """Return `||difference||^alpha` of every row."""
     squared = differences.square().sum(-1)
     return squared if alpha == 2 else _power(squared, alpha / 2)
 
 
 def _distances_of_views(views: Tensor, alpha: float) -> Tensor:
-    """The mean of `||difference||^alpha` over all pairs of views, [..., N] from [..., V, N, m]."""
+    """Return the mean of `||difference||^alpha` over all pairs of views, [..., N] from [..., V, N, m]."""
     count = views.shape[-3]
     if alpha == 2:  # in closed form, from the mean of the views
         deviations = views - views.mean(-3, keepdim=True)
@@ -358,8 +358,9 @@ def _distances_of_views(views: Tensor, alpha: float) -> Tensor:
 
 
 def _log_of_both(a: Tensor, b: Tensor) -> Tensor:
-    """`log(exp(a) + exp(b))`; one of them may be -inf, the log of nothing, and has then derivatives of 0 to
-    any order.
+    """Return `log(exp(a) + exp(b))`.
+
+    One of them may be -inf, the log of nothing, and has then derivatives of 0 to any order.
     """
     negligible = 80  # less by so much, a number adds nothing to the other, and its exp is still one
     filled_a = torch.where(a == -torch.inf, b.detach() - negligible, a)
@@ -367,9 +368,7 @@ def _log_of_both(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _pairs_left(ids: Tensor, negative_ids: Tensor | None, within: int, across: int) -> Tensor:
-    """The number of pairs of different ids, [...], out of this many within the batch and across to the
-    negatives.
-    """
+    """Return the number of pairs of different ids, [...], among those within the batch and across."""
     left = ids.new_full(ids.shape[:-1], within + across)
     if within:
         left = (
@@ -383,8 +382,9 @@ def _pairs_left(ids: Tensor, negative_ids: Tensor | None, within: int, across: i
 def _check_negatives(
     x: Tensor, negatives: Tensor | None, ids: Tensor | None, negative_ids: Tensor | None, *, alone: bool
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Negatives and ids with the leading dimensions of x, ids as int64; `alone`: no pairs within x are
-    counted.
+    """Return negatives and ids with the leading dimensions of x, ids as int64.
+
+    With `alone`, no pairs within x are counted.
     """
     if negatives is not None:
         checks.check_negatives(x, negatives)
@@ -405,13 +405,13 @@ def _check_negatives(
 
 
 def _power(squared: Tensor, exponent: float) -> Tensor:
-    """`squared ** exponent`, with derivative 0 where the square is 0 (torch's is NaN or infinite there)."""
+    """Return `squared ** exponent`, with derivative 0 where the square is 0 and torch's is not finite."""
     is_zero = squared == 0
     return squared.masked_fill(is_zero, 1).pow(exponent).masked_fill(is_zero, 0)
 
 
 def _prepare(normalize: bool, x: Tensor, *others: Tensor | None) -> list[Any]:
-    """One dtype for all, float32 or wider; then rows are normalised if asked. None stays None."""
+    """Bring all rows to one dtype, float32 or wider, and normalise them if asked. None stays None."""
     dtype = widest(x, *others)
     return [
         z if z is None else normalize_rows(z.to(dtype)) if normalize else z.to(dtype) for z in (x, *others)
@@ -419,7 +419,7 @@ def _prepare(normalize: bool, x: Tensor, *others: Tensor | None) -> list[Any]:
 
 
 def normalize_rows(z: Tensor) -> Tensor:
-    """Rows over their norm; a zero row stays zero, with a finite gradient."""
+    """Divide rows by their norm; a zero row stays zero, with a finite gradient."""
     largest = z.detach().abs().amax(-1, keepdim=True)
     z = z / largest.masked_fill(largest == 0, 1)  # so that no square overflows, and none vanishes
     norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)

@@ -11,7 +11,7 @@ from align_uniform.functional import align_loss, contrastive_loss, uniform_loss
 
 
 class AlignLoss(nn.Module):
-    """`align_loss` as a module; see there for the options.
+    """The loss `align_loss` as a module; see there for the options.
 
     Example:
         >>> import torch
@@ -40,9 +40,7 @@ class AlignLoss(nn.Module):
         self.gather_distributed = gather_distributed
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return `align_loss(x, y)` of two views, [..., N, m] each, or `align_loss(x)` of all views, [..., V,
-        N, m].
-        """
+        """Return `align_loss(x, y)` of two views, [..., N, m] each, or of all views in x, [..., V, N, m]."""
         return align_loss(
             x,
             y,
@@ -53,12 +51,12 @@ class AlignLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """The options that differ from the defaults."""
+        """Return the options that differ from the defaults."""
         return _options(self, alpha=None, normalize=False, reduction="mean", gather_distributed=False)
 
 
 class UniformLoss(nn.Module):
-    """`uniform_loss` as a module; see there for the options.
+    """The loss `uniform_loss` as a module; see there for the options.
 
     Example:
         >>> import torch
@@ -103,12 +101,12 @@ class UniformLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """The options that differ from the defaults."""
+        """Return the options that differ from the defaults."""
         return _options(self, t=None, intra_batch=True, normalize=False, gather_distributed=False)
 
 
 class ContrastiveLoss(nn.Module):
-    """`contrastive_loss` as a module; see there for the options.
+    """The loss `contrastive_loss` as a module; see there for the options.
 
     `tau` may be an `nn.Parameter` of no dimensions: it is then a parameter of the module, and learned.
 
@@ -137,9 +135,7 @@ class ContrastiveLoss(nn.Module):
         ids: Tensor | None = None,
         negative_ids: Tensor | None = None,
     ) -> Tensor:
-        """Return `contrastive_loss(x, y)` of two views, [..., N, m] each, with [..., K, m] negatives if
-        given.
-        """
+        """Return `contrastive_loss(x, y)` of two views, [..., N, m] each; negatives are [..., K, m]."""
         return contrastive_loss(
             x,
             y,
@@ -152,7 +148,7 @@ class ContrastiveLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """The options that differ from the defaults."""
+        """Return the options that differ from the defaults."""
         return _options(self, tau=None, normalize=False, gather_distributed=False)
 
 
@@ -223,6 +219,6 @@ class AlignUniformLoss(nn.Module):
 
 
 def _options(module: nn.Module, **defaults: object) -> str:
-    """`name=value` for each option that is not at its default."""
+    """Return `name=value` for each option that is not at its default."""
     values = {name: getattr(module, name) for name in defaults}
     return ", ".join(f"{name}={value!r}" for name, value in values.items() if value != defaults[name])

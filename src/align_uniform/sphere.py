@@ -1,14 +1,13 @@
-"""What the theory of the unit sphere S^{m-1} says about uniformity.
+"""The theory of the unit sphere S^{m-1}, which gives values of `uniform_loss` a scale.
 
-A value of `uniform_loss` is a bare number; these functions give it a scale. Of n rows in m dimensions with
-value L:
+A value L of `uniform_loss` for n rows in m dimensions is a bare number. It can be compared with
 
     uniform_optimum(m)      the value of the uniform law, the least there is
     squared_mmd(L, m)       the squared distance from the uniform law, as a kernel sees it
-    null_z(L, n, m)         that distance over the spread that chance gives n uniform rows
+    null_z(L, n, m)         that distance over its standard deviation for n uniform rows
     equivalent_dim(L)       the dimension whose uniform law has this value
 
-All of them come from one series, the `0F1` of the mean Gaussian potential, and are plain numbers: no tensor
+All of these come from one series, the `0F1` of the mean Gaussian potential, and are plain numbers: no tensor
 is needed.
 """
 
@@ -24,7 +23,7 @@ from align_uniform import _checks as checks
 
 
 def uniform_optimum(dim: int, t: float = 2) -> float:
-    r"""The uniformity of the uniform distribution on the sphere: the least value there is.
+    r"""Return the uniformity of the uniform distribution on the sphere: the least value there is.
 
     .. math:: L^*(m, t) = \log E\, e^{-t \lVert u - v \rVert^2} = -2t + \log {}_0F_1(; m/2; t^2)
 
@@ -61,12 +60,12 @@ def uniform_optimum(dim: int, t: float = 2) -> float:
 
 
 def v_statistic(uniform: float, n: int) -> float:
-    r"""The uniformity of n rows with their self-pairs counted, from that of distinct pairs.
+    r"""Return the uniformity of n rows with self-pairs counted, given the uniformity of distinct pairs.
 
     .. math:: L_V = \log \frac{(n - 1) e^{L_U} + 1}{n}
 
-    Only this one obeys the paper's bound, `uniform_optimum`, for any finite set of rows; it depends on n,
-    which is why the losses and `measure` give L_U.
+    Only L_V obeys the paper's bound, `uniform_optimum`, for any finite set of rows; it depends on n, which is
+    why the losses and `measure` give L_U.
 
     Args:
         uniform: L_U, the value over distinct pairs.
@@ -89,13 +88,14 @@ def v_statistic(uniform: float, n: int) -> float:
 
 
 def squared_mmd(uniform: float, dim: int, t: float = 2) -> float:
-    r"""The squared maximum mean discrepancy between the features and the uniform law, under the Gaussian
-    kernel.
+    r"""Return the squared maximum mean discrepancy between the features and the uniform law.
+
+    The kernel is the Gaussian potential:
 
     .. math:: \mathrm{MMD}^2 = e^{L} - c(m, t), \qquad c(m, t) = e^{L^*(m, t)} = E\, G_t(u, v)
 
-    Nothing else is left of the usual three terms: G_t(u, v) has the mean c for every fixed u, so the cross
-    term is -2c.
+    The usual three terms reduce to these two: G_t(u, v) has the mean c for every fixed u, so the cross term
+    is -2c.
 
     Args:
         uniform: L, a value of `uniform_loss` for unit rows.
@@ -127,13 +127,12 @@ def squared_mmd(uniform: float, dim: int, t: float = 2) -> float:
 
 
 def null_variance(n: int, dim: int, t: float = 2) -> float:
-    r"""The variance of exp(L) for n independent rows of the uniform law, L being `uniform_loss` over distinct
-    pairs.
+    r"""Return the variance of exp(L) for n independent rows of the uniform law.
 
     .. math:: \mathrm{Var}\, e^{L} = \frac{2}{n (n - 1)} \left[ c(m, 2t) - c(m, t)^2 \right]
 
-    It is exact: potentials of two different pairs are uncorrelated, even those with a row in common, and
-    G_t^2 = G_2t.
+    Here L is `uniform_loss` over distinct pairs. The variance is exact: potentials of two different pairs are
+    uncorrelated, even those with a row in common, and G_t^2 = G_2t.
 
     Args:
         n: the number of rows, at least 2.
@@ -142,7 +141,7 @@ def null_variance(n: int, dim: int, t: float = 2) -> float:
 
     Returns:
         The variance, to 10 digits or more; the mean is exp(uniform_optimum(dim, t)). It is 0 where it is too
-        small for a float (t in the hundreds); `null_z` is not troubled by that.
+        small for a float (t in the hundreds), which does not affect `null_z`.
 
     Raises:
         ValueError: a number is not as above.
@@ -163,7 +162,7 @@ def null_variance(n: int, dim: int, t: float = 2) -> float:
 
 
 def null_z(uniform: float, n: int, dim: int, t: float = 2) -> float:
-    r"""How far a uniformity lies above the uniform law, in standard deviations of what chance gives.
+    r"""Return how far a uniformity lies above the uniform law, in standard deviations under that law.
 
     .. math:: z = (e^{L} - c(m, t)) \, / \, \sqrt{\mathrm{Var}\, e^{L}}
 
@@ -215,27 +214,28 @@ def null_z(uniform: float, n: int, dim: int, t: float = 2) -> float:
 
 
 def equivalent_dim(uniform: float, t: float = 2) -> float:
-    r"""The dimension m whose uniform law on S^{m-1} has this uniformity: how many dimensions the features
-    fill evenly.
+    r"""Return the number of dimensions that the features fill evenly.
+
+    It is the dimension m whose uniform law on S^{m-1} has this uniformity:
 
     .. math:: m_{eff} = \{ m : L^*(m, t) = L \} \approx 2 t^2 / (L + 2t)
 
     for real m, the approximation being for large m. It is exactly k for a uniform law on a k-dimensional
     great sphere, so that dimensional collapse, which moves L in its third decimal, is seen at once. A
-    dimension of 1 is two opposite points, equally likely. Above their value no sphere has the uniformity, and
+    dimension of 1 is two opposite points, equally likely. No sphere has a uniformity above their value, but
     two opposite points of probabilities p and 1 - p do:
 
     .. math:: m_{eff} = 4 p (1 - p) = 2 (1 - e^{L}) / (1 - e^{-4t}),
 
-    which goes on from 1 to 0, a constant.
+    which continues from 1 down to 0, a constant.
 
     Args:
-        uniform: L, a value of `uniform_loss` for unit rows. It need not know their number of features.
+        uniform: L, a value of `uniform_loss` for unit rows. Their number of features is not needed.
         t: inverse squared width of the Gaussian, the one that L was computed with.
 
     Returns:
         A number that falls with L, from infinity where L <= -2t (a sample may lie there, a law cannot) to 0
-        where L >= 0. The relative error is that of L + 2t, up to an error of 1e-12 in solving for m.
+        where L >= 0. The relative error equals that of L + 2t, up to an error of 1e-12 in solving for m.
 
     Raises:
         ValueError: a number is not as above.
@@ -250,9 +250,9 @@ def equivalent_dim(uniform: float, t: float = 2) -> float:
 
     Note:
         It is one number for two failings: a cone of many dimensions and a great sphere of few may have the
-        same. Look at the mean cosine and at a rank beside it. For large m it magnifies noise: an error d of L
-        is one of about d m^2 / (2 t^2), so near the optimum give `equivalent_dim_slope` times the standard
-        error of L with it.
+        same. Look at the mean cosine and at a rank too. For large m it magnifies noise: an error d of L
+        becomes one of about d m^2 / (2 t^2), so near the optimum report `equivalent_dim_slope` times the
+        standard error of L with it.
 
     Reference:
         A quantity of this package, from the value of Wang & Isola, ICML 2020, proposition 1.
@@ -268,7 +268,7 @@ def equivalent_dim(uniform: float, t: float = 2) -> float:
 
 
 def equivalent_dim_slope(uniform: float, t: float = 2) -> float:
-    r"""The derivative of `equivalent_dim`, for the delta method: se(m_eff) = abs(slope) se(L).
+    r"""Return the derivative of `equivalent_dim`, for the delta method: se(m_eff) = abs(slope) se(L).
 
     .. math:: \frac{d m_{eff}}{d L} = 1 \Big/ \frac{\partial L^*}{\partial m} \approx -\frac{m^2}{2 t^2}
 
@@ -277,8 +277,8 @@ def equivalent_dim_slope(uniform: float, t: float = 2) -> float:
         t: inverse squared width of the Gaussian, the one that L was computed with.
 
     Returns:
-        A number below 0; minus infinity where L <= -2t, and so is the dimension infinite. Where the dimension
-        is 1 the slope jumps; where L >= 0 it is that from below.
+        A number below 0; minus infinity where L <= -2t, where the dimension is infinite. The slope jumps
+        where the dimension is 1; where L >= 0 it is the slope from below.
 
     Raises:
         ValueError: a number is not as above.
@@ -291,7 +291,7 @@ def equivalent_dim_slope(uniform: float, t: float = 2) -> float:
         -515
 
     Note:
-        The interval that it gives is symmetric, which the law of m_eff is not where se(L) is no longer small
+        The interval that it gives is symmetric, while the law of m_eff is not where se(L) is no longer small
         against L + 2t. There, map the ends of the interval of L through `equivalent_dim` instead.
     """
     dim = equivalent_dim(uniform, t)
@@ -303,12 +303,12 @@ def equivalent_dim_slope(uniform: float, t: float = 2) -> float:
 
 
 def cosine_log_density(cosine: Tensor, dim: int) -> Tensor:
-    r"""The log density of the cosine s = u.v of two independent rows of the uniform law on S^{m-1}.
+    r"""Return the log density of the cosine s = u.v of two independent uniform rows on S^{m-1}.
 
     .. math:: \log p(s) = \log \frac{\Gamma(m/2)}{\sqrt{\pi}\, \Gamma((m-1)/2)}
               + \frac{m - 3}{2} \log (1 - s^2)
 
-    The curve to draw over a histogram of cosines. Its mean is 0 and its variance 1/m.
+    This is the curve to draw over a histogram of cosines. Its mean is 0 and its variance 1/m.
 
     Args:
         cosine: s, of any shape. Half precision is computed in float32.
@@ -349,7 +349,7 @@ def cosine_log_density(cosine: Tensor, dim: int) -> Tensor:
 
 
 def _log_0f1(dim: float, t: float) -> tuple[float, float]:
-    """`log 0F1(; dim/2; t^2)` and its derivative with respect to dim, for any real dim above 0.
+    """Return `log 0F1(; dim/2; t^2)` and its derivative with respect to dim, for any real dim above 0.
 
     Both keep their relative accuracy where they are near 0, that is for a large dim or a small t.
     """
@@ -372,7 +372,7 @@ def _log_0f1(dim: float, t: float) -> tuple[float, float]:
 
 
 def _solve_dim(log_value: float, t: float) -> float:
-    """The dim, at least 1, where `log 0F1(; dim/2; t^2)` has this value.
+    """Return the dim, at least 1, where `log 0F1(; dim/2; t^2)` has this value.
 
     Newton's method needs no safeguard. Each log-term of the series is convex in dim, hence so is the log of
     their sum; and below the root of a falling convex function the iterates rise to it. The series up to its
@@ -389,11 +389,11 @@ def _solve_dim(log_value: float, t: float) -> float:
 
 
 def _log_relative_variance(n: int, dim: int, t: float) -> float:
-    """The log of `null_variance / c(m, t)^2`, by `c(m, 2t) - c(m, t)^2 = c(m, t)^2 expm1(log c(m, 2t) - 2 log
-    c(m, t))`.
+    """Return the log of `null_variance / c(m, t)^2`.
 
-    The terms -4t of the two logs are left out. Of the difference of the two series no more than half cancels
-    while it is small, as they grow with t^2; so it is accurate at either end.
+    It uses `c(m, 2t) - c(m, t)^2 = c(m, t)^2 expm1(log c(m, 2t) - 2 log c(m, t))`, where the terms -4t of the
+    two logs cancel and are left out. While the difference of the two series is small, no more than half of it
+    cancels, as they grow with t^2; so it is accurate at either end.
     """
     _check_whole("n", n, 2, "the number of rows")
     difference = _log_0f1(dim, 2 * t)[0] - 2 * _log_0f1(dim, t)[0]
@@ -411,7 +411,7 @@ def _check_whole(name: str, value: int, least: int, meaning: str) -> None:
 
 
 def _check_uniform(uniform: float) -> float:
-    """A value of `uniform_loss`, which minus infinity is for rows whose potentials underflow."""
+    """Return a value of `uniform_loss`; it is minus infinity for rows whose potentials underflow."""
     if isinstance(uniform, Tensor):
         raise ValueError(
             "uniform must be a Python number, got a tensor: no gradient flows to it; use uniform.item()."

@@ -1,7 +1,6 @@
 """Figures of alignment and uniformity: arrays in, a matplotlib Figure out, one look for all.
 
-There is none of the features themselves beyond two dimensions: a picture of more would be one of the
-projection.
+No figure shows the features themselves beyond two dimensions: it would show a projection.
 """
 
 from align_uniform._extras import needs

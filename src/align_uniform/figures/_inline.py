@@ -1,4 +1,4 @@
-"""A figure as SVG to put inside an HTML page."""
+"""The conversion of a figure to SVG that can stand inside an HTML page."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ HREF = "{http://www.w3.org/1999/xlink}href"
 
 
 def inline_svg(figure: Figure, *, prefix: str, label: str) -> str:
-    """The figure as an `<svg>` element, fit for a page with other figures and a strict
-    Content-Security-Policy.
+    """Return the figure as an `<svg>` element that fits in a page with other figures and a strict policy.
 
-    What matplotlib writes is a document of its own. Inside a page its ids would collide with those of the
-    next figure, its `<style>` would apply to the whole page, and its style attributes would need
-    `unsafe-inline`. So ids are numbered under `prefix`, styles become presentation attributes, and the
-    colours of the look become `var(--ink, #1f2430)` and so on: --ink, --faint, --line, --shade, --accent,
-    --second, --optimum, --paper. The size is left to the page, the font too.
+    Matplotlib writes a document of its own. Inside a page its ids would collide with those of the next
+    figure, its `<style>` would apply to the whole page, and its style attributes would need `unsafe-inline`
+    in the Content-Security-Policy. So ids are numbered under `prefix`, styles become presentation attributes,
+    and the colours of the look become `var(--ink, #1f2430)` and so on: --ink, --faint, --line, --shade,
+    --accent, --second, --optimum, --paper. The page decides on the size and the font.
 
     Args:
-        figure: without its background.
-        prefix: what its ids begin with, different for every figure of a page.
-        label: what a screen reader says in its place.
+        figure: the figure; its background is left out.
+        prefix: the beginning of its ids, different for every figure of a page.
+        label: the text that a screen reader reads in its place.
     """
     text = io.StringIO()
     with mpl.rc_context(STYLE):
@@ -57,7 +56,7 @@ def inline_svg(figure: Figure, *, prefix: str, label: str) -> str:
 
 
 def _drop_elements(root: ET.Element) -> None:
-    """Metadata are full of addresses, and a style sheet would be that of the page."""
+    """Drop the metadata, which are full of addresses, and the style sheet, which would apply to the page."""
     for parent in root.iter():
         for child in list(parent):
             if child.tag.endswith(("}metadata", "}style")):
@@ -81,7 +80,7 @@ def _number_ids(root: ET.Element, prefix: str) -> None:
 
 
 def _move_style(element: ET.Element) -> None:
-    """From `style` to attributes of the same names, which a policy without inline styles allows."""
+    """Move `style` to attributes of the same names, which a policy without inline styles allows."""
     for declaration in filter(None, map(str.strip, element.attrib.pop("style", "").split(";"))):
         name, _, value = map(str.strip, declaration.partition(":"))
         if name == "font":  # the shorthand of older matplotlib: weight and size, then the family

@@ -1,4 +1,4 @@
-"""Names beside points, where they cover least."""
+"""The placement of names next to points, where they cover least."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from matplotlib.transforms import Bbox
 from align_uniform.figures._style import INK
 
 Place = tuple[float, float, str, str]
-"""Offset in points, and how the text is aligned to it."""
+"""The offset of a text from its point, in points, and its two alignments."""
 
 Line = tuple[float, float, float, float]
-"""x and y of one end and of the other; of a point, twice the same."""
+"""The x and y of one end of a line and of the other; for a point, both ends are the same."""
 
 PLACES: tuple[Place, ...] = (
     (10, 0, "left", "center"),
@@ -28,13 +28,13 @@ PLACES: tuple[Place, ...] = (
     (-8, 6, "right", "bottom"),
     (-8, -6, "right", "top"),
 )
-"""The best first; a later one must cover less."""
+"""The places to try, best first; a later one must cover less."""
 
 
 def place_names(
     figure: Figure, axes: Axes, names: Mapping[str, tuple[float, float]], lines: Sequence[Line]
 ) -> None:
-    """Write each name by its point, clear of lines, of other words and of the edge if it can be.
+    """Write each name by its point, clear of lines, of other words and of the edge if possible.
 
     Call it when the limits of the axes are final.
     """
@@ -49,7 +49,7 @@ def place_names(
 
 
 def _cost(label: Annotation, place: Place, axes: Axes, taken: Sequence[Bbox]) -> float:
-    """The area that the label would cover there, and outside of the axes, in square pixels."""
+    """Return the area that the label would cover there or take outside of the axes, in square pixels."""
     _move(label, place)
     box = label.get_window_extent()
     within = Bbox.intersection(box, axes.get_window_extent())

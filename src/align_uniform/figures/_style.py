@@ -1,4 +1,4 @@
-"""The look that all figures share, and how they are saved."""
+"""The look that all figures share, and the way they are saved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from align_uniform._writing import written_whole
 Array = NDArray[np.floating[Any]]
 
 PANEL = (4.8, 3.0)
-"""Inches, of the figures that stand side by side."""
+"""The size, in inches, of figures that stand side by side."""
 PLANE = (6.2, 4.2)
 
 INK = "#1f2430"
@@ -28,10 +28,10 @@ SHADE = "#d5d8e0"
 ACCENT = "#2a6f97"
 SECOND = "#b26500"
 OPTIMUM = "#c1121f"
-"""What a figure is to be compared with: the uniform law, the mean."""
+"""The colour of the value that a figure is to be compared with: the uniform law, the mean."""
 PAPER = "#ffffff"
 RAMP = mpl.colors.LinearSegmentedColormap.from_list("ramp", mpl.colormaps["viridis"](np.linspace(0, 0.9, 64)))
-"""For accuracy and steps; its end, yellow, would not be seen on white."""
+"""The colours of accuracy and steps; the ramp ends before yellow, which would not be seen on white."""
 
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -58,13 +58,13 @@ STYLE: Any = {
 
 @contextmanager
 def styled_figure(size: tuple[float, float]) -> Iterator[Figure]:
-    """An empty figure to draw on."""
+    """Yield an empty figure to draw on."""
     with mpl.rc_context(STYLE):
         yield Figure(figsize=size, layout="constrained")
 
 
 def paths(stem: Path) -> list[Path]:
-    """`stem`.png and `stem`.svg."""
+    """Return `stem`.png and `stem`.svg."""
     stem = stem.with_suffix("") if stem.suffix in (".png", ".svg") else stem
     return [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg")]
 
@@ -86,7 +86,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def mark_optimum(axes: Axes, optimum: float) -> None:
-    """The horizontal line in the plane below which no uniformity lies; call it when all else is drawn."""
+    """Draw the line in the plane below which no uniformity lies; call it when all else is drawn."""
     bottom, top = axes.get_ylim()
     bottom = min(bottom, optimum)
     axes.set_ylim(min(bottom, optimum - 0.09 * (top - bottom)), top)
@@ -106,12 +106,12 @@ def mark_optimum(axes: Axes, optimum: float) -> None:
 
 
 def decimal(value: float, digits: int = 3) -> str:
-    """A number as matplotlib writes it on an axis, with a true minus sign."""
+    """Return a number as matplotlib writes it on an axis, with a true minus sign."""
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def draw_key(axes: Axes, columns: int = 3) -> None:
-    """What the colours mean, above the axes, where it covers nothing."""
+    """Draw the key to the colours above the axes, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(
         handles,
@@ -127,13 +127,13 @@ def draw_key(axes: Axes, columns: int = 3) -> None:
 
 
 def hide_heights(axes: Axes) -> None:
-    """The heights of a histogram depend on its bins; only its shape is shown."""
+    """Hide the heights of a histogram: they depend on its bins, and only its shape is shown."""
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
 
 
 def finite(name: str, values: Array) -> Array:
-    """Numbers as a flat float64 array, refused if there are none or some are not finite."""
+    """Return numbers as a flat float64 array; refuse none, and numbers that are not finite."""
     flat = np.asarray(values, dtype=np.float64).ravel()
     if not len(flat):
         raise ValueError(f"{name} must be at least one number, got none.")

@@ -17,31 +17,30 @@ from align_uniform.figures._style import ACCENT, INK, LINE, OPTIMUM, SHADE, Arra
 
 @dataclass(frozen=True)
 class CircleFeatures:
-    """What figure 3 shows of one encoder."""
+    """The data that figure 3 shows of one encoder."""
 
     name: str
     pair_distances: Array
-    """[N], ||x_i - y_i|| of positive pairs"""
+    """The distances ||x_i - y_i|| of positive pairs, [N]."""
     features: Array
-    """[N, 2], of unit norm"""
+    """The features, of unit norm, [N, 2]."""
     labels: NDArray[np.integer[Any]]
-    """[N], from 0"""
+    """The class of each row, from 0, [N]."""
 
 
 def circle_figure(encoders: Sequence[CircleFeatures], classes: Sequence[str]) -> Figure:
     """Draw the paper's figure 3: alignment and uniformity of encoders whose outputs lie on the circle S^1.
 
-    One row an encoder. First the distances of positive pairs, with their mean. Then the features, of all
-    images and of each class: their density in the plane (a Gaussian kernel), and under it that of their
-    angles (von Mises-Fisher, kappa 25).
+    Each encoder has a row. First come the distances of positive pairs, with their mean. Then come the
+    features, of all images and of each class: their density in the plane (a Gaussian kernel), and under it
+    the density of their angles (von Mises-Fisher, kappa 25).
 
     Args:
         encoders: the rows.
         classes: name of each label.
 
     Raises:
-        ValueError: features are not 2-dimensional. A picture of more dimensions would be one of the
-            projection.
+        ValueError: features are not 2-dimensional. A picture of more dimensions would show a projection.
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, figure 3.
@@ -103,7 +102,7 @@ def _draw_pair_distances(axes: Axes, encoder: CircleFeatures, *, is_last: bool) 
 
 
 def _draw_ring(axes: Axes, points: Array, colour: tuple[float, ...]) -> None:
-    """The density of the points in the plane, with a Gaussian kernel."""
+    """Draw the density of the points in the plane, with a Gaussian kernel."""
     bandwidth, reach, pixels = 0.09, 1.3, 120
     ticks = np.linspace(-reach, reach, pixels)
     # The kernel is a product over the two axes, and so the density of a grid is a product of two matrices.
@@ -126,7 +125,7 @@ def _draw_ring(axes: Axes, points: Array, colour: tuple[float, ...]) -> None:
 
 
 def _draw_angles(axes: Axes, points: Array, colour: tuple[float, ...], kappa: float = 25) -> None:
-    """The density of the angles, with a von Mises-Fisher kernel; the dotted line is the uniform one."""
+    """Draw the density of the angles, with a von Mises-Fisher kernel; the dotted line is the uniform one."""
     angles = np.linspace(-np.pi, np.pi, 181)
     directions = np.stack([np.cos(angles), np.sin(angles)])
     density = np.exp(kappa * (points @ directions - 1)).mean(0) / (2 * np.pi * np.i0(kappa) * np.exp(-kappa))

@@ -1,4 +1,4 @@
-"""Histograms of what a measurement is made of: distances of pairs, cosines, and how crowded each row is."""
+"""Histograms of the parts of a measurement: distances of pairs, cosines, and the crowding of each row."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ BINS = 50
 
 
 def pair_distance_figure(distances: Array, random: Array | None = None) -> Figure:
-    """Draw how far apart positive pairs are, with their mean; behind them, rows that are paired at random.
+    """Draw the distances of positive pairs, with their mean; behind them, those of rows paired at random.
 
     Alignment with alpha = 1 is the mean; with alpha = 2 far pairs count more. Where the two histograms
     overlap, pairs cannot be told from chance.
 
-    Misleading without the random pairs: in a cone all distances are small.
+    The figure misleads without the random pairs: in a cone all distances are small.
 
     Args:
         distances: [P], ||x - y|| of positive pairs.
@@ -60,17 +60,16 @@ def pair_distance_figure(distances: Array, random: Array | None = None) -> Figur
 
 
 def cosine_figure(cosines: Array, dim: int) -> Figure:
-    """Draw the cosines of random distinct pairs of rows against the exact density of the uniform law on
-    S^{m-1}.
+    """Draw the cosines of random distinct pairs of rows against the exact density of the uniform law.
 
     A shift to the right is a cone: the rows have a mean. A wider shape is fewer dimensions than there are
     features. A bump near 1 is duplicates or tight clusters.
 
-    Misleading for few rows: all pairs of n rows are many, and not independent.
+    The figure misleads for few rows: all pairs of n rows are many, and not independent.
 
     Args:
-        cosines: of pairs of different rows.
-        dim: m, the number of features, at least 2.
+        cosines: the cosines of pairs of different rows.
+        dim: m, the number of features, at least 2; the uniform law is that on S^{m-1}.
 
     Reference:
         The density is `sphere.cosine_log_density`, proportional to (1 - s^2)^((m - 3) / 2).
@@ -118,17 +117,18 @@ def crowding_figure(
 
     .. math:: \log h_i, \quad h_i = \frac{1}{N-1} \sum_{j \neq i} e^{-t \lVert x_i - x_j \rVert^2}
 
-    It is the uniformity as seen from one row; the log of the mean of h_i is the uniformity of all. A row to
-    the right has many near. A tail there is near-duplicates or tight clusters, a shift of all is a cone.
+    This is the uniformity as seen from one row; the log of the mean of h_i is the uniformity of all. A row to
+    the right has many others near. A tail there is near-duplicates or tight clusters, a shift of all is a
+    cone.
 
-    Misleading where a few rows carry the mean: those to the far right weigh exponentially more than they
-    look.
+    The figure misleads where a few rows carry the mean: those to the far right weigh exponentially more than
+    they look.
 
     Args:
-        row_means: [N] for each view or tower, h_i.
-        t: of the potential.
-        optimum: `uniform_optimum(dim, t)`, what every row would have under the uniform law.
-        names: of the views or towers.
+        row_means: h_i, [N] for each view or tower.
+        t: inverse squared width of the potential.
+        optimum: `uniform_optimum(dim, t)`, the value of every row under the uniform law.
+        names: the names of the views or towers.
 
     Reference:
         The terms of Wang & Isola, ICML 2020, arXiv 2005.10242, equation 5.
@@ -161,7 +161,7 @@ def crowding_figure(
 def _draw_shares(
     axes: Axes, values: Array, bins: Array, name: str, *, edge: str, face: str | None, behind: bool = False
 ) -> None:
-    """The share of values in each bin."""
+    """Draw the share of values in each bin."""
     shares = np.histogram(values, bins)[0] / len(values)
     order = 0.9 if behind else 1
     if face is None:
@@ -184,7 +184,7 @@ def _draw_line(axes: Axes, value: float, name: str, *, colour: str = INK, style:
 
 
 def _finish(axes: Axes) -> None:
-    """The key, and no heights: they depend on the bins, only the shape counts."""
+    """Add the key, and hide the heights: they depend on the bins, and only the shape counts."""
     hide_heights(axes)
     axes.set_ylim(0, axes.dataLim.ymax * 1.06)
     draw_key(axes, columns=3 if len(axes.get_legend_handles_labels()[0]) <= 3 else 2)

@@ -1,4 +1,4 @@
-"""The align-uniform plane: encoders."""
+"""The align-uniform plane: encoders as points."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from align_uniform.figures._style import ACCENT, INK, LINE, PAPER, PLANE, RAMP, 
 from align_uniform.measuring.quantities import NORMAL_95
 
 FEW = 10
-"""Names that are written beside their points; more have a legend."""
+"""The largest number of names that are written next to their points; more get a legend."""
 SEEDS = 5
-"""Points of one name that a name beside them stands for; more are scattered, and have a legend."""
+"""The largest number of points of one name for which the name stands next to them; more get a legend."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,18 @@ class PlanePoint:
 
 
 def plane_figure(points: Sequence[PlanePoint], optimum: float, accuracy_name: str = "accuracy") -> Figure:
-    """Draw encoders in the plane of alignment and uniformity, coloured by accuracy, as in the paper's figure
-    5.
+    """Draw encoders in the plane of alignment and uniformity, coloured by accuracy: the paper's figure 5.
 
     Bars are 95% intervals, where a point has standard errors. Better is left and down.
 
-    Misleading for encoders of different dimensions, whose optima differ; for pairs that were made by
-    different augmentations, whose alignments are of different things; and as to which encoder is better where
-    neither is in both.
+    The figure misleads for encoders of different dimensions, whose optima differ; for pairs that were made by
+    different augmentations, whose alignments measure different things; and as to which encoder is better
+    where neither is better in both.
 
     Args:
         points: encoders of one output dimension; those of one name (its seeds) share a marker.
         optimum: the least uniformity there is, `uniform_optimum(dim, t)`, drawn as a line.
-        accuracy_name: what the colour means; without accuracies all points have one colour.
+        accuracy_name: the label of the colours; without accuracies all points have one colour.
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, figure 5.
@@ -86,7 +85,7 @@ def plane_figure(points: Sequence[PlanePoint], optimum: float, accuracy_name: st
 
 
 def _intervals(point: PlanePoint) -> list[Line]:
-    """95% of either quantity; a line without length where there is no error."""
+    """Return the 95% interval of either quantity; a line without length where there is no error."""
     align, uniform = (NORMAL_95 * (error or 0) for error in (point.align_stderr, point.uniform_stderr))
     return [
         (point.align - align, point.uniform, point.align + align, point.uniform),
@@ -95,7 +94,7 @@ def _intervals(point: PlanePoint) -> list[Line]:
 
 
 def _colours(members: Sequence[PlanePoint], accuracies: Sequence[float]) -> dict[str, Any]:
-    """Colour by accuracy; a point that has none is grey, and if all have none they are of one colour."""
+    """Colour by accuracy; a point without one is grey, and if all lack one they share one colour."""
     if not accuracies:
         return {"color": ACCENT}
     known = [np.nan if point.accuracy is None else point.accuracy for point in members]
@@ -110,7 +109,7 @@ def _middle(points: Sequence[PlanePoint]) -> tuple[float, float]:
 
 
 def _draw_legend(axes: Axes) -> None:
-    """The marker alone tells the name, the colour tells the accuracy."""
+    """Draw a legend in which the marker alone tells the name; the colour tells the accuracy."""
     for handle in axes.legend(frameon=False, loc="best", fontsize=8).legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_array(None)

@@ -13,24 +13,24 @@ from align_uniform.figures._style import ACCENT, INK, LINE, PANEL, Array, draw_k
 
 SHARE = 0.9
 SMALLEST = 1e-7
-"""Of the largest eigenvalue; what is below is rounding."""
+"""The smallest eigenvalue that is drawn, as a fraction of the largest; smaller ones are rounding."""
 
 
 def spectrum_figure(eigenvalues: Array, rankme: float, participation_ratio: float) -> Figure:
-    """Draw the eigenvalues of the covariance, largest first, on two log scales, with two counts of the
-    dimensions in use.
+    """Draw the eigenvalues of the covariance, largest first, with two counts of the dimensions in use.
 
-    RankMe and the participation ratio stand on the axis of dimensions, as does the number that holds 90% of
-    the variance. The line of dashes is the same variance spread evenly. A cliff is dimensional collapse:
-    beyond it nothing is used.
+    Both scales are logarithmic. RankMe and the participation ratio stand on the axis of dimensions, as does
+    the number that holds 90% of the variance. The dashed line is the same variance spread evenly. A cliff is
+    dimensional collapse: nothing beyond it is used.
 
-    Misleading for fewer rows than features: the spectrum ends at the number of rows whatever the encoder
-    does, and sampling spreads even equal eigenvalues. It is centred, and so blind to a cone; RankMe is not.
+    The figure misleads for fewer rows than features: the spectrum ends at the number of rows whatever the
+    encoder does, and sampling spreads even equal eigenvalues. The covariance is centred, and so blind to a
+    cone; RankMe is not.
 
     Args:
-        eigenvalues: [m], of the covariance of the rows.
-        rankme: of the rows.
-        participation_ratio: of the eigenvalues.
+        eigenvalues: [m], the eigenvalues of the covariance of the rows.
+        rankme: the RankMe of the rows.
+        participation_ratio: the participation ratio of the eigenvalues.
 
     Reference:
         Garrido et al., ICML 2023, arXiv 2210.02885 (RankMe); Jing et al., ICLR 2022, arXiv 2110.09348 (the
@@ -73,12 +73,12 @@ def spectrum_figure(eigenvalues: Array, rankme: float, participation_ratio: floa
 
 
 def _mark_share(axes: Axes, values: Array) -> None:
-    """The first dimensions that hold most of the variance."""
+    """Mark the first dimensions that together hold most of the variance."""
     count = int(np.searchsorted(np.cumsum(values) / values.sum(), SHARE)) + 1
     label = f"{SHARE:.0%} of the variance: {count:,}"
     axes.plot(count, values[count - 1], marker="o", linestyle="none", color=ACCENT, markersize=6, label=label)
 
 
 def _power_of_ten(value: float) -> str:
-    """10⁻³: matplotlib's own would be set as mathematics, which this look leaves out."""
+    """Write a power of ten as 10⁻³; matplotlib would set it as mathematics, which this look leaves out."""
     return "10" + f"{round(math.log10(value))}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -1,4 +1,4 @@
-"""The align-uniform plane: the way that training takes through it."""
+"""The align-uniform plane: the paths that training runs take through it."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from align_uniform.figures._style import FAINT, PAPER, PLANE, RAMP, Array, mark_
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Alignment and uniformity as training went on."""
+    """The alignment and uniformity of an encoder in the course of training."""
 
     name: str
     steps: NDArray[np.number[Any]]
-    """[S], rising"""
+    """The steps, rising, [S]."""
     align: Array
-    """[S]"""
+    """The alignment at each step, [S]."""
     uniform: Array
-    """[S]"""
+    """The uniformity at each step, [S]."""
 
 
 def trajectory_figure(runs: Sequence[Trajectory], optimum: float, step_name: str = "step") -> Figure:
-    """Draw the way of training runs through the align-uniform plane, coloured by step, from a ring to a dot.
+    """Draw the paths of training runs in the align-uniform plane, coloured by step, from a ring to a dot.
 
     Alignment alone leads to the upper left corner, a constant; uniformity alone leads down and right.
     Training with both shows which comes first and at what price.
 
-    Misleading where the values are of training batches: they are of another encoder at every step, and of
-    augmented, seen images. Measure checkpoints on the same test rows.
+    The figure misleads where the values come from training batches: they belong to another encoder at every
+    step, and to augmented images that were trained on. Measure checkpoints on the same test rows.
 
     Args:
-        runs: of encoders of one output dimension.
+        runs: training runs of encoders of one output dimension.
         optimum: the least uniformity there is, `uniform_optimum(dim, t)`, drawn as a line.
-        step_name: what the colour means.
+        step_name: the label of the colours.
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, section 5.
@@ -78,7 +78,7 @@ def trajectory_figure(runs: Sequence[Trajectory], optimum: float, step_name: str
 
 
 def _draw_run(axes: Axes, run: Trajectory, scale: Normalize) -> None:
-    """Segments coloured by the step in their middle, dots at the steps, a ring at the start."""
+    """Draw segments coloured by the step in their middle, dots at the steps, and a ring at the start."""
     way = np.stack([run.align, run.uniform], axis=1)
     steps = np.asarray(run.steps, dtype=np.float64)
     pieces = LineCollection(
