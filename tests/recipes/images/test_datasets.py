@@ -160,6 +160,7 @@ def test_damaged_stl10_files_are_told(tmp_path: Path, damage: Callable[[Path], o
 def serve_stl10(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, NDArray[np.uint8]]:
     """Make an archive of a small STL-10, and torchvision's address and checksums those of it."""
     written = write_stl10(folder)
+    (folder / "stl10_binary" / "test_X.bin").chmod(0o750)
     archive = folder / "served.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder / "stl10_binary", "stl10_binary")
@@ -186,6 +187,8 @@ def test_stl10_is_downloaded_once_and_what_else_is_in_the_folder_stays(
     (root / "stl10_binary" / "notes").write_text("mine")
     np.testing.assert_array_equal(pixels_of(load("stl10", root, "test", download=True)), written["test"])
     assert (root / "stl10_binary" / "notes").read_text() == "mine"
+    modes = {path.name: path.stat().st_mode for path in (root / "stl10_binary").iterdir()}
+    assert set(modes.values()) == {modes["notes"]}, "not those that the umask gives"
     assert not list(root.glob(".*"))
     monkeypatch.setattr(torchvision_datasets.STL10, "url", "http://127.0.0.1:1/")
     assert len(load("stl10", root, "train", download=True)) == 5

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from align_uniform._writing import written_whole
+
 
 def fetch(url: str, path: Path, md5: str) -> None:
     """Download a file unless it is already there; it gets its name only once its checksum is right."""
@@ -15,14 +17,13 @@ def fetch(url: str, path: Path, md5: str) -> None:
     if check_integrity(str(path), md5):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        download_url(url, str(path.parent), partial.name, md5)
-    except (OSError, RuntimeError) as error:
-        raise OSError(
-            f"{url} could not be fetched ({error}); fetch it in another way and put it at {path}."
-        ) from error
-    partial.replace(path)
+    with written_whole(path) as partial:
+        try:
+            download_url(url, str(path.parent), partial.name, md5)
+        except (OSError, RuntimeError) as error:
+            raise OSError(
+                f"{url} could not be fetched ({error}); fetch it in another way and put it at {path}."
+            ) from error
 
 
 def damaged(path: Path, why: str) -> ValueError:

@@ -92,7 +92,7 @@ def _download(root: Path) -> None:
     fetch(STL10.url, root / STL10.filename, STL10.tgz_md5)
     with tempfile.TemporaryDirectory(prefix=".stl10-", dir=root) as partial:
         with tarfile.open(root / STL10.filename) as archive:
-            archive.extractall(partial, filter="data")
+            archive.extractall(partial, filter=_with_new_modes)
         unpacked = Path(partial) / STL10.base_folder
         for file, md5 in [*STL10.train_list, *STL10.test_list]:
             if not check_integrity(str(unpacked / file), md5):
@@ -100,3 +100,8 @@ def _download(root: Path) -> None:
         (root / STL10.base_folder).mkdir(exist_ok=True)
         for path in unpacked.iterdir():
             path.replace(root / STL10.base_folder / path.name)
+
+
+def _with_new_modes(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """Extract safely, and with the modes that the umask gives in place of those in the archive."""
+    return tarfile.data_filter(member, folder).replace(mode=None, deep=False)  # type: ignore[arg-type]  # None: no chmod
