@@ -268,7 +268,7 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         (
             ["--encoder", "torchvision:resnet18", "--weights", "encoder.pth", "--images", "images"],
             1,
-            "encoder.pth is not of torchvision's resnet18",
+            "encoder.pth does not fit the network, missing: conv1.weight",
         ),
         (
             ["--encoder", "torchvision:squeezenet1_0", "--weights", "encoder.pth", "--images", "images"],

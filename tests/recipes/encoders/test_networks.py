@@ -7,7 +7,13 @@ import torch
 from torch import nn
 from torchvision.models import resnet18  # type: ignore[import-untyped]  # it is not typed
 
-from align_uniform.recipes.encoders.networks import SmallAlexNet, SmallConvNet, build, resnet
+from align_uniform.recipes.encoders.networks import (
+    Architecture,
+    ResNetEncoder,
+    SmallAlexNet,
+    SmallConvNet,
+    build,
+)
 
 
 def batch_norm(prefix: str, width: int) -> dict[str, tuple[int, ...]]:
@@ -58,14 +64,12 @@ def test_small_alexnet_starts_as_the_reference_does() -> None:
             assert (parameter == (name.endswith("weight"))).all(), name  # BatchNorm 1 and 0, the bias 0
 
 
-def test_every_layer_of_small_alexnet_is_where_its_block_stops_and_has_the_dimension_that_it_tells() -> None:
+def test_every_layer_of_small_alexnet_is_where_its_block_stops() -> None:
     with torch.device("meta"):
         encoder = SmallAlexNet().eval()
         images = torch.empty(2, 3, 64, 64)
         shapes = [tuple(encoder(images, layer).shape[1:]) for layer in encoder.layers]
-        assert [encoder(images, layer_index=i).shape[1:].numel() for i in range(-8, 0)] == [
-            encoder.feature_dim(layer) for layer in encoder.layers
-        ]
+        assert [tuple(encoder(images, layer_index=i).shape[1:]) for i in range(-8, 0)] == shapes
     maps = [(96, 31, 31), (192, 15, 15), (384, 15, 15), (384, 15, 15), (192, 7, 7)]
     assert encoder.layers == ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "output")
     assert shapes == [*maps, (4096,), (4096,), (128,)]
@@ -96,7 +100,7 @@ def test_a_layer_that_is_not_there_is_told_with_those_that_are(layer: str | int)
     with pytest.raises(ValueError, match=r"no layer .*; choose from conv1, conv2, .*fc7, output"):
         encoder(torch.empty(2, 3, 64, 64, device="meta"), layer)
     with pytest.raises(ValueError, match="choose from features, output"):
-        SmallConvNet(4).feature_dim(str(layer))
+        SmallConvNet(4)(torch.empty(2, 1, 16, 16), str(layer))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,7 @@ def test_a_resnet_has_the_names_of_torchvision_and_the_head_those_of_moco(
     head: str, shapes: dict[str, tuple[int, ...]]
 ) -> None:
     with torch.device("meta"):
-        ours, theirs = resnet("resnet18", 16, head).state_dict(), resnet18().state_dict()
+        ours, theirs = ResNetEncoder("resnet18", 16, head).state_dict(), resnet18().state_dict()
     assert {name: tuple(value.shape) for name, value in ours.items() if name.startswith("fc.")} == shapes
     assert [name for name in ours if not name.startswith("fc.")] == [
         name for name in theirs if not name.startswith("fc.")
@@ -122,7 +126,7 @@ def test_a_resnet_has_the_names_of_torchvision_and_the_head_those_of_moco(
 
 def test_a_resnet_computes_what_torchvision_does_up_to_the_head() -> None:
     theirs = resnet18(num_classes=16).eval()
-    ours = resnet("resnet18", 16).eval()
+    ours = ResNetEncoder("resnet18", 16).eval()
     ours.load_state_dict(theirs.state_dict())
     images = torch.rand(2, 3, 40, 32)
     with torch.no_grad():
@@ -149,9 +153,8 @@ def test_every_encoder_gives_unit_rows_and_tells_its_layers(
         features = {layer: encoder(images, layer) for layer in encoder.layers}
         torch.testing.assert_close(encoder(images), features["output"])
     assert encoder.layers == layers
-    assert {layer: value.shape[1] for layer, value in features.items()} == {
-        layer: encoder.feature_dim(layer) for layer in layers
-    }
+    assert features["output"].shape == (3, 6)
+    assert features[layers[0]].shape == (3, 512)
     torch.testing.assert_close(features["output"].norm(dim=1), torch.ones(3))
 
 
@@ -166,7 +169,8 @@ def test_half_precision_is_normalised_in_single() -> None:
 def test_build_makes_what_it_is_asked_for() -> None:
     with torch.device("meta"):
         encoder = build("small-alexnet", 32, size=32)
-        assert encoder.feature_dim("conv5") == 192 * 3 * 3
+        assert encoder.state_dict()["blocks.5.1.weight"].shape[1] == 192 * 3 * 3
+        assert encoder.architecture == Architecture("small-alexnet", 32, "linear", 32, 3)
         assert "fc.2.weight" in build("resnet50", 128, head="mlp").state_dict()
     with pytest.raises(
         ValueError, match=r"no encoder 'vgg'; choose from small-alexnet, small-conv, resnet101, .*resnet18"

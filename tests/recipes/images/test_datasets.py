@@ -23,14 +23,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision import datasets as torchvision_datasets  # type: ignore[import-untyped]  # it is not typed
 
+from align_uniform.recipes.encoders.weights import EncoderCard
 from align_uniform.recipes.images import datasets, fashion_mnist, stl10
 from align_uniform.recipes.images.datasets import (
     STATISTICS,
     Statistics,
     given_statistics,
     load,
-    save_statistics,
-    statistics_beside,
 )
 from align_uniform.recipes.images.digits import load_tensors
 from align_uniform.recipes.images.image_set import GreyArrays, ImageSet, measure_statistics
@@ -442,23 +441,6 @@ def test_statistics_of_the_digits_are_as_listed() -> None:
     np.testing.assert_allclose(np.array(measured), np.array(STATISTICS["digits"]), rtol=1e-6)
 
 
-def test_what_an_encoder_was_trained_with_is_found_beside_it(tmp_path: Path) -> None:
-    assert statistics_beside(tmp_path / "encoder.pth") is None
-    saved = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    save_statistics(saved, tmp_path)
-    assert statistics_beside(tmp_path / "encoder.pth") == saved
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["no JSON", "[]", '{"mean": [0.5]}', '{"mean": [0.5], "std": ["a"]}', '{"mean": [0.5], "std": [0]}'],
-)
-def test_statistics_that_are_none_are_told_with_their_file(tmp_path: Path, text: str) -> None:
-    (tmp_path / "statistics.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"statistics\.json must hold mean and std, .*remove or mend"):
-        statistics_beside(tmp_path / "encoder.pth")
-
-
 def test_statistics_are_given_for_every_channel_or_not_at_all() -> None:
     assert given_statistics((), ()) is None
     assert given_statistics([0.5], [0.25]) == Statistics((0.5,), (0.25,))
@@ -521,7 +503,9 @@ def test_a_data_set_is_its_record_for_loading_pretraining_and_evaluation(
         moco.options(aug_plus=True, queue=40, **small)
     (encoder,) = (tmp_path / "two-view").glob("*/encoder.pth")
     measured = measure_statistics(load("stripes", tmp_path, "unlabelled"))
-    assert statistics_beside(encoder) == measured
+    card = EncoderCard.read_beside(encoder)
+    assert card is not None
+    assert card.statistics == measured
     judged = KnnOptions(
         encoder=encoder, data="stripes", arch="small-conv", dim=8, root=tmp_path, workers=0, device="cpu",
         out=tmp_path / "scores.json",

@@ -29,7 +29,7 @@ from align_uniform.recipes.judge.linear import (
     score_linear,
     train_linear,
 )
-from align_uniform.recipes.judge.logistic import fit_linear, linear_predict, linear_scores
+from align_uniform.recipes.judge.logistic import fit_linear, linear_layer, linear_predict, linear_scores
 from align_uniform.recipes.judge.scores import Scores
 from tests import rows
 from tests.processes import found_by
@@ -398,7 +398,8 @@ def test_every_epoch_is_scored_and_the_best_is_kept() -> None:
         i == 0 or a > max(accuracies[:i]) for i, a in enumerate(accuracies)
     ]
     assert result.last == told[-1].scores
-    for classifier, scores in ((result.classifier, result.last), (result.best_classifier, result.best)):
+    best = linear_layer(**result.state["best"]["classifier"])
+    for classifier, scores in ((result.classifier, result.last), (best, result.best)):
         assert score_linear(Encoder(), classifier, in_batches(100, 2), "hidden", classes=CLASSES) == scores
     assert [entry["top1"] for entry in result.state["history"]] == accuracies
 
@@ -464,11 +465,11 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(name: str, after: 
     kept.seek(0)
     resumed = run(protocol, Epochs(), resume=torch.load(kept, weights_only=True))
     for one, other in (
-        (resumed.classifier, expected.classifier),
-        (resumed.best_classifier, expected.best_classifier),
+        (resumed.classifier.state_dict(), expected.classifier.state_dict()),
+        (resumed.state["best"]["classifier"], expected.state["best"]["classifier"]),
     ):
-        assert torch.equal(one.weight, other.weight)
-        assert torch.equal(one.bias, other.bias)
+        assert torch.equal(one["weight"], other["weight"])
+        assert torch.equal(one["bias"], other["bias"])
     assert (resumed.last, resumed.best, resumed.best_epoch) == (
         expected.last,
         expected.best,

@@ -403,7 +403,7 @@ def test_a_run_goes_on_from_the_references_checkpoint_and_then_from_its_own(tmp_
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     reference_file(tmp_path / "theirs.pth.tar", queue=128)
     with pytest.raises(
-        ValueError, match=r"queue is \[16, 128\] and should be \[16, 64\], and so on, 1 in all"
+        ValueError, match=r"of another shape: queue \(expected \[16, 64\], got \[16, 128\]\)\. Choose"
     ):
         resnet_trainer(resnet_options(tmp_path, start=tmp_path / "theirs.pth.tar"))
     with pytest.raises(ValueError, match="is of a resnet18, the options say resnet34; pass --arch resnet18"):

@@ -26,8 +26,7 @@ from align_uniform._progress import progress_bar
 from align_uniform.recipes.encoders import published
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.options import TORCHVISION, EncodeOptions
-from align_uniform.recipes.encoders.weights import encoder_state, load_encoder
-from align_uniform.recipes.images import datasets
+from align_uniform.recipes.encoders.weights import EncoderCard, check_fits, encoder_state, load_encoder
 from align_uniform.recipes.images.datasets import Statistics
 from align_uniform.recipes.images.image_set import ImageFiles, ImageSet
 from align_uniform.recipes.images.imagefolder import image_paths
@@ -72,8 +71,8 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
     size = transform(images[0], random.Random(0)).shape[-1]
     if network is None:
         network = load_encoder(
-            Path(options.encoder), options.arch or "small-alexnet", options.dim or 128,
-            size=size, channels=len(transform.statistics.mean), head=options.head or "linear",
+            Path(options.encoder), arch=options.arch, dim=options.dim,
+            size=size, channels=len(transform.statistics.mean), head=options.head,
         )  # fmt: skip
     own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
     loader = DataLoader(
@@ -134,7 +133,8 @@ def _encoder(options: EncodeOptions) -> tuple[nn.Module | None, Transform]:
         network, size, statistics = _torchvision(options.encoder.removeprefix(TORCHVISION), options.weights)
         return network, training_transform(preset, size=options.size or size, statistics=statistics)
     if options.is_file:
-        beside = datasets.statistics_beside(Path(options.encoder))
+        card = EncoderCard.read_beside(options.encoder)
+        beside = card.statistics if card is not None else None
         return None, training_transform(preset, size=options.size, statistics=beside)
     if ranks.rank() == 0:  # one fetches the file for all
         published.weights_file(options.weights or published.RELEASE + published.ENCODER)
@@ -178,16 +178,7 @@ def _torchvision(name: str, weights: str | None) -> tuple[nn.Module, int, Statis
 def _load(network: nn.Module, path: Path, name: str, *, but: str) -> None:
     """Load the weights of a file, all but those of the layer that the network has lost."""
     state = {key: value for key, value in encoder_state(path).items() if not key.startswith(but)}
-    own = network.state_dict()
-    wrong = sorted(
-        {
-            key
-            for key in own | state
-            if key not in own or key not in state or own[key].shape != state[key].shape
-        }
-    )
-    if wrong:
-        raise ValueError(f"{path} is not of torchvision's {name}: {', '.join(wrong[:4])}.")
+    check_fits(path, network.state_dict(), state, f"Give weights of torchvision's {name}.")
     network.load_state_dict(state)
     if hasattr(network, "transform_input"):  # as with the released weights of GoogLeNet and Inception
         setattr(network, "transform_input", True)  # noqa: B010  # mypy takes it for a tensor or module

@@ -1,141 +1,144 @@
 """Networks from images to points on the unit sphere.
 
-Each of them is an `Encoder`: its layers have names, and `forward(images, layer)` stops after one.
+Each of them is an `Encoder`: its layers have names, and `forward(images, layer)` stops after the given one.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class Architecture(NamedTuple):
+    """The arguments that `build` made an encoder with, by which it can be made again."""
+
+    arch: str
+    dim: int
+    head: str
+    size: int
+    channels: int
+
+
 class Encoder(nn.Module):
-    """What a recipe asks of a network: layers with names, the last of them `output`, which is on the unit
-    sphere.
-    """
+    """The base of all encoders: layers with names, the last of which, `output`, is on the unit sphere."""
 
-    _dims: dict[str, int]
-    """Number of features of each layer."""
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of the layers that can be looked at, from first to last."""
-        return tuple(self._dims)
-
-    def feature_dim(self, layer: str = "output") -> int:
-        """Return the number of features of a layer, those of all places together where it is a map."""
-        self._check_layer(layer)
-        return self._dims[layer]
+    layers: tuple[str, ...]
+    """Names of the layers whose features can be taken, from first to last."""
+    architecture: Architecture
+    """The arguments of `build`, which sets this attribute."""
 
     def forward(self, images: Tensor, layer: str = "output") -> Tensor:
-        """[N, channels, height, width] -> [N, feature_dim(layer)], or a map with as many features an
-        image.
-        """
+        """Return the features of a layer: [N, features], or a map [N, channels, height, width]."""
         raise NotImplementedError
 
     def _check_layer(self, layer: object) -> None:
-        if layer not in self._dims:
-            raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(self._dims)}.")
+        if layer not in self.layers:
+            raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(self.layers)}.")
 
 
 def build(arch: str, dim: int, *, size: int = 64, channels: int = 3, head: str = "linear") -> Encoder:
     """Return an untrained encoder.
 
     Args:
-        arch: small-alexnet, small-conv, or any ResNet of torchvision.
+        arch: small-alexnet, small-conv, or the name of a ResNet of torchvision.
         dim: number of output features.
-        size: height and width of the images; only small-alexnet depends on it.
-        channels: of the images.
-        head: of a ResNet, linear or mlp; the others have one of their own.
+        size: height and width of the images, on which the weights of small-alexnet alone depend.
+        channels: number of channels of the images.
+        head: projection head of a ResNet, linear or mlp; the small encoders have a head of their own.
 
     Raises:
         ValueError: there is no such encoder or head, or a number is out of range.
     """
     if dim < 1 or channels < 1:
         raise ValueError(f"dim and channels must be at least 1, got {dim} and {channels}.")
+    encoder: Encoder
     if arch == "small-alexnet":
-        return SmallAlexNet(dim, size, channels)
-    if arch == "small-conv":
-        return SmallConvNet(dim, channels)
-    return ResNetEncoder(arch, dim, head, channels)
+        encoder = SmallAlexNet(dim, size, channels)
+    elif arch == "small-conv":
+        encoder = SmallConvNet(dim, channels)
+    else:
+        encoder = ResNetEncoder(arch, dim, head, channels)
+    encoder.architecture = Architecture(arch, dim, head, size, channels)
+    return encoder
 
 
 def _on_sphere(features: Tensor) -> Tensor:
-    """Rows over their norm, which half precision is too narrow for."""
+    """Divide rows by their norm, in float32 at least, since half precision is too narrow for norms."""
     return F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
 
 
 class SmallAlexNet(Encoder):
-    """The small AlexNet of the STL-10 experiments: five convolutions, two wide layers and the output, each a
-    block.
+    """The small AlexNet of the STL-10 experiments, in blocks: five convolutions, two wide layers, the output.
 
-    Parameters are named `blocks.<i>.<j>.<param>`, and 64x64 images and 128 features make 58,678,368 of them.
+    Parameters are named `blocks.<i>.<j>.<param>`. With 64x64 images and 128 features there are 58,678,368.
 
     Args:
         feat_dim: number of output features.
         size: height and width of the images, at least 15.
-        channels: of the images.
+        channels: number of channels of the images.
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, appendix B.
     """
 
+    layers = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "output")
+
     def __init__(self, feat_dim: int = 128, size: int = 64, channels: int = 3) -> None:
         super().__init__()
         if size < 15:
             raise ValueError(
-                "SmallAlexNet halves its images three times and needs at least 15x15 pixels, got "
-                f"{size}x{size}."
+                "SmallAlexNet halves its images three times, and so needs at least 15x15 pixels, got "
+                f"{size}x{size}; enlarge the images, or choose small-conv."
             )
         blocks: list[nn.Module] = []
-        dims = []
         for width, pooled in ((96, True), (192, True), (384, False), (384, False), (192, True)):
             convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
             pool = [nn.MaxPool2d(3, 2)] if pooled else []
             blocks.append(nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True), *pool))
             channels, size = width, (size - 3) // 2 + 1 if pooled else size
-            dims.append(width * size * size)
-        wide = (nn.Linear(dims[-1], 4096, bias=False), nn.BatchNorm1d(4096), nn.ReLU(inplace=True))
-        blocks.append(nn.Sequential(nn.Flatten(), *wide))
-        blocks.append(
-            nn.Sequential(nn.Linear(4096, 4096, bias=False), nn.BatchNorm1d(4096), nn.ReLU(inplace=True))
-        )
+        blocks.append(nn.Sequential(nn.Flatten(), *_wide(channels * size * size)))
+        blocks.append(nn.Sequential(*_wide(4096)))
         blocks.append(nn.Sequential(nn.Linear(4096, feat_dim)))
-        names = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "output")
-        self._dims = dict(zip(names, [*dims, 4096, 4096, feat_dim], strict=True))
         self.blocks = nn.ModuleList(blocks)
         self.apply(_init_narrow)
 
     def forward(
         self, images: Tensor, layer: str | int = "output", *, layer_index: int | None = None
     ) -> Tensor:
-        """Return what the block of a layer gives.
+        """Return the features of a layer, which are those after its block.
 
         Args:
             images: [N, channels, size, size].
-            layer: a name of `layers`, or the place of its block.
-            layer_index: the place of the block, instead of `layer`; -1 is the output, -2 is fc7.
+            layer: a name in `layers`, or the number of a block.
+            layer_index: the number of a block, in place of `layer`; -1 is the output, -2 is fc7.
 
         Returns:
-            [N, channels, height, width] of a convolution, else [N, features]; the output has rows of unit
+            [N, channels, height, width] after a convolution, else [N, features]; rows of the output have unit
             norm.
         """
-        last = self._place(layer if layer_index is None else layer_index)
+        last = self._number(layer if layer_index is None else layer_index)
         features = images
         for block in self.blocks[: last + 1]:
             features = block(features)
         return _on_sphere(features) if last == len(self.blocks) - 1 else features
 
-    def _place(self, layer: str | int) -> int:
+    def _number(self, layer: str | int) -> int:
         if isinstance(layer, int) and -len(self.layers) <= layer < len(self.layers):
             return layer % len(self.layers)
         self._check_layer(layer)
         return self.layers.index(str(layer))
 
 
+def _wide(inputs: int) -> tuple[nn.Module, ...]:
+    """Return the modules of a wide layer of SmallAlexNet."""
+    return nn.Linear(inputs, 4096, bias=False), nn.BatchNorm1d(4096), nn.ReLU(inplace=True)
+
+
 def _init_narrow(module: nn.Module) -> None:
-    """Weights from N(0, .02), biases 0; a BatchNorm starts as the identity already."""
+    """Draw weights from N(0, .02) and set biases to 0; a BatchNorm is the identity from the start."""
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -145,19 +148,21 @@ def _init_narrow(module: nn.Module) -> None:
 class SmallConvNet(Encoder):
     """Three convolutions and a head of three layers, for images of about 16x16 to 32x32.
 
-    `forward` gives the output on the unit sphere, which the objective sees. `features` gives the layer that
-    is kept for other tasks: the head may throw away what the objective has no use for.
+    `forward` returns the output on the unit sphere, on which the objective is computed. `features` returns
+    the layer before the head, to use in other tasks: the head may discard what the objective does not need.
 
     Args:
         dim: number of output features.
-        channels: of the images.
+        channels: number of channels of the images.
     """
 
+    layers = ("features", "output")
+
     FEATURES = 512
+    """The number of features before the head."""
 
     def __init__(self, dim: int, channels: int = 1) -> None:
         super().__init__()
-        self._dims = {"features": self.FEATURES, "output": dim}
         self.trunk = nn.Sequential(
             _convolution(channels, 32, stride=2),
             _convolution(32, 64, stride=2),
@@ -176,12 +181,12 @@ class SmallConvNet(Encoder):
         )
 
     def features(self, images: Tensor) -> Tensor:
-        """[N, channels, height, width] -> [N, 512]."""
+        """Return the features before the head: [N, channels, height, width] -> [N, 512]."""
         features: Tensor = self.trunk(images)
         return features
 
     def forward(self, images: Tensor, layer: str = "output") -> Tensor:
-        """[N, channels, height, width] -> [N, dim], of unit norm, or [N, 512]."""
+        """Return the output, [N, dim] with rows of unit norm, or the layer `features`, [N, 512]."""
         self._check_layer(layer)
         features = self.features(images)
         return features if layer == "features" else _on_sphere(self.head(features))
@@ -196,16 +201,16 @@ def _convolution(channels_in: int, channels_out: int, stride: int = 1) -> nn.Mod
 
 
 class ResNetEncoder(Encoder):
-    """A ResNet of torchvision with a projection head in place of its classifier, and unit norm.
+    """A ResNet of torchvision with a projection head in place of its classifier, and outputs of unit norm.
 
-    Parameters have torchvision's names, the head's are `fc.*` (linear) or `fc.0.*` and `fc.2.*` (mlp), as in
-    MoCo.
+    Parameters have torchvision's names. The parameters of the head are `fc.*` (linear), or `fc.0.*` and
+    `fc.2.*` (mlp), as in MoCo.
 
     Args:
-        name: resnet18, resnet50 or another of torchvision's module `models.resnet`.
+        name: resnet18, resnet50 or another network of torchvision's module `models.resnet`.
         dim: number of output features.
-        head: linear, or mlp: linear to as many features as the backbone's, ReLU, linear.
-        in_channels: of the images.
+        head: linear; or mlp, a linear layer that keeps the number of features, a ReLU and a linear layer.
+        in_channels: number of channels of the images.
 
     Raises:
         ValueError: there is no such encoder or head.
@@ -213,6 +218,8 @@ class ResNetEncoder(Encoder):
     Reference:
         Chen et al., arXiv 2003.04297 (the MLP head).
     """
+
+    layers = ("backbone", "output")
 
     def __init__(self, name: str, dim: int = 128, head: str = "linear", in_channels: int = 3) -> None:
         super().__init__()
@@ -243,12 +250,9 @@ class ResNetEncoder(Encoder):
         )
         for child_name, child in network.named_children():
             self.add_module(child_name, child)
-        self._dims = {"backbone": width, "output": dim}
 
     def forward(self, images: Tensor, layer: str = "output") -> Tensor:
-        """[N, channels, height, width] -> [N, dim], of unit norm, or what the backbone gives, its places
-        averaged.
-        """
+        """Return the output, [N, dim] with rows of unit norm, or the backbone's features after pooling."""
         self._check_layer(layer)
         features = images
         for name, child in self.named_children():
@@ -256,8 +260,3 @@ class ResNetEncoder(Encoder):
                 features = child(features)
         features = features.flatten(1)
         return features if layer == "backbone" else _on_sphere(self.get_submodule("fc")(features))
-
-
-def resnet(name: str, dim: int = 128, head: str = "linear", in_channels: int = 3) -> ResNetEncoder:
-    """Return an untrained `ResNetEncoder`."""
-    return ResNetEncoder(name, dim, head, in_channels)

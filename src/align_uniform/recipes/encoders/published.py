@@ -59,10 +59,10 @@ def imagenet_resnet50_encoder(
         progress=progress,
     )
     if not with_linear_clf:
-        return load_encoder(path, "resnet50", 128, size=224, head="mlp").eval()
+        return load_encoder(path, arch="resnet50", dim=128, size=224, head="mlp")
     from torchvision.models import resnet50  # type: ignore[import-untyped]  # it is not typed
 
-    classified = load_encoder(path, "resnet50", 1000, size=224)
+    classified = load_encoder(path, arch="resnet50", dim=1000, size=224, head="linear")
     network: nn.Module = resnet50(weights=None)
     network.load_state_dict(classified.state_dict())
     return network.eval()

@@ -8,14 +8,12 @@ data set is loaded, so that options can be declared and checked without them.
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from align_uniform._options import check_statistics
-from align_uniform._writing import written_whole
 
 if TYPE_CHECKING:
     from align_uniform.recipes.images.image_set import ImageSet
@@ -220,33 +218,3 @@ def given_statistics(mean: Sequence[float], std: Sequence[float]) -> Statistics 
     """
     check_statistics(mean, std)
     return Statistics(tuple(mean), tuple(std)) if mean else None
-
-
-SAVED_STATISTICS = "statistics.json"
-"""Name of the file next to an encoder with the statistics that its images were normalised by."""
-
-
-def save_statistics(statistics: Statistics, folder: Path) -> None:
-    """Write the statistics that the images of a run are normalised by into its folder."""
-    with written_whole(folder / SAVED_STATISTICS) as partial:
-        partial.write_text(json.dumps(statistics._asdict()) + "\n", encoding="utf-8")
-
-
-def statistics_beside(encoder: Path) -> Statistics | None:
-    """Return the statistics saved next to an encoder's file, or None if there are none.
-
-    Raises:
-        ValueError: the file of statistics lacks a mean and a standard deviation of each channel.
-    """
-    path = encoder.parent / SAVED_STATISTICS
-    if not path.exists():
-        return None
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return given_statistics(
-            [float(value) for value in held["mean"]], [float(value) for value in held["std"]]
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} must hold mean and std, a number for each channel ({error}); remove or mend it."
-        ) from error

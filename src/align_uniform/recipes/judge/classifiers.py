@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from align_uniform._writing import written_whole
-from align_uniform.recipes.encoders.weights import PREFIX, read_checkpoint
+from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_checkpoint
 from align_uniform.recipes.judge.linear import LinearEpoch
 
 HEAD = "fc."
@@ -66,16 +66,14 @@ def classifier_of(path: Path, encoder: nn.Module) -> nn.Linear:
     if isinstance(held.get("classifier"), Mapping):
         return _linear(held["classifier"], path)
     state = {name.removeprefix(PREFIX): value for name, value in held.get("state_dict", held).items()}
-    theirs, own = (
-        _backbone(state),
-        _backbone({name: value.cpu() for name, value in encoder.state_dict().items()}),
-    )
-    differing = sorted(name for name in theirs | own if not _same(theirs.get(name), own.get(name)))
-    if theirs and differing:
-        raise ValueError(
-            f"{path} has the classifier of another encoder: {differing[0]} differs, and so on, "
-            f"{len(differing)} in all; pass the encoder that it was trained on."
-        )
+    if theirs := _backbone(state):
+        own = _backbone(encoder.state_dict())
+        check_fits(path, own, theirs, "Give the encoder that the classifier was trained on.")
+        if changed := [name for name in own if not torch.equal(own[name].cpu(), theirs[name].cpu())]:
+            raise ValueError(
+                f"{path} has the classifier of another encoder: {changed[0]} differs, and so on, "
+                f"{len(changed)} in all; give the encoder that it was trained on."
+            )
     return _linear(
         {name.removeprefix(HEAD): value for name, value in state.items() if name.startswith(HEAD)}, path
     )
@@ -83,10 +81,6 @@ def classifier_of(path: Path, encoder: nn.Module) -> nn.Linear:
 
 def _backbone(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if not name.startswith(HEAD)}
-
-
-def _same(one: Any, other: Any) -> bool:
-    return isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one.cpu(), other)
 
 
 def _linear(state: Mapping[str, Any], path: Path) -> nn.Linear:

@@ -27,7 +27,7 @@ from align_uniform.files import Rows, open_rows, read_column
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import Encoder
-from align_uniform.recipes.encoders.weights import load_encoder, read_checkpoint
+from align_uniform.recipes.encoders.weights import EncoderCard, load_encoder, read_checkpoint
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageSet
 from align_uniform.recipes.images.sampler import EvalSampler, GlobalBatchSampler
@@ -155,7 +155,7 @@ def _train(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:
                 with written_whole(options.state) as partial:
                     torch.save(epoch.state, partial)
             if options.checkpoints is not None and ranks.rank() == 0:
-                save_linear(options.checkpoints, encoder, epoch, arch=options.arch or "small-alexnet")
+                save_linear(options.checkpoints, encoder, epoch, arch=encoder.architecture.arch)
 
         return train_linear(
             encoder,
@@ -182,11 +182,11 @@ def _encoder(options: EvaluateOptions, images: ImageSet) -> Encoder:
     size = _size(options)
     return load_encoder(
         options.encoder,
-        options.arch or "small-alexnet",
-        options.dim or 128,
+        arch=options.arch,
+        dim=options.dim,
         size=size,
         channels=images.channels,
-        head=options.head or "linear",
+        head=options.head,
     )
 
 
@@ -251,7 +251,8 @@ def _labelled(options: EvaluateOptions, images: ImageSet, *, train: bool, seed: 
     data_set = _data_set(options)
     statistics = datasets.given_statistics(options.mean, options.std)
     if statistics is None and options.encoder is not None:
-        statistics = datasets.statistics_beside(options.encoder)
+        card = EncoderCard.read_beside(options.encoder)
+        statistics = card.statistics if card is not None else None
     transform = evaluation_transform(
         data_set.evaluation, train=train, size=options.size, statistics=statistics or data_set.statistics
     )

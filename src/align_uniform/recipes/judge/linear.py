@@ -121,15 +121,12 @@ class LinearResult:
     """After the last epoch."""
     last: Scores
     """Of `classifier`."""
-    best_classifier: nn.Linear
-    """After the best epoch."""
     best: Scores
-    """Of `best_classifier`: an optimistic number, for the best epoch was chosen by it."""
+    """Scores after the best epoch: optimistic, since they decided which epoch was the best."""
     best_epoch: int
     """The first epoch, counted from 0, of the highest top-1."""
     state: dict[str, Any] = field(repr=False)
-    """As of the last `LinearEpoch`; its "history" holds epoch, lr, loss, train_top1 and top1 of every epoch.
-    """
+    """State after the last epoch: "history" has every epoch's numbers, "best" the best epoch's weights."""
 
 
 def train_linear(
@@ -369,11 +366,8 @@ class _Run:
         assert self.last is not None
         assert self.best is not None
         device = self.classifier.weight.device
-        last, best = (
-            linear_layer(weights["weight"], weights["bias"]).to(device)
-            for weights in (self.classifier.state_dict(), self.best_weights)
-        )
-        return LinearResult(last, self.last, best, self.best, self.best_epoch, self.state())
+        last = linear_layer(self.classifier.weight.detach(), self.classifier.bias.detach()).to(device)
+        return LinearResult(last, self.last, self.best, self.best_epoch, self.state())
 
 
 def _optimizer(protocol: LinearProtocol, parameters: list[Tensor]) -> torch.optim.Optimizer:

@@ -33,7 +33,7 @@ from align_uniform import contrastive_loss
 from align_uniform._writing import written_whole
 from align_uniform.functional import align_loss, uniform_loss
 from align_uniform.recipes.encoders.networks import build
-from align_uniform.recipes.encoders.weights import PREFIX, read_checkpoint
+from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_checkpoint
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.sampler import shard
 from align_uniform.recipes.images.views import Transform, TwoViews, evaluation_transform, training_transform
@@ -229,16 +229,7 @@ def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimize
     own = model.state_dict()
     state.pop("scalar_label", None)  # a constant, there only if the contrastive loss has a weight
     state |= {name: value for name, value in own.items() if name == "scalar_label"}
-    wrong = [f"{name} is in one alone" for name in sorted(own.keys() ^ state.keys())]
-    wrong += [
-        f"{name} is {list(state[name].shape)} and should be {list(own[name].shape)}"
-        for name in sorted(own.keys() & state.keys())
-        if own[name].shape != state[name].shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"{path} does not fit the options mlp, dim and queue: {wrong[0]}, and so on, {len(wrong)} in all."
-        )
+    check_fits(path, own, state, "Choose the options mlp, dim and queue as in the run that wrote it.")
     model.load_state_dict(state)
     chosen = [
         {name: group[name] for name in ("lr", "momentum", "weight_decay")} for group in optimizer.param_groups

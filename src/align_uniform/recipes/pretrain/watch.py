@@ -19,7 +19,8 @@ from align_uniform import figures, uniform_optimum
 from align_uniform.functional import align_loss
 from align_uniform.measuring.measure import measure
 from align_uniform.recipes.encoders.features import features
-from align_uniform.recipes.encoders.weights import save_encoder
+from align_uniform.recipes.encoders.networks import Encoder
+from align_uniform.recipes.encoders.weights import EncoderCard, save_encoder
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageSet, evenly_spaced
 from align_uniform.recipes.images.sampler import EvalSampler
@@ -176,13 +177,15 @@ def complete(trainer: Trainer, evaluation: Evaluation) -> int:
     """Train in the trainer's folder, export, report; return 0, or 128 and the number of the signal that ended
     it.
 
-    What the images are normalised by is written first, for whoever uses the encoder: the trainer has found
-    the folder to be empty or of the same run.
+    The description of the encoder is written first: the trainer has found the folder to be empty or of the
+    same run.
     """
     options = trainer.options
     trainer.folder.mkdir(parents=True, exist_ok=True)
     if ranks.rank() == 0:
-        datasets.save_statistics(evaluation.plain.statistics, trainer.folder)
+        assert isinstance(evaluation.encoder, Encoder)
+        statistics, data = evaluation.plain.statistics, evaluation.options.data
+        EncoderCard.of(evaluation.encoder, statistics, data).write(trainer.folder)
     code = trainer.run()
     if ranks.rank() == 0:
         if code == 0 and trainer.stopped is None:

@@ -1,0 +1,232 @@
+"""Encoders on disk: what a folder says of its encoder, and files of other origin."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from align_uniform.recipes.encoders.networks import Encoder, build
+from align_uniform.recipes.encoders.weights import (
+    EncoderCard,
+    check_fits,
+    encoder_state,
+    load_encoder,
+    read_checkpoint,
+    save_encoder,
+)
+from align_uniform.recipes.images.datasets import Statistics
+
+GREY = Statistics((0.25,), (0.5,))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return build("small-conv", 4, size=28, channels=1)
+
+
+@pytest.fixture
+def folder(encoder: Encoder, tmp_path: Path) -> Path:
+    """The folder of a run that has ended."""
+    EncoderCard.of(encoder, GREY, "fashion-mnist").write(tmp_path)
+    save_encoder(encoder, tmp_path)
+    return tmp_path
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# -------------------------------------------------------------------------------------------- encoder.json
+
+
+def test_the_card_says_how_the_encoder_was_built_and_what_it_sees(folder: Path) -> None:
+    assert json.loads((folder / "encoder.json").read_text()) == {
+        "arch": "small-conv",
+        "dim": 4,
+        "head": "linear",
+        "size": 28,
+        "channels": 1,
+        "mean": [0.25],
+        "std": [0.5],
+        "data": "fashion-mnist",
+        "layers": ["features", "output"],
+    }
+    found = EncoderCard.read_beside(folder / "encoder.pth")
+    assert found is not None
+    assert found == EncoderCard.read_beside(folder)
+    assert found.statistics == GREY
+    assert EncoderCard.read_beside(folder / "elsewhere" / "encoder.pth") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "list indices"),
+        ({"dim": None}, "'dim' is missing"),
+        ({"dim": 0}, "dim must be at least 1, got 0"),
+        ({"size": "28"}, "not supported between"),
+        ({"std": [0.0]}, r"std must be above 0, got \[0.0\]"),
+        ({"mean": [0.1, 0.2], "std": [1, 1]}, "mean must have 1 numbers, one for each channel"),
+    ],
+    ids=str,
+)
+def test_a_damaged_card_is_one_line_that_names_it(
+    change: str | dict[str, Any], message: str, folder: Path
+) -> None:
+    held = json.loads((folder / "encoder.json").read_text())
+    if isinstance(change, dict):
+        held |= change
+        change = json.dumps({name: value for name, value in held.items() if value is not None})
+    (folder / "encoder.json").write_text(change)
+    with pytest.raises(ValueError, match=rf"encoder\.json must describe an encoder by arch, dim.*{message}"):
+        load_encoder(folder)
+
+
+def test_fields_that_a_later_version_adds_are_ignored(folder: Path) -> None:
+    before = EncoderCard.read_beside(folder)
+    held = json.loads((folder / "encoder.json").read_text())
+    (folder / "encoder.json").write_text(json.dumps(held | {"epochs": 3}))
+    assert EncoderCard.read_beside(folder) == before
+
+
+# ------------------------------------------------------------------------------------------------- loading
+
+
+@pytest.mark.parametrize("file", ["", "encoder.pth", "encoder.safetensors"])
+def test_a_run_is_loaded_by_its_path_alone(file: str, folder: Path, encoder: Encoder) -> None:
+    found = load_encoder(folder / file)
+    assert same(found.state_dict(), encoder.state_dict())
+    assert found.architecture == encoder.architecture
+    assert not found.training
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"arch": "resnet18"},
+            "arch must be small-conv, as .*encoder.json says, got resnet18; leave arch out",
+        ),
+        ({"dim": 5}, "dim must be 4, as .*encoder.json says, got 5"),
+        ({"head": "mlp"}, "head must be linear, as .*encoder.json says, got mlp"),
+        ({"channels": 3}, "channels must be 1, as .*encoder.json says, got 3"),
+    ],
+    ids=str,
+)
+def test_an_argument_that_contradicts_the_card_is_refused(
+    given: dict[str, Any], message: str, folder: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_encoder(folder, **given)
+    load_encoder(folder, arch="small-conv", dim=4, head="linear", channels=1, size=16)
+
+
+def test_a_file_of_other_origin_is_described_by_arguments(tmp_path: Path) -> None:
+    encoder = build("small-conv", 5, channels=1)
+    torch.save(encoder.state_dict(), tmp_path / "encoder.pth")
+    found = load_encoder(tmp_path / "encoder.pth", arch="small-conv", channels=1)
+    assert same(found.state_dict(), encoder.state_dict())
+    assert found.architecture.dim == 5
+    with pytest.raises(ValueError, match=r"dim must be 5, as .*encoder\.pth says, got 6"):
+        load_encoder(tmp_path / "encoder.pth", arch="small-conv", dim=6)
+    with pytest.raises(
+        ValueError,
+        match=r"encoder\.pth does not fit the network, missing: blocks\.0\.0\.weight, .* and \d+ more; "
+        r"unexpected: trunk.*It was read with arch small-alexnet, dim 5, head linear, size 64, channels 3; ",
+    ):
+        load_encoder(tmp_path / "encoder.pth")
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_a_checkpoint_of_moco_names_its_architecture(head: str, tmp_path: Path) -> None:
+    encoder = build("resnet18", 6, head=head)
+    state = {f"module.encoder_q.{name}": value for name, value in encoder.state_dict().items()}
+    torch.save({"epoch": 3, "arch": "resnet18", "state_dict": state}, tmp_path / "moco.pth.tar")
+    found = load_encoder(tmp_path / "moco.pth.tar")
+    assert found.architecture[:3] == ("resnet18", 6, head)
+    assert same(found.state_dict(), encoder.state_dict())
+    with pytest.raises(ValueError, match=r"arch must be resnet18, as .*moco\.pth\.tar says, got resnet50"):
+        load_encoder(tmp_path / "moco.pth.tar", arch="resnet50")
+
+
+def test_what_is_not_there_is_told_with_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"has no encoder.pth or encoder.safetensors, which a run writes"
+    ):
+        load_encoder(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"There is no encoder .*nowhere; give the folder of a run"):
+        load_encoder(tmp_path / "nowhere")
+
+
+# ------------------------------------------------------------------------------------------------- layouts
+
+
+def test_states_are_found_under_every_prefix(encoder: Encoder, tmp_path: Path) -> None:
+    state = encoder.state_dict()
+    wrappings: dict[str, Any] = {
+        "bare": state,
+        "ours": {"model": {f"encoder.{name}": value for name, value in state.items()}, "epoch": 3},
+        "moco": {
+            "state_dict": {f"module.encoder_q.{name}": value for name, value in state.items()}
+            | {"module.queue": torch.ones(2)}
+        },
+        "parallel": {f"module.{name}": value for name, value in state.items()},
+    }
+    for name, held in wrappings.items():
+        torch.save(held, tmp_path / f"{name}.pth")
+        assert encoder_state(tmp_path / f"{name}.pth").keys() == state.keys()
+
+
+def test_what_holds_no_encoder_is_refused(tmp_path: Path) -> None:
+    for name, held in (("list", [1, 2]), ("numbers", {"a": 1})):
+        torch.save(held, tmp_path / f"{name}.pth")
+        with pytest.raises(
+            ValueError, match=rf"{name}\.pth must hold the state dict of an encoder, it holds"
+        ):
+            encoder_state(tmp_path / f"{name}.pth")
+    (tmp_path / "encoder.safetensors").write_bytes(b"nothing of that kind")
+    with pytest.raises(
+        ValueError, match=r"encoder\.safetensors must be a safetensors file; it cannot be read"
+    ):
+        encoder_state(tmp_path / "encoder.safetensors")
+    (tmp_path / "torn.pth").write_bytes(b"PK\3\4")
+    with pytest.raises(
+        ValueError, match=r"torn\.pth must be a checkpoint of tensors and plain values; it can"
+    ):
+        read_checkpoint(tmp_path / "torn.pth")
+
+
+# --------------------------------------------------------------------------------------------- check_fits
+
+OWN = {name: torch.zeros(2) for name in "abcdef"}
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({}, "missing: a, b, c, d and 2 more. Do this."),
+        (OWN | {"x": torch.ones(1)}, "unexpected: x. Do this."),
+        (OWN | {"a": torch.ones(1)}, "of another shape: a (expected [2], got [1]). Do this."),
+        (
+            {"a": torch.ones(3), "b": torch.ones(3, 1), "y": torch.ones(1), **dict.fromkeys("cde", OWN["c"])},
+            "missing: f; unexpected: y; of another shape: a (expected [2], got [3]), "
+            "b (expected [2], got [3, 1]). Do this.",
+        ),
+    ],
+)
+def test_a_state_that_does_not_fit_is_told_by_what_differs(state: dict[str, Tensor], message: str) -> None:
+    expected = re.escape(f"e.pth does not fit the network, {message}")
+    with pytest.raises(ValueError, match=rf"\A{expected}\Z"):
+        check_fits(Path("e.pth"), OWN, state, "Do this.")
+
+
+def test_a_state_that_fits_passes_in_any_order() -> None:
+    check_fits(Path("e.pth"), OWN, dict(reversed(OWN.items())), "Do this.")
