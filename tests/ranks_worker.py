@@ -90,6 +90,15 @@ OBJECTIVES: dict[str, Callable[[Features, bool], Tensor]] = {
         f.x, f.y, f.tau, negatives=f.queue, ids=f.ids, negative_ids=QUEUE_IDS, gather_distributed=g
     ),
     "both terms": lambda f, g: AlignUniformLoss(3, 0.5, 2, 3, gather_distributed=g)(f.x, f.y),
+    "three terms": lambda f, g: AlignUniformLoss(contrastive_weight=2, tau=f.tau, gather_distributed=g)(
+        f.x, f.y, ids=f.ids
+    ),
+    "three terms queue": lambda f, g: AlignUniformLoss(
+        3, contrastive_weight=2, tau=f.tau, gather_distributed=g
+    )(f.x, f.y, f.queue, ids=f.ids, negative_ids=QUEUE_IDS),
+    "three terms queue alone": lambda f, g: AlignUniformLoss(
+        0, contrastive_weight=1, intra_batch=False, gather_distributed=g
+    )(f.x, f.y, f.queue),
 }
 
 

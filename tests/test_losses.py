@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -102,7 +103,8 @@ def test_align_uniform_loss_is_the_weighted_sum_of_its_terms() -> None:
     criterion = AlignUniformLoss(3, 0.5, alpha=1, t=3)
     align, uniform = align_loss(X, Y, 1), (uniform_loss(X, 3) + uniform_loss(Y, 3)) / 2
     terms = criterion.terms(X, Y)
-    assert terms._fields == ("total", "align", "uniform")
+    assert terms._fields == ("total", "align", "uniform", "contrastive")
+    assert terms.contrastive is None
     assert torch.equal(terms.align, align)
     assert torch.equal(terms.uniform, uniform)
     assert torch.equal(terms.total, 3 * align + 0.5 * uniform)
@@ -127,11 +129,77 @@ def test_align_uniform_loss_shows_its_weights_and_its_terms() -> None:
     text = repr(AlignUniformLoss(3, 0.5, alpha=1, t=3))
     for part in ("align_weight=3, uniform_weight=0.5", "AlignLoss(alpha=1)", "UniformLoss(t=3)"):
         assert part in text
+    text = repr(AlignUniformLoss(contrastive_weight=2, tau=0.1, intra_batch=False))
+    for part in ("contrastive_weight=2", "ContrastiveLoss(tau=0.1)", "UniformLoss(t=2, intra_batch=False)"):
+        assert part in text
+
+
+IDS, NEGATIVE_IDS = torch.tensor([0, 0, 1, 2, 3, 3]), torch.tensor([0, 5, 3, 5])
+SHARED: list[dict[str, Any]] = [{}, {"normalize": True}, {"gather_distributed": True}]
+
+
+@pytest.mark.parametrize("shared", SHARED, ids=["", "normalize", "gather"])
+@pytest.mark.parametrize("ids", [{}, {"ids": IDS}], ids=["", "ids"])
+def test_two_views_have_the_contrastive_loss_too(shared: dict[str, Any], ids: dict[str, Any]) -> None:
+    criterion = AlignUniformLoss(3, 0.5, alpha=1, t=3, contrastive_weight=2, tau=0.2, **shared)
+    terms = criterion.terms(X, Y, **ids)
+    assert terms.contrastive is not None
+    assert torch.equal(terms.align, align_loss(X, Y, 1, **shared))
+    x_uniform, y_uniform = (uniform_loss(z, 3, **ids, **shared) for z in (X, Y))
+    assert torch.equal(terms.uniform, (x_uniform + y_uniform) / 2)
+    assert torch.equal(terms.contrastive, contrastive_loss(X, Y, 0.2, **ids, **shared))
+    assert torch.equal(terms.total, 3 * terms.align + 0.5 * terms.uniform + 2 * terms.contrastive)
+    assert torch.equal(criterion(X, Y, **ids), terms.total)
+
+
+@pytest.mark.parametrize("shared", SHARED, ids=["", "normalize", "gather"])
+@pytest.mark.parametrize("ids", [{}, {"ids": IDS, "negative_ids": NEGATIVE_IDS}], ids=["", "ids"])
+@pytest.mark.parametrize("intra_batch", [True, False])
+def test_with_negatives_it_is_the_loss_of_x_alone(
+    intra_batch: bool, shared: dict[str, Any], ids: dict[str, Any]
+) -> None:
+    criterion = AlignUniformLoss(contrastive_weight=2, tau=0.2, intra_batch=intra_batch, **shared)
+    terms = criterion.terms(X, Y, Z, **ids)
+    uniform = uniform_loss(X, negatives=Z, intra_batch=intra_batch, **ids, **shared)
+    contrastive = contrastive_loss(X, Y, 0.2, negatives=Z, **ids, **shared)
+    assert terms.contrastive is not None
+    assert torch.equal(terms.align, align_loss(X, Y, **shared))
+    assert torch.equal(terms.uniform, uniform)
+    assert torch.equal(terms.contrastive, contrastive)
+    assert torch.equal(terms.total, terms.align + uniform + 2 * contrastive)
+    assert torch.equal(criterion(X, Y, Z, **ids), terms.total)
+
+
+@pytest.mark.parametrize("negatives", [None, Z], ids=["views", "negatives"])
+@pytest.mark.parametrize("weights", [(0, 1, 0), (1, 0, 0), (0, 0, 1), (2, 0, 3), (0, -1, 0)], ids=str)
+def test_a_term_of_weight_0_has_a_value_and_no_gradient(
+    weights: tuple[float, float, float], negatives: Tensor | None
+) -> None:
+    x = X.clone().requires_grad_()
+    align, uniform, contrastive = weights
+    terms = AlignUniformLoss(align, uniform, contrastive_weight=contrastive).terms(x, Y, negatives)
+    assert [terms.align.requires_grad, terms.uniform.requires_grad] == [align != 0, uniform != 0]
+    assert (terms.contrastive is None) == (contrastive == 0)
+    weighed = AlignUniformLoss(contrastive_weight=1).terms(x, Y, negatives)
+    assert torch.equal(terms.align, weighed.align)
+    assert torch.equal(terms.uniform, weighed.uniform)
+    assert weighed.contrastive is not None
+    (grad,) = torch.autograd.grad(terms.total, x)
+    expected = align * weighed.align + uniform * weighed.uniform + contrastive * weighed.contrastive
+    torch.testing.assert_close(grad, torch.autograd.grad(expected, x)[0])
+
+
+def test_a_temperature_of_the_objective_is_learned_too() -> None:
+    criterion = AlignUniformLoss(contrastive_weight=1, tau=nn.Parameter(torch.tensor(0.5)))
+    criterion(X, Y).backward()
+    assert [name for name, value in criterion.named_parameters() if value.grad is not None] == [
+        "contrastive.tau"
+    ]
 
 
 def test_the_terms_can_be_logged_and_the_total_differentiated() -> None:
     x = X.clone().requires_grad_()
-    total, align, uniform = AlignUniformLoss().terms(x, Y)
+    total, align, uniform, _ = AlignUniformLoss().terms(x, Y)
     (grad,) = torch.autograd.grad(total, x)
     expected = torch.autograd.grad(align_loss(x, Y) + uniform_loss(x) / 2, x)[0]
     torch.testing.assert_close(grad, expected)

@@ -1,9 +1,11 @@
-"""The losses as modules: options in the constructor, one call in `forward`."""
+"""The losses as modules: options go to the constructor, tensors to `forward`."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from align_uniform import _checks as checks
@@ -153,23 +155,41 @@ class ContrastiveLoss(nn.Module):
 
 
 class Terms(NamedTuple):
-    """What `AlignUniformLoss.terms` returns: scalars, to differentiate or to log."""
+    """The result of `AlignUniformLoss.terms`: scalars, to differentiate or to log."""
 
     total: Tensor
+    """The weighted sum of the terms."""
     align: Tensor
+    """The alignment loss, not weighted."""
     uniform: Tensor
+    """The uniformity loss, not weighted."""
+    contrastive: Tensor | None = None
+    """The contrastive loss, not weighted; None if its weight is 0."""
 
 
 class AlignUniformLoss(nn.Module):
-    r"""The objective of the paper for two views: train an encoder with it.
+    r"""The objective of the paper, to train an encoder with: alignment, uniformity, and the contrastive loss.
 
     .. math:: w_a L_{align}(x, y; \alpha) + w_u \frac{L_{uniform}(x; t) + L_{uniform}(y; t)}{2}
+              + w_c L_{contrastive}(x, y; \tau)
+
+    With negatives, as in MoCo, it is the loss of x alone, whose rows are kept away from each other and from
+    the negatives:
+
+    .. math:: w_a L_{align}(x, y; \alpha) + w_u L_{uniform}(x, negatives; t)
+              + w_c L_{contrastive}(x, y, negatives; \tau)
+
+    The contrastive loss is computed only if it has a weight. The other two are always computed, to be logged;
+    a term whose weight is 0 carries no gradient.
 
     Args:
         align_weight: w_a.
         uniform_weight: w_u.
         alpha: exponent of the distance in the alignment.
         t: inverse squared width of the Gaussian in the uniformity.
+        contrastive_weight: w_c.
+        tau: temperature of the contrastive loss; an `nn.Parameter` is learned.
+        intra_batch: count the pairs within x in the uniformity, too, if there are negatives.
         normalize: divide the rows by their norm first.
         gather_distributed: the value of the pairs of all processes together; see `uniform_loss`.
 
@@ -181,10 +201,13 @@ class AlignUniformLoss(nn.Module):
         >>> criterion(x, y)
         tensor(-2.)
         >>> criterion.terms(x, y)
-        Terms(total=tensor(-2.), align=tensor(1.), uniform=tensor(-6.))
+        Terms(total=tensor(-2.), align=tensor(1.), uniform=tensor(-6.), contrastive=None)
+        >>> queue = torch.tensor([[0.0, -1.0], [0.0, 1.0], [-1.0, 0.0]])  # of MoCo
+        >>> AlignUniformLoss(3, contrastive_weight=1, tau=0.07)(x, y, queue)
+        tensor(2.0213)
 
     Reference:
-        Wang & Isola, ICML 2020, arXiv 2005.10242, section 5.
+        Wang & Isola, ICML 2020, arXiv 2005.10242, section 5 and appendix B.2 (negatives).
     """
 
     def __init__(
@@ -194,28 +217,69 @@ class AlignUniformLoss(nn.Module):
         alpha: float = 2,
         t: float = 2,
         *,
+        contrastive_weight: float = 0,
+        tau: float | Tensor = 0.5,
+        intra_batch: bool = True,
         normalize: bool = False,
         gather_distributed: bool = False,
     ) -> None:
         super().__init__()
+        shared: dict[str, Any] = {"normalize": normalize, "gather_distributed": gather_distributed}
         self.align_weight = align_weight
         self.uniform_weight = uniform_weight
-        self.align = AlignLoss(alpha, normalize=normalize, gather_distributed=gather_distributed)
-        self.uniform = UniformLoss(t, normalize=normalize, gather_distributed=gather_distributed)
+        self.contrastive_weight = contrastive_weight
+        self.align = AlignLoss(alpha, **shared)
+        self.uniform = UniformLoss(t, intra_batch=intra_batch, **shared)
+        self.contrastive = ContrastiveLoss(tau, **shared)
 
-    def forward(self, x: Tensor, y: Tensor, *, ids: Tensor | None = None) -> Tensor:
-        """Return the weighted sum for two views, [..., N, m] each; rows of one id, [N], are no negatives."""
-        return self.terms(x, y, ids=ids).total
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        negatives: Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        negative_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Return the weighted sum for two views, [..., N, m] each, with [..., M, m] negatives if given.
 
-    def terms(self, x: Tensor, y: Tensor, *, ids: Tensor | None = None) -> Terms:
-        """Return the weighted sum together with its two terms, unweighted; arguments as in `forward`."""
-        align = self.align(x, y)
-        uniform = (self.uniform(x, ids=ids) + self.uniform(y, ids=ids)) / 2
-        return Terms(self.align_weight * align + self.uniform_weight * uniform, align, uniform)
+        Pairs of rows with the same id, [N] and [M] integers, are no negatives; see `uniform_loss`.
+        """
+        return self.terms(x, y, negatives, ids=ids, negative_ids=negative_ids).total
+
+    def terms(
+        self,
+        x: Tensor,
+        y: Tensor,
+        negatives: Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        negative_ids: Tensor | None = None,
+    ) -> Terms:
+        """Return the weighted sum and its terms, not weighted; the arguments are those of `forward`."""
+        told = {"ids": ids, "negative_ids": negative_ids}
+        with _gradient_if(self.align_weight):
+            align = self.align(x, y)
+        with _gradient_if(self.uniform_weight):
+            if negatives is None:
+                uniform = (self.uniform(x, **told) + self.uniform(y, **told)) / 2
+            else:
+                uniform = self.uniform(x, negatives, **told)
+        total = self.align_weight * align + self.uniform_weight * uniform
+        if not self.contrastive_weight:
+            return Terms(total, align, uniform)
+        contrastive = self.contrastive(x, y, negatives, **told)
+        return Terms(total + self.contrastive_weight * contrastive, align, uniform, contrastive)
 
     def extra_repr(self) -> str:
-        """The two weights; the modules of the terms show the rest."""
-        return f"align_weight={self.align_weight}, uniform_weight={self.uniform_weight}"
+        """Return the weights; the modules of the terms show the rest."""
+        weights = f"align_weight={self.align_weight}, uniform_weight={self.uniform_weight}"
+        return weights + f", contrastive_weight={self.contrastive_weight}"
+
+
+def _gradient_if(weight: float) -> AbstractContextManager[object]:
+    """Compute without a gradient if a weight is 0."""
+    return nullcontext() if weight else torch.no_grad()
 
 
 def _options(module: nn.Module, **defaults: object) -> str:

@@ -29,9 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align_uniform import _ranks as ranks
-from align_uniform import contrastive_loss
 from align_uniform._writing import written_whole
-from align_uniform.functional import align_loss, uniform_loss
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_checkpoint
 from align_uniform.recipes.images import datasets
@@ -39,13 +37,12 @@ from align_uniform.recipes.images.sampler import shard
 from align_uniform.recipes.images.views import Transform, TwoViews, evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import presets
 from align_uniform.recipes.pretrain.loop import Trainer
+from align_uniform.recipes.pretrain.objective import by_name, objective, unit_rows
 from align_uniform.recipes.pretrain.options import MocoOptions
 from align_uniform.recipes.pretrain.watch import (
     Evaluation,
     complete,
     load_images,
-    unit_rows,
-    weighted_sum,
 )
 
 __all__ = [
@@ -108,6 +105,7 @@ class MocoModel(nn.Module):
     def __init__(self, encoder: nn.Module, options: MocoOptions) -> None:
         super().__init__()
         self.options = options
+        self.objective = objective(options, intra_batch=options.intra_batch)
         self.encoder_q = encoder
         self.encoder_k = copy.deepcopy(encoder).requires_grad_(False)
         self.register_buffer("queue", F.normalize(torch.randn(options.dim, options.queue), dim=0))
@@ -118,37 +116,17 @@ class MocoModel(nn.Module):
             self.register_buffer("scalar_label", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Views [N, channels, height, width] -> the loss, alignment and uniformity, and the contrastive loss
-        if it weighs.
-        """
+        """Return the loss of two views, [N, channels, height, width] each, and its terms, by name."""
         q = unit_rows(self.encoder_q(x), self.options)
         if self.training:
             self._follow()
         own, everyones = self._keys(y)
         # A copy, with a key in a row: the backward pass asks for the queue as it was, when newer keys are in
         # it already.
-        losses = self._losses(q, own, self.queue.T.clone(memory_format=torch.contiguous_format))
+        terms = self.objective.terms(q, own, self.queue.T.clone(memory_format=torch.contiguous_format))
         if self.training:
             self._enqueue(everyones)
-        return losses
-
-    def _losses(self, q: Tensor, k: Tensor, queue: Tensor) -> dict[str, Tensor]:
-        options = self.options
-        gather = ranks.world_size() > 1 and not options.local_losses
-        return weighted_sum(
-            options,
-            lambda: align_loss(q, k, options.align_alpha, gather_distributed=gather),
-            lambda: uniform_loss(
-                q,
-                options.uniform_t,
-                negatives=queue,
-                intra_batch=options.intra_batch,
-                gather_distributed=gather,
-            ),
-            lambda: contrastive_loss(
-                q, k, options.contrastive_tau, negatives=queue, gather_distributed=gather
-            ),
-        )
+        return by_name(terms)
 
     @torch.no_grad()
     def _follow(self) -> None:

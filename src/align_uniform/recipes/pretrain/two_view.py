@@ -1,5 +1,4 @@
-"""Pretraining on two views of each image, with alignment, uniformity and the contrastive loss, in any
-mixture.
+"""Pretraining on two views of each image, by alignment, uniformity and the contrastive loss, in any mixture.
 
     align-uniform pretrain two-view --preset stl10 --root data --download
     torchrun --nproc-per-node 4 -m align_uniform pretrain two-view --preset stl10 --root data
@@ -15,9 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from align_uniform import _ranks as ranks
-from align_uniform import contrastive_loss
-from align_uniform.functional import align_loss, uniform_loss
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.datasets import Statistics
@@ -25,13 +21,12 @@ from align_uniform.recipes.images.image_set import measure_statistics
 from align_uniform.recipes.images.views import Transform, TwoViews, evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import presets
 from align_uniform.recipes.pretrain.loop import Trainer
+from align_uniform.recipes.pretrain.objective import by_name, objective, unit_rows
 from align_uniform.recipes.pretrain.options import TwoViewOptions
 from align_uniform.recipes.pretrain.watch import (
     Evaluation,
     complete,
     load_images,
-    unit_rows,
-    weighted_sum,
 )
 
 __all__ = ["TwoViewModel", "TwoViewOptions", "options", "run", "transforms"]
@@ -43,37 +38,22 @@ def options(preset: str = "stl10", **changed: Any) -> TwoViewOptions:
 
 
 class TwoViewModel(nn.Module):
-    """An encoder with its objective: forward is the loss of two views."""
+    """An encoder with its objective, whose forward pass is the loss of two views."""
 
     def __init__(self, encoder: nn.Module, options: TwoViewOptions) -> None:
         super().__init__()
         self.encoder = encoder
         self.options = options
+        self.objective = objective(options)
 
     def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Views [N, channels, height, width] -> the loss, alignment and uniformity, and the contrastive loss
-        if it weighs.
-        """
-        options = self.options
-        x, y = unit_rows(self.encoder(torch.cat([x, y])), options).chunk(2)
-        gather = ranks.world_size() > 1 and not options.local_losses
-
-        def uniform() -> Tensor:
-            x_uniform, y_uniform = (
-                uniform_loss(z, options.uniform_t, gather_distributed=gather) for z in (x, y)
-            )
-            return (x_uniform + y_uniform) / 2
-
-        return weighted_sum(
-            options,
-            lambda: align_loss(x, y, options.align_alpha, gather_distributed=gather),
-            uniform,
-            lambda: contrastive_loss(x, y, options.contrastive_tau, gather_distributed=gather),
-        )
+        """Return the loss of two views, [N, channels, height, width] each, and its terms, by name."""
+        x, y = unit_rows(self.encoder(torch.cat([x, y])), self.options).chunk(2)
+        return by_name(self.objective.terms(x, y))
 
 
 def run(options: TwoViewOptions) -> int:
-    """Train, evaluate, export; return 0, or 128 and the number of the signal that ended it."""
+    """Train, evaluate and export; return 0, or 128 plus the number of the signal that ended the run."""
     torch.manual_seed(options.seed)
     data_set = datasets.data_set(options.data)
     images = load_images(options, data_set.pretraining)

@@ -5,12 +5,10 @@ way.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -38,37 +36,6 @@ def load_images(options: PretrainOptions, split: str) -> ImageSet:
     if options.limit is not None and split != datasets.data_set(options.data).judging:
         images = images.subset(range(min(options.limit, len(images))))
     return images
-
-
-def unit_rows(outputs: Tensor, options: PretrainOptions) -> Tensor:
-    """An encoder's outputs, in float32 at least; rows that half precision normalised are off by a
-    thousandth.
-    """
-    wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-    return wide if options.precision == "fp32" else F.normalize(wide, dim=1)
-
-
-def weighted_sum(
-    options: PretrainOptions,
-    align: Callable[[], Tensor],
-    uniform: Callable[[], Tensor],
-    contrastive: Callable[[], Tensor],
-) -> dict[str, Tensor]:
-    """Return "loss", the weighted sum of the terms, and the terms.
-
-    Alignment and uniformity are worth a line in the log even at weight 0; they are then computed without a
-    gradient.
-    """
-    terms: dict[str, Tensor] = {}
-    with torch.set_grad_enabled(torch.is_grad_enabled() and options.align_weight > 0):
-        terms["align"] = align()
-    with torch.set_grad_enabled(torch.is_grad_enabled() and options.uniform_weight > 0):
-        terms["uniform"] = uniform()
-    loss = options.align_weight * terms["align"] + options.uniform_weight * terms["uniform"]
-    if options.contrastive_weight:
-        terms["contrastive"] = contrastive()
-        loss = loss + options.contrastive_weight * terms["contrastive"]
-    return {"loss": loss} | terms
 
 
 @dataclass
