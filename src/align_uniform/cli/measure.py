@@ -12,18 +12,22 @@ from align_uniform._extras import require
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.cli.command import Command
 from align_uniform.cli.parser import UsageError
+from align_uniform.files.formats import ARRAYS, COLUMNS
 
 if TYPE_CHECKING:
     from align_uniform.measuring.measurement import Measurement
     from align_uniform.recipes.encoders.encode import Encoded
 
+ROWS = ", ".join(ARRAYS)
+MORE_COLUMNS = ", ".join(ending for ending in COLUMNS if ending not in ARRAYS)
+
 COMMAND = Command(
     help="measure the rows of a file, or an encoder's features of images",
-    description="""
+    description=f"""
 Measure alignment and uniformity of the rows of a file, with their errors, and the numbers that explain them.
-Files are .npy, .npz, .pt, .safetensors, .h5 and .parquet, with an array or column named as FILE::KEY. Columns
-of labels, ids, texts and pairs may also come from .csv, .tsv, .jsonl and .txt. Rows are normalised. The
-result goes to stdout, everything else to stderr.
+Files of rows are {ROWS}; FILE::KEY names an array or a column of several. Labels, ids, texts and
+pairs may also come from {MORE_COLUMNS}. Rows are normalised. The result goes to
+stdout, everything else to stderr.
 
 With --encoder and --images in place of FEATURES, two random views of each image are encoded. Alignment is
 then measured between the two views of an image, and uniformity over the images, averaged over both views.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from align_uniform._extras import advice
 from align_uniform.files import arrays, parquet, tables
 from align_uniform.files.held import Array, File, FileError, Key, T, Values
 
@@ -99,7 +100,7 @@ def opened(
         )
     form = FORMAT_OF[ending]
     for name in form.libraries:
-        _check_library(name, form)
+        _check_library(path, name, form.extra)
     file = File(path, form.expected)
     with file.reading(), warnings.catch_warnings():
         # Whatever is wrong with a file, our checks or the library make it an error sooner or later.
@@ -110,11 +111,9 @@ def opened(
     return file, contents
 
 
-def _check_library(name: str, form: Format) -> None:
+def _check_library(path: Path, name: str, extra: str) -> None:
     try:
         import_module(name)
     except ImportError as error:
-        raise FileError(
-            f"{name} is missing, which reads {form.endings[0]} files; run: "
-            f"pip install 'align-uniform[{form.extra}]' ({error})"
-        ) from None
+        reason = advice([name.partition(".")[0]], extra)
+        raise FileError(f"{path} cannot be read: {reason} ({error})") from None
