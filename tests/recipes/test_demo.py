@@ -11,7 +11,7 @@ from torch import Tensor
 
 from align_uniform import AlignUniformLoss
 from align_uniform.recipes.encoders.networks import SmallConvNet
-from align_uniform.recipes.images.digits import digits_views, load_tensors
+from align_uniform.recipes.images.digits import load_tensors, random_views
 from align_uniform.recipes.judge.knn import knn_predict
 from align_uniform.recipes.judge.logistic import linear_predict
 from align_uniform.recipes.small_two_view import Schedule, train
@@ -20,32 +20,6 @@ from align_uniform.recipes.small_two_view import Schedule, train
 def flat_digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     split = load_tensors(size=8)
     return split.train.images.flatten(1), split.train.labels, split.test.images.flatten(1), split.test.labels
-
-
-def test_the_digits_are_split_the_same_way_every_time_and_no_image_is_in_both() -> None:
-    one, two = load_tensors(), load_tensors()
-    assert one.train.images.shape == (1437, 1, 16, 16)
-    assert one.test.images.shape == (360, 1, 16, 16)
-    assert torch.equal(one.test.images, two.test.images)
-    assert one.train.images.min() == 0
-    assert one.train.images.max() == 1
-    assert torch.bincount(one.test.labels).min() >= 34  # every class is among the test images alike
-    train, test = (
-        {tuple(image.flatten().tolist()) for image in part.images} for part in (one.train, one.test)
-    )
-    assert not train & test
-
-
-def test_views_differ_between_images_and_between_calls_and_repeat_with_the_seed() -> None:
-    views = digits_views()
-    images = load_tensors().train.images[:1].expand(4, -1, -1, -1)
-    torch.manual_seed(0)
-    first, second = views(images), views(images)
-    torch.manual_seed(0)
-    assert torch.equal(views(images), first)
-    assert not torch.allclose(first, second)
-    assert not torch.allclose(first[0], first[1])
-    assert first.shape == images.shape
 
 
 def test_outputs_have_unit_norm_and_features_are_the_layer_before_the_head() -> None:
@@ -65,7 +39,7 @@ def test_training_lowers_the_loss_and_is_the_same_for_the_same_seed() -> None:
         train(
             encoder,
             images,
-            digits_views(),
+            random_views,
             AlignUniformLoss(),
             Schedule(steps=12, batch_size=64),
             losses.append,

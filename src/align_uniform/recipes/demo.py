@@ -35,7 +35,6 @@ from align_uniform._writing import written_whole
 from align_uniform.recipes.demo_options import DemoOptions
 from align_uniform.recipes.encoders.networks import SmallConvNet
 from align_uniform.recipes.images import digits
-from align_uniform.recipes.images.digits import digits_views
 from align_uniform.recipes.judge.knn import knn_predict
 from align_uniform.recipes.judge.logistic import linear_predict
 from align_uniform.recipes.judge.scores import wilson
@@ -147,7 +146,7 @@ def _make(
     torch.manual_seed(seed)
     encoder = SmallConvNet(dim) if dim else Pixels()
     if objective is not None:
-        train(encoder, split.train.images, digits_views(), objective(), Schedule(steps=steps), on_step)
+        train(encoder, split.train.images, digits.random_views, objective(), Schedule(steps=steps), on_step)
     return evaluate(name, encoder, seed, split)
 
 
@@ -159,8 +158,7 @@ def evaluate(name: str, encoder: SmallConvNet | Pixels, seed: int, split: digits
     encoder.eval()
     train, test = split.train, split.test
     torch.manual_seed(0)  # the same views for every encoder
-    views = digits_views()
-    x, y = encoder(views(test.images)), encoder(views(test.images))
+    x, y = (encoder(digits.random_views(test.images)) for _ in range(2))
     train_output, output = encoder(train.images), encoder(test.images)
     train_features, features = encoder.features(train.images), encoder.features(test.images)
     with torch.enable_grad():

@@ -1,1 +1,1 @@
-"""Pictures on their way to an encoder: data sets, random views, and who reads which image when."""
+"""Images on their way to an encoder: data sets, random views, and the processes that read them."""

@@ -10,9 +10,11 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
+from torch import Tensor
 
 Step = Callable[[Image.Image, random.Random], Image.Image]
 """A function that changes an image, with random parameters drawn from the generator."""
@@ -20,13 +22,15 @@ Step = Callable[[Image.Image, random.Random], Image.Image]
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A random part of the image, resized: its area and the logarithm of its aspect ratio (3/4 to 4/3) are
-    uniform.
+    """Crop a random part of the image and resize it to a square.
+
+    The area and the logarithm of the aspect ratio (3/4 to 4/3) are uniform.
     """
 
     size: int
+    """Height and width of the result."""
     scale: tuple[float, float]
-    """Smallest and largest share of the area."""
+    """Smallest and largest share of the image's area."""
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """Image -> [size x size]."""
@@ -35,21 +39,21 @@ class RandomResizedCrop:
         return part.resize((self.size, self.size), Image.Resampling.BILINEAR)
 
     def box(self, width: int, height: int, rng: random.Random) -> tuple[int, int, int, int]:
-        """Draw left, top, width and height."""
+        """Return left, top, width and height of a random part."""
         for _ in range(10):
             area = width * height * rng.uniform(*self.scale)
             ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
             w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < w <= width and 0 < h <= height:
                 return _below(width - w + 1, rng), _below(height - h + 1, rng), w, h
-        w = min(width, round(height * 4 / 3))  # a very long image: the widest part of an allowed ratio
+        w = min(width, round(height * 4 / 3))  # for a very long image: the widest part of an allowed ratio
         h = min(height, round(width / (3 / 4)))
         return (width - w) // 2, (height - h) // 2, w, h
 
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Left becomes right in half of the images."""
+    """Swap left and right in half of the images."""
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """Image -> image of the same size."""
@@ -58,10 +62,10 @@ class RandomFlip:
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Brightness, contrast, saturation and hue change, in a random order.
+    """Change brightness, contrast, saturation and hue, in random order.
 
-    Each factor of the first three is uniform in 1 plus or minus the given number, the hue turns by up to the
-    given part of the circle. Grey images have neither saturation nor hue.
+    The factor of each of the first three is uniform in 1 plus or minus the given number. The hue is rotated
+    by at most the given part of the circle, either way. Grey images have neither saturation nor hue.
     """
 
     brightness: float = 0.0
@@ -69,7 +73,7 @@ class ColorJitter:
     saturation: float = 0.0
     hue: float = 0.0
     p: float = 1.0
-    """Share of the images that change at all."""
+    """Share of the images that are changed."""
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """Image -> image of the same size."""
@@ -96,9 +100,10 @@ class ColorJitter:
 
 @dataclass(frozen=True)
 class RandomGrayscale:
-    """The colours go, and three equal channels stay."""
+    """Replace the colours by grey, in three equal channels."""
 
     p: float = 0.2
+    """Share of the images that are changed."""
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """Image -> image of the same size and mode."""
@@ -107,10 +112,12 @@ class RandomGrayscale:
 
 @dataclass(frozen=True)
 class RandomBlur:
-    """A Gaussian blur of uniform standard deviation, in pixels."""
+    """Blur with a Gaussian."""
 
     sigma: tuple[float, float] = (0.1, 2.0)
+    """Range of the standard deviation, which is uniform, in pixels."""
     p: float = 0.5
+    """Share of the images that are changed."""
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """Image -> image of the same size."""
@@ -123,14 +130,16 @@ class RandomBlur:
 
 @dataclass(frozen=True)
 class RandomAffine:
-    """Turns, shifts, scales and shears; what comes from outside the image is black."""
+    """Rotate, shift, scale and shear by uniform amounts; places outside the image are black."""
 
     degrees: float
+    """Largest rotation, either way."""
     translate: float
     """Largest shift, as a share of width and height."""
     scale: tuple[float, float]
+    """Smallest and largest scale."""
     shear: float
-    """Degrees, along x."""
+    """Largest shear along x, either way, in degrees."""
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """Image -> image of the same size."""
@@ -146,12 +155,13 @@ class RandomAffine:
 
 @dataclass(frozen=True)
 class Resize:
-    """The shorter side becomes `size` pixels."""
+    """Resize the image so that its shorter side has `size` pixels."""
 
     size: int
+    """Length of the shorter side of the result."""
 
     def __call__(self, image: Image.Image, _rng: random.Random) -> Image.Image:
-        """Image -> image of the same shape."""
+        """Image -> image of the same proportions."""
         shorter = min(image.size)
         width, height = (int(self.size * side / shorter) for side in image.size)
         return image.resize((width, height), Image.Resampling.BILINEAR)
@@ -159,9 +169,10 @@ class Resize:
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The middle `size` x `size` pixels of an image at least as large."""
+    """Cut the central square out of an image that is at least as large."""
 
     size: int
+    """Height and width of the square."""
 
     def __call__(self, image: Image.Image, _rng: random.Random) -> Image.Image:
         """Image -> [size x size]."""
@@ -177,12 +188,12 @@ def _below(count: int, rng: random.Random) -> int:
 
 
 def adjust_brightness(image: Image.Image, factor: float) -> Image.Image:
-    """Blend with black: 0 is black, 1 the image."""
+    """Blend an image with black: 0 is black, 1 the image."""
     return Image.blend(Image.new(image.mode, image.size), image, factor)
 
 
 def adjust_contrast(image: Image.Image, factor: float) -> Image.Image:
-    """Blend with the mean grey: 0 is grey, 1 the image."""
+    """Blend an image with its mean grey: 0 is grey, 1 the image."""
     grey = image if image.mode == "L" else image.convert("L")
     mean = int(int(np.asarray(grey).sum()) / (grey.width * grey.height) + 0.5)
     return Image.blend(
@@ -191,12 +202,12 @@ def adjust_contrast(image: Image.Image, factor: float) -> Image.Image:
 
 
 def adjust_saturation(image: Image.Image, factor: float) -> Image.Image:
-    """Blend with the grey image: 0 is grey, 1 the image."""
+    """Blend an image with its grey version: 0 is grey, 1 the image."""
     return image if image.mode == "L" else Image.blend(image.convert("L").convert(image.mode), image, factor)
 
 
 def adjust_hue(image: Image.Image, turn: float) -> Image.Image:
-    """Turn the hue by this part of the circle, -.5 to .5."""
+    """Rotate the hue by this part of the circle, -.5 to .5."""
     if image.mode == "L":
         return image
     by = Image.new("HSV", image.size, (int(turn * 255) % 256, 0, 0))
@@ -206,21 +217,24 @@ def adjust_hue(image: Image.Image, turn: float) -> Image.Image:
 def affine(
     image: Image.Image, *, angle: float, shift: tuple[float, float], scale: float, shear: float
 ) -> Image.Image:
-    """Turn and shear (degrees), scale, and shift (pixels) around the centre, bilinearly."""
+    """Rotate and shear (degrees), scale and shift (pixels) an image around its centre, bilinearly."""
     turn, lean = math.radians(angle), math.tan(math.radians(shear))
-    # from places in the result to places in the image
-    matrix = (
-        (math.cos(turn) - math.sin(turn) * lean) / scale,
-        (math.sin(turn) + math.cos(turn) * lean) / scale,
-        -math.sin(turn) / scale,
-        math.cos(turn) / scale,
-    )
+    xx, xy, yx, yy = inverse_affine(math.cos(turn), math.sin(turn), lean, scale)
     centre = image.width / 2, image.height / 2
     x, y = -centre[0] - shift[0], -centre[1] - shift[1]
-    coefficients = (
-        *matrix[:2],
-        matrix[0] * x + matrix[1] * y + centre[0],
-        *matrix[2:],
-        matrix[2] * x + matrix[3] * y + centre[1],
-    )
+    coefficients = (xx, xy, xx * x + xy * y + centre[0], yx, yy, yx * x + yy * y + centre[1])
     return image.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+
+
+Number = TypeVar("Number", float, Tensor)
+
+
+def inverse_affine(
+    cos: Number, sin: Number, lean: Number, scale: Number
+) -> tuple[Number, Number, Number, Number]:
+    """Return the 2x2 matrix, row by row, that maps places in the result to places in the image.
+
+    The result is the image sheared along x by the tangent `lean`, then rotated by the angle with the given
+    cosine and sine, and scaled.
+    """
+    return (cos - sin * lean) / scale, (sin + cos * lean) / scale, -sin / scale, cos / scale

@@ -1,4 +1,7 @@
-"""scikit-learn's digits: 1,797 grey scans of 8x8 pixels, enlarged to 16x16, of ten classes."""
+"""scikit-learn's digits: 1,797 grey scans of 8x8 pixels, as pictures and as tensors.
+
+Recipes read pictures, one at a time; the demo augments whole batches of tensors.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from align_uniform.recipes.images.augmentations import inverse_affine
 from align_uniform.recipes.images.image_set import GreyArrays, ImageSet
 
 
@@ -62,16 +66,43 @@ def load_tensors(size: int = 16) -> Split:
     )
 
 
-def digits_views() -> nn.Module:
-    """Return a module that turns, shifts, scales, shears, dims and blurs with noise each image of [N, 1,
-    height, width].
+def random_views(images: Tensor) -> Tensor:
+    """Return a random view of each image: rotated, shifted, scaled, sheared, dimmed, and with noise.
 
-    No flips and no large turns: a 6 must not become a 9.
+    There are no flips and no large rotations: a 6 must not become a 9. Torch's generator decides.
+
+    Args:
+        images: [N, channels, height, width], floating point.
     """
-    import kornia.augmentation as K  # takes seconds to import, and nothing else here needs it
-
-    return nn.Sequential(
-        K.RandomAffine(degrees=15, translate=(0.12, 0.12), scale=(0.8, 1.2), shear=(-12, 12), p=1.0),
-        K.RandomBrightness((0.7, 1.3), clip_output=False, p=1.0),
-        K.RandomGaussianNoise(std=0.05, p=1.0),
+    uniform = torch.rand(6, len(images), device=images.device, dtype=images.dtype) * 2 - 1
+    turn, lean, scale, x, y, light = uniform.unbind()
+    views = affine(
+        images,
+        angle=turn * 15,
+        shift=torch.stack([x * images.shape[3], y * images.shape[2]]) * 0.12,
+        scale=1 + scale * 0.2,
+        shear=lean * 12,
     )
+    return views + light.view(-1, 1, 1, 1) * 0.3 + torch.randn_like(images) * 0.05
+
+
+def affine(images: Tensor, *, angle: Tensor, shift: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
+    """Rotate and shear (degrees), scale and shift (pixels) each image around its centre, bilinearly.
+
+    Args:
+        images: [N, channels, height, width], floating point.
+        angle: [N].
+        shift: [2, N], along x and y.
+        scale: [N].
+        shear: [N], along x.
+    """
+    count, _, height, width = images.shape
+    turn, lean = angle.deg2rad(), shear.deg2rad().tan()
+    xx, xy, yx, yy = inverse_affine(turn.cos(), turn.sin(), lean, scale)
+    x, y = shift.neg().unbind()
+    # grid_sample counts from -1 to 1 along both sides
+    rows = (xx, xy * (height / width), (xx * x + xy * y) * (2 / width))
+    columns = (yx * (width / height), yy, (yx * x + yy * y) * (2 / height))
+    matrices = torch.stack([*rows, *columns], dim=1).view(count, 2, 3)
+    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)

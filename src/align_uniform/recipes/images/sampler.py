@@ -1,6 +1,6 @@
-"""Which samples make which batch, and which process has which of them.
+"""Samplers: the samples of each batch, and the share of each process.
 
-Everything is a function of (seed, epoch): the order of an epoch does not depend on the number of processes or
+Everything is a function of (seed, epoch): the order of an epoch depends neither on the number of processes or
 workers, nor on where a run was interrupted. The samplers yield `(epoch, index)` for the data sets of
 `recipes.images.views`.
 """
@@ -14,11 +14,12 @@ from torch.utils.data import Sampler
 
 
 def shard(count: int, rank: int = 0, world: int = 1) -> range:
-    """Return the rows of one rank: consecutive, none twice, none left out, and no rank has two more than
-    another.
+    """Return the rows of one rank: consecutive rows, as many as any other rank has, or one more or fewer.
+
+    Each row belongs to exactly one rank.
 
     Args:
-        count: number of all rows.
+        count: number of rows of all ranks together.
         rank: 0 to world - 1.
         world: number of ranks.
 
@@ -37,18 +38,17 @@ def shard(count: int, rank: int = 0, world: int = 1) -> range:
 
 
 class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of an epoch; of each, this rank's share, so that the shares of all ranks in order are the
-    batch.
+    """A sampler of one rank's share of each batch; the shares of all ranks, in order, are the batch.
 
-    The last batch is left out if a rank would get fewer than 2 of it.
+    The last batch is left out if a rank would get fewer than 2 of its samples.
 
     Args:
         count: number of samples.
-        batch_size: samples of a batch on all ranks together; at least 2 a rank.
+        batch_size: number of samples in a batch, summed over all ranks; at least 2 per rank.
         rank: 0 to world - 1.
         world: number of ranks.
-        seed: of the order; not negative.
-        drop_last: always leave out a last batch that is smaller than the others.
+        seed: seed of the order; not negative.
+        drop_last: leave out the last batch whenever it is smaller than the others.
 
     Raises:
         ValueError: an argument is out of range, or there would be no batch.
@@ -80,7 +80,7 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
             )
         full, rest = divmod(count, batch_size)
         self.batches = full + (not drop_last and rest // world >= 2)
-        """Of a whole epoch."""
+        """Number of batches in a whole epoch."""
         if not self.batches:
             raise ValueError(
                 f"{count} samples make no batch of {batch_size} on {world} ranks; make batch_size smaller."
@@ -94,9 +94,7 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
         self.start_batch = 0
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Say which epoch comes next, and how many of its batches to skip, those that an interrupted run was
-        trained on.
-        """
+        """Set the next epoch, and the number of its batches that an interrupted run has already used."""
         if epoch < 0:
             raise ValueError(f"epoch must not be negative, got {epoch}.")
         if not 0 <= start_batch <= self.batches:
@@ -108,7 +106,7 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
         self.start_batch = start_batch
 
     def __len__(self) -> int:
-        """Return the number of batches that come, without those skipped."""
+        """Return the number of batches to come, without those that are skipped."""
         return self.batches - self.start_batch
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -123,7 +121,7 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
 
 
 class EvalSampler(Sampler[tuple[int, int]]):
-    """This rank's rows in order, as `(0, index)`: over all ranks, each row once.
+    """A sampler of one rank's rows in order, as `(0, index)`; over all ranks, each row comes once.
 
     Args:
         count: number of samples.
