@@ -9,7 +9,6 @@ from importlib.util import find_spec
 _LIBRARIES = {
     "h5py": "h5py",
     "jinja2": "jinja2",
-    "kornia": "kornia",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
     "pillow": "PIL",
@@ -32,7 +31,7 @@ EXTRAS = {
     "files": ("h5py", "numpy", "pyarrow", "safetensors"),
     "metrics": ("torchmetrics",),
     "report": _REPORT,
-    "recipes": (*_CLI, *_REPORT, "kornia", "scikit-learn", "tensorboard", "torchvision"),
+    "recipes": (*_CLI, *_REPORT, "scikit-learn", "tensorboard", "torchvision"),
 }
 """The libraries that each extra installs; pyproject.toml has the same list with their versions."""
 
