@@ -1,4 +1,4 @@
-"""Run benchmarks: tables on stdout, progress on stderr, JSON where asked."""
+"""Run benchmarks: tables on stdout, progress on stderr, JSON on request."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ BENCHMARKS: dict[str, Callable[[bool], list[Case]]] = {
     "contrastive": contrastive,
     "measuring": measuring,
 }
-"""What `--only` chooses from. A new benchmark is a function in a file of its own, and a line here."""
+"""The choices of `--only`. A new benchmark is a function in a file of its own, and a line here."""
 
 SECONDS = 3.0
-"""Time for one case, unless `ROUNDS` of it take longer."""
+"""The time for one case, unless `ROUNDS` of it take longer."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write; 130 after an interruption, with what was measured until then."""
+    """Measure, print, write; after an interruption, write the numbers so far and return 130."""
     options = _parse(arguments)
     out: Path | None = options.out
     try:
@@ -99,7 +99,7 @@ def _measure_all(cases: Sequence[Case], seconds: float, memory: Executor) -> Ite
 
 
 def _estimate(case: Case, seconds: float) -> float:
-    """Seconds that a case may take: a reference needs about half a nanosecond per pair and feature."""
+    """Return the seconds that a case may take, at half a nanosecond per pair and feature of a reference."""
     return max(seconds, 5e-10 * (ROUNDS + 1) * case.work.exponentials * case.sizes["m"])
 
 

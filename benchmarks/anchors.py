@@ -1,11 +1,11 @@
-"""How close the anchors come, in how many seconds, beside random pairs drawn for as long.
+"""The error and the time of the estimate from anchors, next to random pairs drawn for as long.
 
     python -m benchmarks.anchors [--rows 1000000] [--fashion-mnist FOLDER] [--out FILE] [--force]
 
-Synthetic rows in 128 dimensions, uniform, in a cone, and in 1,000 clusters, and, if their folder is given,
-the 70,000 pictures of Fashion-MNIST as 784 pixels. The exact value of a million rows takes twenty minutes for
-each: there, the value of ten times as many anchors stands in for it, with a third of the error, and is said
-to. Smaller sets are summed exactly.
+The rows are synthetic, in 128 dimensions: uniform, in a cone, and in 1,000 clusters; and, if their folder is
+given, the 70,000 pictures of Fashion-MNIST as 784 pixels. The exact value of a million rows takes twenty
+minutes for each: there, the value of ten times as many anchors stands in for it, with a third of the error,
+and the table says so. Smaller sets are summed exactly.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from benchmarks.memory import peak_mib
 
 M, T, ANCHORS = 128, 2.0, 2000
 EXACT_ROWS = 200_000
-"""Up to so many rows the truth is summed over all pairs."""
+"""The largest number of rows for which the truth is summed over all pairs."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One data set."""
+    """The results for one data set."""
 
     data: str
     rows: int
     dim: int
     survey_seconds: float
-    """reading, checking and the moments"""
+    """The seconds of reading, checking and the moments."""
     anchor_seconds: float
     extra_mib: float | None
     truth: float
     truth_stderr: float
-    """0 if it is exact"""
+    """The standard error of the truth, 0 if it is exact."""
     anchors_error: float
-    """the estimate less the truth"""
+    """The estimate less the truth."""
     anchors_stderr: float
-    """as the estimate says of itself"""
+    """The standard error that the estimate reports."""
     pairs: int
-    """random pairs in the same time"""
+    """The number of random pairs drawn in the same time."""
     pairs_error: float
     pairs_stderr: float
 
@@ -67,7 +67,7 @@ def main() -> int:
     )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument(
-        "--fashion-mnist", type=Path, metavar="FOLDER", help="where train-images-idx3-ubyte.gz is"
+        "--fashion-mnist", type=Path, metavar="FOLDER", help="folder of train-images-idx3-ubyte.gz"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers here as JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def data_sets(count: int, fashion_mnist: Path | None) -> Iterator[tuple[str, Tensor]]:
-    """Rows that are not normalised yet."""
+    """Yield the rows of each data set, not yet normalised."""
     generator = torch.Generator().manual_seed(0)
     yield "uniform", torch.randn(count, M, generator=generator)
     yield "cone", torch.randn(count, M, generator=generator) + 0.6
@@ -109,7 +109,7 @@ def data_sets(count: int, fashion_mnist: Path | None) -> Iterator[tuple[str, Ten
 
 
 def outcome(name: str, rows: Tensor) -> Outcome:
-    """Time the anchors, and see how far they are off."""
+    """Time the anchors, and compare their estimate with the truth."""
     start = time.perf_counter()
     population = Population(rows, name, normalize=True, device=torch.device("cpu"))
     surveyed = time.perf_counter()
@@ -130,13 +130,13 @@ def outcome(name: str, rows: Tensor) -> Outcome:
 
 
 def estimate(population: Population, chosen: Tensor) -> Potentials:
-    """Uniformity from anchors."""
+    """Estimate uniformity from anchors."""
     ((found,), _) = anchor_potentials(population, chosen, [T], lambda _: None)
     return found
 
 
 def true_value(population: Population) -> Potentials:
-    """Of all pairs, or the best that minutes can give."""
+    """Return the uniformity of all pairs, or the best estimate that minutes can give."""
     if len(population) <= EXACT_ROWS:
         ((found,), _) = exact_potentials(population, [T], lambda _: None)
         return found
@@ -144,13 +144,14 @@ def true_value(population: Population) -> Potentials:
 
 
 def sample(count: int, size: int, seed: int) -> Tensor:
-    """Row numbers at random, rising."""
+    """Return random row numbers in rising order."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:size].sort().values
 
 
 def random_pairs(population: Population, seconds: float) -> tuple[int, float, float]:
-    """Pairs drawn at random for so long: how many, their uniformity, and its error. The rows are in memory,
-    ready.
+    """Draw random pairs for the given time; return their number, their uniformity, and its error.
+
+    The rows are in memory, ready.
     """
     rows = population[slice(0, len(population))]
     generator = torch.Generator().manual_seed(0)
@@ -169,7 +170,7 @@ def random_pairs(population: Population, seconds: float) -> tuple[int, float, fl
 
 
 def show(outcomes: list[Outcome]) -> None:
-    """One line a data set."""
+    """Print one line for each data set."""
     table = Table(
         title=f"{ANCHORS:,} anchors, t = {T:g}, {torch.get_num_threads()} threads", title_justify="left"
     )

@@ -1,4 +1,4 @@
-"""What is measured: one of our calls, what stands in its place without us, and what we hope for."""
+"""The cases of the benchmarks: one of our calls, the code in its place without us, and our aims."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 Operation = Callable[[], tuple[Tensor, ...]]
-"""A computation without arguments, that returns its value, and its gradients if they are part of it."""
+"""A computation without arguments that returns its value, and its gradients if they are part of it."""
 
 
 class Operations(NamedTuple):
@@ -24,13 +24,16 @@ class Aim(NamedTuple):
     """A bound on one column of a row."""
 
     column: str
-    """`speedup`, `over_limit` or `ours_mib` of `Row`; `memory_ratio` is `ours_mib` over `reference_mib`."""
+    """The column `speedup`, `over_limit` or `ours_mib` of `Row`, or `memory_ratio`.
+
+    The last is `ours_mib` over `reference_mib`.
+    """
     sense: str
-    """">=" or "<="."""
+    """The direction of the bound, ">=" or "<="."""
     bound: float
 
     def reached(self, value: float) -> bool:
-        """Whether the value keeps the bound."""
+        """Return whether the value keeps the bound."""
         return bool({">=": operator.ge, "<=": operator.le}[self.sense](value, self.bound))
 
     def __str__(self) -> str:
@@ -38,29 +41,28 @@ class Aim(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a computation over pairs of rows cannot do without."""
+    """The work that any computation over pairs of rows must do."""
 
     products: float
-    """Scalar products of m features: one per pair for the value, and one more for each side of a pair that
-    has a gradient.
-    """
+    """Scalar products of m features: one per pair, and one more for each side of a pair with a gradient."""
     exponentials: float
-    """One per pair."""
+    """Exponentials: one per pair."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row to be."""
+    """One row of a table, before it is measured."""
 
     benchmark: str
-    """Name of the benchmark, a key of `BENCHMARKS`."""
+    """The name of the benchmark, a key of `BENCHMARKS`."""
     what: str
     """The computation in words, "value + gradient"."""
     sizes: Mapping[str, int]
-    """N rows of m features, and K negatives."""
+    """The sizes: N rows of m features, and K negatives."""
     prepare: Callable[[], Operations]
-    """Makes the operands, when the turn of this case comes; can be pickled, since memory is measured in
-    another process.
+    """The function that makes the operands when the turn of this case comes.
+
+    It can be pickled, since memory is measured in another process.
     """
     work: Work
     aims: tuple[Aim, ...] = ()

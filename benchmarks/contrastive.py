@@ -17,20 +17,20 @@ TAU = 0.1
 
 
 def in_batch(x: Tensor, y: Tensor) -> Tensor:
-    """Row i of x is told from the other rows of y, and the other way round."""
+    """Tell row i of x from the other rows of y, and the other way round."""
     logits = x @ y.T / TAU
     labels = torch.arange(len(x))
     return (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
 
 
 def from_queue(x: Tensor, y: Tensor, queue: Tensor) -> Tensor:
-    """Row i of y is told from the queue, as MoCo does."""
+    """Tell row i of y from the queue, as MoCo does."""
     logits = torch.cat([(x * y).sum(1, keepdim=True), x @ queue.T], dim=1) / TAU
     return cross_entropy(logits, torch.zeros(len(x), dtype=torch.long))
 
 
 def contrastive(quick: bool) -> list[Case]:
-    """Value + gradient of both views by N, and of the queries alone with K negatives."""
+    """Return the cases: value + gradient of both views by N, and of the queries alone with K negatives."""
     return [
         *(_in_batch_case(n) for n in ((256, 1024) if quick else (256, 1024, 4096))),
         _queue_case(8192 if quick else 65536),

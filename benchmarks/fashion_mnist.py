@@ -1,18 +1,17 @@
-"""Training on Fashion-MNIST without labels: what comes of align + uniform, and of the contrastive loss, on
-10,000 test images.
+"""Training on Fashion-MNIST without labels: align + uniform next to the contrastive loss.
 
     python -m benchmarks.fashion_mnist --root FOLDER [--out FOLDER] [--parts two-view moco plane] [--images
     20000] [--epochs 48]
 
-Three parts. `two-view` and `moco` train an encoder for each objective and seed, and set beside them the same
-encoder untrained and the pixels themselves. `plane` is the paper's figure 5: shorter runs over weights and t,
-in the align-uniform plane, coloured by accuracy. Epochs were set beforehand. Every encoder is judged by
-logistic regression and by 5 nearest neighbours on the features that come before the head, both taught by the
-labels of the images that it was trained on.
+There are three parts. `two-view` and `moco` train an encoder for each objective and seed, and compare it with
+the same encoder untrained and with the pixels themselves. `plane` is the paper's figure 5: shorter runs over
+weights and t, in the align-uniform plane, coloured by accuracy. Epochs were fixed beforehand. Every encoder
+is judged on 10,000 test images, by logistic regression and by 5 nearest neighbours on the features that come
+before the head; both learn from the labels of the images that the encoder was trained on.
 
 Each run has one processor core, `--processes` of them at a time, which does more a second than one run on all
-cores. What is in results.json is not done again: after an interruption, or with more parts, the same command
-goes on.
+cores. Runs in results.json are not repeated: after an interruption, or with more parts, the same command
+resumes.
 """
 
 from __future__ import annotations
@@ -80,12 +79,12 @@ PLANE: list[Weights] = [
         for tau in (0.1, 0.3, 1)
     ),
 ]
-"""Twelve mixtures."""
+"""The twelve mixtures of the plane."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained, unless its part is "baseline", and judged."""
+    """An encoder that is trained, unless its part is "baseline", and judged."""
 
     part: str
     name: str
@@ -94,12 +93,12 @@ class Run:
 
     @property
     def kind(self) -> tuple[str, str, int]:
-        """What it has in common with the runs of other seeds."""
+        """The settings that a run shares with the runs of other seeds."""
         return self.part, self.name, self.epochs
 
     @property
     def key(self) -> tuple[tuple[str, str, int], int]:
-        """Which run it is."""
+        """The identity of the run."""
         return self.kind, self.seed
 
 
@@ -108,34 +107,34 @@ class Job(Run):
     """A run to be done."""
 
     weights: Weights = field(default_factory=dict)
-    """which follow from the name"""
+    """The weights, which follow from the name."""
 
 
 @dataclass(frozen=True)
 class Outcome(Run):
-    """What was found of the encoder of one run."""
+    """The results for the encoder of one run."""
 
     align: float
-    """of two views of each test image, alpha = 2"""
+    """The alignment of two views of each test image, alpha = 2."""
     uniform: float
-    """of the test images as they are, t = 2"""
+    """The uniformity of the test images as they are, t = 2."""
     linear: float
     knn: float
     seconds: float
-    """of training, by the run that ended it"""
+    """The seconds of training, in the process that finished it."""
 
 
 def main() -> int:
-    """Train, judge, print, draw and write; 130 after Ctrl-C or SIGTERM."""
+    """Train, judge, print, draw and write; return 130 after Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser("python -m benchmarks.fashion_mnist", description=__doc__)
-    parser.add_argument("--root", type=Path, required=True, help="where Fashion-MNIST is")
+    parser.add_argument("--root", type=Path, required=True, help="folder of Fashion-MNIST")
     parser.add_argument(
         "--out", type=Path, default=Path("fashion-mnist"), help="folder for runs, results.json and plane.png"
     )
     parser.add_argument(
         "--parts", nargs="+", default=["two-view", "moco", "plane"], choices=["two-view", "moco", "plane"]
     )
-    parser.add_argument("--images", type=int, default=20_000, help="training images, the first of the set")
+    parser.add_argument("--images", type=int, default=20_000, help="number of training images, the first")
     parser.add_argument("--epochs", type=int, default=48)
     parser.add_argument("--plane-epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -169,7 +168,7 @@ def main() -> int:
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:
-    """The parts that were asked for, with pixels and untrained encoders before them."""
+    """Return the jobs of the requested parts, with pixels and untrained encoders before them."""
     found = [
         Job("baseline", "raw pixels", 0, 0),
         *(Job("baseline", "random init", seed, 0) for seed in options.seeds),
@@ -191,7 +190,7 @@ def _spelled(weights: Weights) -> str:
 
 
 def _read(results: Path, images: int) -> list[Outcome]:
-    """What was found before, by runs on as many images."""
+    """Return the results of earlier runs on as many images."""
     if not results.exists():
         return []
     held = json.loads(results.read_text())
@@ -201,7 +200,7 @@ def _read(results: Path, images: int) -> list[Outcome]:
 
 
 def _outcomes(listed: list[Job], options: argparse.Namespace) -> Iterator[Outcome]:
-    """The outcome of each job, in their order."""
+    """Yield the outcome of each job, in the order of the jobs."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, context, initializer=_one_thread) as pool:
         futures = [pool.submit(_outcome, job, options) for job in listed]
@@ -260,10 +259,10 @@ def _judge(encoder: nn.Module, job: Job, seconds: float, options: argparse.Names
 
 
 class Pixels(nn.Module):
-    """The encoder that learns nothing."""
+    """An encoder that learns nothing."""
 
     def forward(self, images: Tensor, layer: str) -> Tensor:
-        """The image itself, of unit norm if it is the output."""
+        """Return the image itself, of unit norm if it is the output."""
         return F.normalize(images.flatten(1), dim=1) if layer == "output" else images.flatten(1)
 
 
@@ -274,7 +273,7 @@ def _rows(encoder: nn.Module, images: ImageSet, transform: Transform, layer: str
 
 
 def _show(outcomes: list[Outcome]) -> None:
-    """A line for each kind of encoder: mean and deviation over the seeds."""
+    """Print a line for each kind of encoder: mean and deviation over the seeds."""
     table = Table(title="Fashion-MNIST, 10,000 test images", title_justify="left")
     for heading in ("encoder", "epochs", "align", "uniform", "linear %", "5-NN %", "minutes"):
         table.add_column(heading, justify="right")

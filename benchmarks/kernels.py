@@ -1,9 +1,9 @@
-"""What the kernels take of a GPU, by compiling them: registers, stack, spills and shared memory. Needs
-Triton, and no GPU.
+"""Compile the kernels and record the resources that they take: registers, stack, spills, shared memory.
 
     python -m benchmarks.kernels --out benchmarks/kernels.json
 
-Every configuration that ships is compiled for every kind of GPU that it serves, in all of its variants.
+This needs Triton, and no GPU. Every configuration that ships is compiled for every kind of GPU that it
+serves, in all of its variants.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ POINTERS = {
 }
 
 STRIDES = ("features", "x_batch", "x_stride", "y_batch", "y_stride")
-"""Numbers that are multiples of 16."""
+"""The arguments that are multiples of 16."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +73,9 @@ class Case:
     ids: bool = False
     """Whether pairs of one id are left out."""
     alternative: bool = False
-    """Products in place of squared distances, gradients without columns, one t in place of four; an odd
-    number of features.
+    """Whether the variant is compiled that is unlike the others in every way, with an odd number of features.
+
+    It has products in place of squared distances, gradients without columns, one t in place of four.
     """
 
     @property
@@ -88,28 +89,29 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What a compiled kernel takes."""
+    """The resources that a compiled kernel takes."""
 
     registers: int
     """Registers of a thread."""
     stack: int
     """Bytes of local memory of a thread."""
     spill_stores: int
+    """Instructions that write registers to local memory."""
     spill_loads: int
-    """Instructions that write registers to local memory, and read them back."""
+    """Instructions that read registers back from local memory."""
     shared: int
     """Bytes of shared memory of a program."""
 
 
 def cases(*, ids: bool = False, alternative: bool = False) -> list[Case]:
-    """Every kernel, width and kind of GPU, for float32 and bfloat16."""
+    """Return every kernel, width and kind of GPU, for float32 and bfloat16."""
     kernels: tuple[Kernel, ...] = ("logs", "means", "gradients", "potentials")
     products = itertools.product(kernels, ("fp32", "bf16"), FEATURES, CAPABILITIES)
     return [Case(*product, ids=ids, alternative=alternative) for product in products]
 
 
 def resources(case: Case) -> Resources:
-    """Compile one case, and read what it takes from the result."""
+    """Compile one case, and read its resources from the result."""
     kernel, absent, constants = _function(case)
     shipped = case.configuration
     constants |= {
@@ -140,7 +142,7 @@ def resources(case: Case) -> Resources:
 
 
 def _function(case: Case) -> tuple[Any, set[str], dict[str, Any]]:
-    """The kernel of a case, its arguments that are None, and its constants."""
+    """Return the kernel of a case, its arguments that are None, and its constants."""
     absent = set() if case.ids else {"x_ids", "y_ids"}
     if case.kernel == "potentials":
         return kernels.potential_sums, absent, {"COUNT": 1 if case.alternative else 4}
@@ -158,7 +160,7 @@ def _function(case: Case) -> tuple[Any, set[str], dict[str, Any]]:
 
 
 def _type(name: str, case: Case) -> Any:
-    """Triton's name of the type of an argument."""
+    """Return Triton's name of the type of an argument."""
     if name in ("x", "y"):
         return f"*{case.dtype}"
     if name == "ts":
@@ -169,7 +171,7 @@ def _type(name: str, case: Case) -> Any:
 
 
 def usage(cubin: bytes, shared: int) -> Resources:
-    """Read the resources of a compiled kernel, all but its shared memory, from its cubin."""
+    """Read the resources of a compiled kernel, except its shared memory, from its cubin."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()

@@ -1,5 +1,4 @@
-"""What the machine could do at best: matrix products and exponentials of one tile, over and over, and nothing
-else.
+"""The best that the machine could do: matrix products and exponentials of one tile, and nothing else.
 
 The limit of a computation is `products * (seconds of a scalar product) + exponentials * (seconds of an exp)`,
 with rates measured on a square tile that stays in the cache: `torch.mm(a, a.T, out=tile)`, a [1024, m], and
@@ -20,8 +19,9 @@ TILE = 1024
 
 
 def rate_actions(m: int) -> dict[str, Callable[[], object]]:
-    """The two computations whose times `limit_seconds` takes: `TILE`^2 scalar products of m features, as many
-    `exp`.
+    """Return the two computations that `limit_seconds` needs the times of.
+
+    They are `TILE`^2 scalar products of m features, and as many `exp`.
     """
     a = unit_rows(TILE, m)
     cosines = a @ a.T
@@ -33,5 +33,5 @@ def rate_actions(m: int) -> dict[str, Callable[[], object]]:
 
 
 def limit_seconds(work: Work, samples: dict[str, float]) -> float:
-    """The limit from the seconds of one call each of `rate_actions`."""
+    """Return the limit, given the seconds of one call of each of `rate_actions`."""
     return (work.products * samples["products"] + work.exponentials * samples["exponentials"]) / TILE**2

@@ -1,6 +1,4 @@
-"""Exact uniformity with the sum of every row, from a file, against a loop over blocks of the whole pair
-matrix.
-"""
+"""Exact uniformity with the sum of every row, from a file, against a loop over blocks of all pairs."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ BLOCK = 256
 
 
 def exact(folder: Folder) -> tuple[Tensor, ...]:
-    """Uniformity, and the mean potential of each row, of the rows of a file."""
+    """Return the uniformity, and the mean potential of each row, of the rows of a file."""
     (rows,) = open_rows(f"{folder.name}/rows.npy")
     population = Population(rows, "rows", normalize=True, device=torch.device("cpu"))
     ((potentials,), _) = exact_potentials(population, [T], lambda _: None)
@@ -33,7 +31,7 @@ def exact(folder: Folder) -> tuple[Tensor, ...]:
 
 
 def plain(folder: Folder) -> tuple[Tensor, ...]:
-    """The same in a few lines, with blocks of rows against all rows: every pair twice."""
+    """Return the same numbers in a few lines, with blocks of rows against all rows: every pair twice."""
     x = torch.nn.functional.normalize(torch.from_numpy(np.load(f"{folder.name}/rows.npy")))
     buffer = torch.empty(BLOCK, len(x))
     sums = torch.cat([_row_sums(block, x, buffer[: len(block)]) for block in x.split(BLOCK)]).double()
@@ -45,7 +43,7 @@ def _row_sums(block: Tensor, x: Tensor, buffer: Tensor) -> Tensor:
 
 
 def measuring(quick: bool) -> list[Case]:
-    """The cost grows as N^2 / 2; the limit is one product and one exponential a pair."""
+    """Return the cases: the cost grows as N^2 / 2, the limit is one product and one exponential a pair."""
     sizes = [4000] if quick else [25_000, 50_000, 100_000]
     aims = (Aim("over_limit", "<=", 1.4), Aim("ours_mib", "<=", 256))
     pairs = {n: n * (n - 1) / 2 for n in sizes}

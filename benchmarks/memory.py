@@ -1,15 +1,15 @@
-"""The most memory that a computation holds beyond what was there before it.
+"""The peak memory of a computation, beyond the memory that was in use before it.
 
 Torch's CPU allocator takes each tensor from `malloc`, and counts nothing. The kernel counts: `VmHWM` in
 `/proc/self/status` is the high-water mark of the pages that the process holds, and writing 5 to
-`/proc/self/clear_refs` sets it back to the present. So everything is seen that the computation touches:
-tensors, temporaries inside of an operator, buffers of the matrix library.
+`/proc/self/clear_refs` resets it. So everything that the computation touches is seen: tensors, temporaries
+inside of an operator, buffers of the matrix library.
 
-The history of a process would blur this: `malloc` may keep what was freed, and hand it out again, so that a
-temporary counts or not as chance will have it. All is therefore measured in one process of its own, where
-every block of 64 KiB or more is mapped by itself, and returned when freed. Code that is read from disk at its
-first use would count too; a quick computation is run twice, and counted the second time.
-`error_on_known_allocations` shows what is left: a few tens of KiB.
+The history of a process would blur this: `malloc` may keep freed memory and hand it out again, so that a
+temporary counts or not by chance. Everything is therefore measured in one process of its own, where every
+block of 64 KiB or more is mapped by itself, and returned when freed. Code that is read from disk at its first
+use would count too; a quick computation is run twice, and counted the second time.
+`error_on_known_allocations` shows the remaining error: a few tens of KiB.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def memory_process() -> ProcessPoolExecutor:
 
 
 def peaks_mib(prepare: Callable[[], Operations]) -> tuple[float | None, float | None]:
-    """The extra memory of ours and of the reference, None where it is not measured. They must agree on the
-    result.
+    """Return the extra memory of ours and of the reference, None where it is not measured.
+
+    The two must agree on the result.
     """
     operations = prepare()
     ours_mib, ours = peak_mib(operations.ours)
@@ -57,9 +58,7 @@ def peaks_mib(prepare: Callable[[], Operations]) -> tuple[float | None, float | 
 
 
 def error_on_known_allocations() -> float | None:
-    """Measure a tensor that is kept, and two that are freed again, of 1 to 64 MiB; return the worst error in
-    MiB.
-    """
+    """Measure a tensor that is kept and two that are freed, of 1 to 64 MiB; return the worst error in MiB."""
     errors = []
     for mib in (1, 4, 16, 64):
         kept, _ = peak_mib(partial(torch.ones, mib * MIB // 4))
@@ -75,8 +74,9 @@ def _use_two(size: int) -> float:
 
 
 def peak_mib(compute: Callable[[], T]) -> tuple[float | None, T]:
-    """Return the extra memory at its peak in MiB, None where it is not measured, and the result (whose memory
-    counts).
+    """Return the extra memory at its peak in MiB, None where it is not measured, and the result.
+
+    The memory of the result counts.
     """
     if not _can_measure():
         return None, compute()
@@ -104,7 +104,7 @@ def _bytes(name: str) -> int:
 
 
 def _can_measure() -> bool:
-    """Whether this is Linux with the GNU C library, and the high-water mark may be set back."""
+    """Return whether this is Linux with the GNU C library, and the high-water mark may be reset."""
     if sys.platform != "linux":
         return False
     try:

@@ -1,5 +1,6 @@
-"""`uniform_loss(q, negatives=queue)` against what MoCo users write: the pairs with the queue, pooled with
-those within q.
+"""The loss of MoCo's queries and queue, against the code that MoCo users write.
+
+It is `uniform_loss(q, negatives=queue)`: the pairs with the queue, pooled with the pairs within q.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ AIMS = (Aim("speedup", ">=", 1), Aim("over_limit", "<=", 1.5), Aim("memory_ratio
 
 
 def ours(output: Tensor, queue: Tensor) -> Tensor:
-    """The loss of an encoder's output, normalised here because the gradient of `plain` is right only along
-    the sphere.
+    """Return the loss of an encoder's output, normalised here.
+
+    The gradient of `plain` is right only along the sphere.
     """
     return uniform_loss(normalize(output), negatives=queue)
 
 
 def plain(output: Tensor, queue: Tensor) -> Tensor:
-    """The same with t = 2, where ||q - k||^2 = 2 - 2 q.k."""
+    """Return the same loss with t = 2, where ||q - k||^2 = 2 - 2 q.k."""
     q, t = normalize(output), 2
     across = (2 * t * (q @ queue.T) - 2 * t).exp()
     within = torch.pdist(q).pow(2).mul(-t).exp()
@@ -34,7 +36,7 @@ def plain(output: Tensor, queue: Tensor) -> Tensor:
 
 
 def moco_queue(quick: bool) -> list[Case]:
-    """Value + gradient of the queries; the queue has none."""
+    """Return the cases: value + gradient of the queries; the queue has none."""
     k = 8192 if quick else 65536
     within, across = N * (N - 1) / 2, N * k
     work = Work(3 * within + 2 * across, within + across)

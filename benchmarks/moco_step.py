@@ -1,12 +1,11 @@
-"""What the loss takes of a step of MoCo: a whole step, and value and gradient of the loss alone, by our
-functions and plainly.
+"""The share of the loss in a step of MoCo: a whole step, and the loss alone, by our functions and plainly.
 
     python -m benchmarks.moco_step [--batch 32] [--seconds 30] [--out FILE] [--force]
 
-Two steps, of random images: ResNet-50 on 224 x 224 pixels with 128 outputs and 65,536 keys, as on ImageNet
-but for the batch, and the small network of the preset fashion-mnist with its batch of 256, 64 outputs and
-4,096 keys. The plain formulation keeps the matrix of queries and keys. All three take turns in one process;
-numbers are medians.
+There are two steps, of random images: ResNet-50 on 224 x 224 pixels with 128 outputs and 65,536 keys, as on
+ImageNet except for the batch, and the small network of the preset fashion-mnist with its batch of 256, 64
+outputs and 4,096 keys. The loss is timed with its gradient. The plain formulation keeps the matrix of queries
+and keys. All three take turns in one process; numbers are medians.
 """
 
 from __future__ import annotations
@@ -48,12 +47,14 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 def main() -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser("python -m benchmarks.moco_step", description=__doc__)
-    parser.add_argument("--batch", type=int, default=32, help="images of a step of ResNet-50 (default: 32)")
+    parser.add_argument(
+        "--batch", type=int, default=32, help="number of images of a step of ResNet-50 (default: 32)"
+    )
     parser.add_argument(
         "--seconds",
         type=float,
         default=30,
-        help="for each of the four steps, five rounds at least (default: 30)",
+        help="time for each of the four steps, at least five rounds (default: 30)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers here as JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
@@ -70,6 +71,15 @@ def main() -> int:
         for settings in (large, {"preset": "fashion-mnist"})
         for objective, weights in OBJECTIVES.items()
     ]
+    Console(width=None if sys.stdout.isatty() else 140).print(_table(rows))
+    if options.out is not None:
+        with written_whole(options.out) as partial:
+            partial.write_text(json.dumps({"schema_version": 1, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    """Return a table with a line for each step."""
     table = Table(title=f"A step of MoCo on a CPU, {torch.get_num_threads()} threads", title_justify="left")
     columns = (
         "encoder",
@@ -90,15 +100,11 @@ def main() -> int:
             f"{row['step']:.2f}", f"{1e3 * row['ours']:.1f}", f"{row['ours'] / row['step']:.2%}",
             f"{1e3 * row['plain']:.1f}", f"{row['plain'] / row['ours']:.2f}x",
         )  # fmt: skip
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
-    if options.out is not None:
-        with written_whole(options.out) as partial:
-            partial.write_text(json.dumps({"schema_version": 1, "rows": rows}, indent=1) + "\n")
-    return 0
+    return table
 
 
 def measured(objective: str, settings: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Median seconds of the step and of the loss in it, ours and plain."""
+    """Return the median seconds of the step and of the loss in it, ours and plain."""
     with tempfile.TemporaryDirectory() as folder:
         options = moco.options(**settings, device="cpu", workers=0, out=Path(folder))
         step = _step(options, Path(folder))
@@ -119,7 +125,7 @@ def measured(objective: str, settings: dict[str, Any], seconds: float) -> dict[s
 
 
 def _step(options: moco.MocoOptions, folder: Path) -> Callable[[], object]:
-    """A step as the recipe takes it: keys, loss, gradient, optimiser, queue."""
+    """Return a step as the recipe takes it: keys, loss, gradient, optimiser, queue."""
     channels = data_set(options.data).channels
     x, y = torch.randn(2, options.batch_size, channels, options.size, options.size)
     model = moco.MocoModel(build(options.arch, options.dim, size=options.size, channels=channels), options)

@@ -1,12 +1,11 @@
-"""The STL-10 recipe against a restatement of the reference's: views a second on one core, images a second in
-a training step.
+"""The STL-10 recipe against a restatement of the reference's: views a second, images a second in training.
 
     python -m benchmarks.recipe [--batch 32] [--seconds 20] [--out FILE] [--force]
 
 Views: the reference's pipeline is torchvision's transforms on PIL images; both make views of the same 96x96
-pictures, in turns, and are timed by the processor's time. Step: SmallAlexNet, forward and backward of both
-views, align + uniform, and SGD. The share of time waiting for data is that of a loop over a loader that makes
-the views in the process itself, one core for them.
+pictures, in turns, on one core, and are timed by the processor's time. Step: SmallAlexNet, forward and
+backward of both views, align + uniform, and SGD. The share of time waiting for data is measured on a loop
+over a loader that makes the views in the process itself, with one core for them.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ ROUNDS = 20
 def main() -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser("python -m benchmarks.recipe", description=__doc__)
-    parser.add_argument("--batch", type=int, default=32, help="images of a step (default: 32)")
-    parser.add_argument("--seconds", type=float, default=20, help="for the views (default: 20)")
+    parser.add_argument("--batch", type=int, default=32, help="number of images of a step (default: 32)")
+    parser.add_argument("--seconds", type=float, default=20, help="time for the views (default: 20)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers here as JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     options = parser.parse_args()
@@ -74,7 +73,7 @@ def main() -> int:
 
 
 def pictures(count: int) -> ImageSet:
-    """Smooth random colour pictures of STL-10's size."""
+    """Return smooth random colour pictures of STL-10's size."""
     generator = np.random.default_rng(0)
     small = generator.integers(0, 256, (count, 12, 12, 3), dtype=np.uint8)
     made = [Image.fromarray(each).resize((96, 96), Image.Resampling.BICUBIC) for each in small]
@@ -82,7 +81,7 @@ def pictures(count: int) -> ImageSet:
 
 
 def reference_views() -> Callable[[Image.Image], Tensor]:
-    """The reference's pipeline."""
+    """Return the reference's pipeline."""
     made: Callable[[Image.Image], Tensor] = transforms.Compose([
         transforms.RandomResizedCrop(64, scale=(0.08, 1)),
         transforms.RandomHorizontalFlip(),
@@ -95,7 +94,7 @@ def reference_views() -> Callable[[Image.Image], Tensor]:
 
 
 def views_a_second(images: ImageSet, seconds: float) -> dict[str, tuple[float, float]]:
-    """Medians over rounds in which both take turns."""
+    """Return medians over rounds in which both take turns."""
     ours = training_transform("stl10")
     numbers = iter(range(10**9))
     makers: list[Callable[[Image.Image], object]] = [
@@ -115,9 +114,7 @@ def views_a_second(images: ImageSet, seconds: float) -> dict[str, tuple[float, f
 
 
 def step(images: ImageSet, batch: int) -> dict[str, tuple[float, float]]:
-    """Images a second, median over steps in which both take turns; and the shares of both loops spent
-    waiting.
-    """
+    """Return the images a second, median over steps in turns, and the shares of both loops spent waiting."""
     with tempfile.TemporaryDirectory() as folder:
         options = two_view.options(
             out=Path(folder), batch_size=batch, epochs=2, workers=0, log_every=10**6, device="cpu"
@@ -140,7 +137,7 @@ def step(images: ImageSet, batch: int) -> dict[str, tuple[float, float]]:
 
 
 def _waiting(train: Callable[[Tensor, Tensor], None], images: ImageSet, batch: int) -> float:
-    """The share of an epoch of the reference's loop that is spent waiting for views."""
+    """Return the share of an epoch of the reference's loop that is spent waiting for views."""
     pairs = _Pairs(images, reference_views())
     waited, began = 0.0, time.perf_counter()
     last = began
@@ -152,7 +149,7 @@ def _waiting(train: Callable[[Tensor, Tensor], None], images: ImageSet, batch: i
 
 
 class _Pairs(Dataset[tuple[Tensor, Tensor]]):
-    """Two views of each image."""
+    """A data set of two views of each image."""
 
     def __init__(self, images: ImageSet, make: Callable[[Image.Image], Tensor]) -> None:
         self.images, self.make = images, make
@@ -165,7 +162,7 @@ class _Pairs(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _reference(encoder: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
-    """A step as the reference's example takes it."""
+    """Take a step as the reference's example takes it."""
     a, b = encoder(torch.cat([x, y])).chunk(2)
     align = (a - b).norm(dim=1).pow(2).mean()
     uniform = (

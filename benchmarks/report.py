@@ -24,7 +24,7 @@ SCHEMA_VERSION = 1
 
 
 def tables(rows: Sequence[Row]) -> Iterable[Table]:
-    """One table per benchmark and computation."""
+    """Yield one table per benchmark and computation."""
     for title in dict.fromkeys(f"{row.benchmark}: {row.what}" for row in rows):
         mine = [row for row in rows if f"{row.benchmark}: {row.what}" == title]
         caption = (
@@ -67,7 +67,7 @@ def _milliseconds(time: Spread) -> str:
 
 
 def losses(rows: Sequence[Row]) -> list[str]:
-    """Where we are slower than the reference, or take more memory, in words."""
+    """Return sentences about where we are slower than the reference, or take more memory."""
     lines = []
     for row in rows:
         doubt = "" if row.calm else " (machine busy)"
@@ -85,9 +85,9 @@ def losses(rows: Sequence[Row]) -> list[str]:
 
 
 def machine(memory: Executor) -> dict[str, object]:
-    """What the numbers depend on, `memory` being that of `memory_process`.
+    """Return the conditions of the numbers; `memory` is the process of `memory_process`.
 
-    The load is that of the minute before: above 0, others were at work.
+    The load is that of the minute before: above 0, other processes were at work.
     """
     return {
         "cpu": _cpu_model(),

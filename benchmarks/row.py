@@ -1,4 +1,4 @@
-"""What came out: a case measured is a row."""
+"""The results of the benchmarks: a measured case is a row."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ from benchmarks.timing import Spread, calm_rounds, spread, take_turns
 
 @dataclass(frozen=True)
 class Row:
-    """The measurements of one case. A spread is that of the rounds; a ratio is taken within a round, then its
-    median.
+    """The measurements of one case.
+
+    A spread is taken over the rounds; a ratio is taken within each round, then its median.
     """
 
     benchmark: str
     what: str
     sizes: Mapping[str, int]
     rounds: int
-    """So many were used, the calm ones."""
+    """The number of rounds that were used, the calm ones."""
     calm: bool
-    """False: others kept the machine busy, and `rounds` are the least disturbed ones."""
+    """Whether the rounds were calm; if not, `rounds` are the least disturbed of a busy machine."""
     ours_ms: Spread
     reference_ms: Spread
     limit_ms: Spread
     product_ns: Spread
-    """One scalar product of m features in a matrix product."""
+    """The nanoseconds of one scalar product of m features in a matrix product."""
     exp_ns: Spread
     speedup: Spread
-    """reference / ours"""
+    """The ratio reference / ours."""
     over_limit: Spread
-    """ours / limit"""
+    """The ratio ours / limit."""
     ours_mib: float | None
-    """Extra memory at its peak; None: not measured."""
+    """The extra memory at its peak; None if not measured."""
     reference_mib: float | None
     aims: Mapping[str, bool | None]
-    """Whether each was reached; None: not measured, or a time on a busy machine."""
+    """Whether each aim was reached; None if not measured, or for a time on a busy machine."""
 
 
 def measure(case: Case, seconds: float, memory: Executor) -> Iterator[float | Row]:
-    """Yield the done fraction now and then, and in the end the row. `memory` is that of `memory_process`."""
+    """Yield the fraction done now and then, and the row at the end; `memory` is that of `memory_process`."""
     mib = memory.submit(peaks_mib, case.prepare).result()
     actions = {**case.prepare()._asdict(), **rate_actions(case.sizes["m"])}
     rounds = []

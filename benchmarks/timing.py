@@ -1,5 +1,4 @@
-"""Wall-clock times of several computations that take turns, so that what disturbs the machine meets all of
-them.
+"""Wall-clock times of computations that take turns, so that disturbances of the machine meet all of them.
 
 Turns are not enough where another process wants a processor for long: a computation of many short parallel
 steps then waits at the end of each for the thread that was put aside, and loses a factor of ten where one
@@ -17,18 +16,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 SAMPLE_SECONDS = 20e-3
-"""A computation that is shorter than this is called several times for one sample, after one call that warms
-the caches: what ran before, for seconds perhaps, must not slow it down."""
+"""The least duration of a sample; a shorter computation is called several times, after a call to warm up.
+
+Without that call, the caches would hold the data of the computation before, which may have run for seconds.
+"""
 ROUNDS = 5
-"""At least so many samples of each computation, however long one takes."""
+"""The least number of samples of each computation, however long one takes."""
 CALM = 100
-"""Preemptions a second, up to which a round counts as calm. Two idle cores show 20 to 60, shared ones 150 or
-more.
+"""The largest number of preemptions a second of a calm round.
+
+Two idle cores show 20 to 60, shared ones 150 or more.
 """
 PATIENCE = 3
-"""How many times the given seconds may be spent on waiting for calm rounds."""
+"""The factor by which waiting for calm rounds may exceed the given seconds."""
 LONGEST = 40.0
-"""Seconds after which two rounds are enough: the largest references, on a busy machine."""
+"""The seconds after which two rounds are enough: the largest references, on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,18 @@ class Round(NamedTuple):
     """One sample of each computation."""
 
     seconds: dict[str, float]
-    """Per call, by name."""
+    """The seconds per call, by name."""
     preemptions: float
-    """Per second, of all our threads together; 0 where the system does not count them."""
+    """The preemptions per second of all our threads together; 0 where the system does not count them."""
 
 
 def take_turns(actions: Mapping[str, Callable[[], object]], seconds: float) -> Iterator[tuple[float, Round]]:
-    """Time the actions in turn, A B C, C B A, A B C, ..., for `seconds` and at least `ROUNDS` rounds; longer
-    if disturbed.
+    """Time the actions in turn, A B C, C B A, A B C, ..., for `seconds` and at least `ROUNDS` rounds.
 
-    Compare samples of one round only, and take the median of the ratios.
+    It takes longer if disturbed. Compare samples of one round only, and take the median of the ratios.
 
     Yields:
-        after each round, the done fraction of the whole, and the round.
+        after each round, the fraction done of the whole, and the round.
     """
     calls = {name: _calls(action) for name, action in actions.items()}
     names = list(actions)
@@ -104,7 +105,7 @@ def _preemptions() -> int:
 
 
 def _calls(action: Callable[[], object]) -> int:
-    """How many calls make a sample; the first call of all, which may load code, is not the measure."""
+    """Return how many calls make a sample; the first call, which may load code, is not counted."""
     first = _sample(action, 1)
     quickest = min(first, *(_sample(action, 1) for _ in range(3))) if first < 5 * SAMPLE_SECONDS else first
     return max(1, round(SAMPLE_SECONDS / quickest))

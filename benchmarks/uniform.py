@@ -1,4 +1,4 @@
-"""`uniform_loss(x)` against the two-liner, over the number of rows and of features."""
+"""A benchmark of `uniform_loss(x)` against the two-liner, over the number of rows and of features."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FEATURES = (64, 512, 2048)
 
 
 def reference(x: Tensor) -> Tensor:
-    """The formula of the paper's repository, with t = 2."""
+    """Return the formula of the paper's repository, with t = 2."""
     return torch.pdist(x, p=2).pow(2).mul(-2).exp().mean().log()
 
 
 def uniform(quick: bool) -> list[Case]:
-    """Value, and value + gradient: by N at m = 128, and by m at N = 4096."""
+    """Return the cases: value, and value + gradient, by N at m = 128, and by m at N = 4096."""
     sizes = [(n, 128) for n in ROWS] + [(4096, m) for m in FEATURES]
     if quick:
         sizes = [(n, m) for n, m in sizes if n <= 2048]
@@ -43,7 +43,7 @@ def _prepare(n: int, m: int, gradient: bool) -> Operations:
 
 
 def _aims(n: int) -> tuple[Aim, ...]:
-    """At m = 128, value + gradient, on two cores."""
+    """Return the aims at m = 128, value + gradient, on two cores."""
     speedup = 6 if n >= 4096 else 3 if n == 768 else 1
     aims = (Aim("speedup", ">=", speedup),)
     return (*aims, Aim("over_limit", "<=", 1.3), Aim("ours_mib", "<=", 64)) if n == 16384 else aims

@@ -1,4 +1,4 @@
-"""How fast views of images are made."""
+"""The speed at which views of images are made."""
 
 from __future__ import annotations
 

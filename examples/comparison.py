@@ -1,6 +1,4 @@
-"""What the examples do alike once an encoder is measured: a table, the differences, a file of results, a
-figure.
-"""
+"""The part that the examples share: a table of measured encoders, differences, a file and a figure."""
 
 from __future__ import annotations
 
@@ -26,21 +24,21 @@ class Encoder:
 
     measurement: Measurement
     accuracy: float
-    """of a task that the encoder was not trained for, from 0 to 1"""
+    """The accuracy on a task that the encoder was not trained for, from 0 to 1."""
     trials: int
-    """that the accuracy is a share of"""
+    """The number of trials that the accuracy is a fraction of."""
     independent: tuple[float, float] | None
-    """alignment and uniformity as other code found them"""
+    """The alignment and uniformity that other code found."""
 
     @property
     def accuracy_stderr(self) -> float:
-        """Of a share of so many trials."""
+        """The standard error of the accuracy, a fraction of this many trials."""
         return math.sqrt(self.accuracy * (1 - self.accuracy) / self.trials)
 
 
 @dataclass(frozen=True)
 class Results:
-    """What an example found, as its file keeps it."""
+    """The results of an example, as its file keeps them."""
 
     recipe: Mapping[str, Any]
     accuracy_name: str
@@ -52,11 +50,13 @@ class Results:
 
 
 def options(docstring: str, output: str) -> argparse.ArgumentParser:
-    """The options that the examples share; `docstring` is theirs, which begins with how to launch them."""
+    """Return a parser with the options that the examples share; `docstring` describes the example."""
     parser = argparse.ArgumentParser(
         description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of everything random (default: %(default)s)"
+    )
     parser.add_argument(
         "--output", type=Path, default=Path(output), help="folder for the results (default: %(default)s)"
     )
@@ -65,14 +65,14 @@ def options(docstring: str, output: str) -> argparse.ArgumentParser:
 
 
 def check_packages(packages: Mapping[str, str]) -> None:
-    """Leave with one line if a module is not there; `packages` says which package has it."""
+    """Exit with one line if a module is missing; `packages` names the package of each module."""
     missing = [package for module, package in packages.items() if importlib.util.find_spec(module) is None]
     if missing:
         sys.exit(f"Missing: {', '.join(missing)}. Install with: pip install {' '.join(missing)}")
 
 
 def check_output(folder: Path, name: str, *, force: bool) -> None:
-    """Leave with one line, before the work rather than after it, if there are results already."""
+    """Exit with one line, before any work is done, if there are results already."""
     path = folder / f"{name}.json"
     if path.exists() and not force:
         sys.exit(f"{path} exists; pass --force to replace it, or another folder with --output.")
@@ -80,7 +80,7 @@ def check_output(folder: Path, name: str, *, force: bool) -> None:
 
 
 def folder_of(module: str) -> Path:
-    """Where a package keeps its files; it is not imported."""
+    """Return the folder of a package without importing it."""
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
         raise ModuleNotFoundError(f"no module named {module!r}")
@@ -88,7 +88,7 @@ def folder_of(module: str) -> Path:
 
 
 def say(text: str) -> None:
-    """Tell on stderr how far the work is."""
+    """Report progress on stderr."""
     sys.stderr.write(f"{text}\n")
 
 
@@ -96,7 +96,7 @@ def say(text: str) -> None:
 
 
 def table(results: Results) -> str:
-    """The measures, and what explains them."""
+    """Return a table of the measures, and of the numbers that explain them."""
     rows = []
     for encoder in results.encoders:
         found = encoder.measurement
@@ -127,7 +127,7 @@ def table(results: Results) -> str:
 
 
 def agreement(results: Results) -> str:
-    """Beside what other code found, and how many standard errors of the difference lie between."""
+    """Return a table of the measures next to independent ones, and the deviations in standard errors."""
     rows = []
     for encoder in results.encoders:
         found = encoder.measurement
@@ -151,14 +151,15 @@ def agreement(results: Results) -> str:
 
 
 def deviation(ours: float, theirs: float, stderr: float | None) -> str:
-    """In combined standard errors. Theirs has none on record; a sample of the same size has the same as
-    ours.
+    """Return the difference in combined standard errors.
+
+    The independent value has no standard error on record; a sample of the same size has the same one.
     """
     return "" if not stderr else f"{(ours - theirs) / (math.sqrt(2) * stderr):+.1f}"
 
 
 def differences(results: Results) -> str:
-    """Encoders compared item by item: much of the chance in one is in the other too, and drops out."""
+    """Return a table of encoders compared item by item, which cancels the chance that they share."""
     rows = []
     for pair in results.differences:
         z = [
@@ -173,7 +174,7 @@ def differences(results: Results) -> str:
 
 
 def dimensions(value: float | None, stderr: float | None) -> str:
-    """Two digits of the error, and as many decimals of the value; they run from hundredths to hundreds."""
+    """Return a value with two digits of its error; values run from hundredths to hundreds."""
     if value is None or not stderr:
         return "none" if value is None else f"{value:.3g}"
     digits = max(0, 1 - math.floor(math.log10(stderr)))
@@ -181,7 +182,7 @@ def dimensions(value: float | None, stderr: float | None) -> str:
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; the first column is of names, the others of numbers."""
+    """Return a table; the first column holds names, the others hold numbers."""
     marks = ["---", *["---:"] * (len(heading) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [heading, marks, *rows])
 
@@ -220,7 +221,7 @@ def write(results: Results, folder: Path, name: str) -> None:
     parts = [
         "Measured",
         table(results),
-        "Beside independent values",
+        "Next to independent values",
         agreement(results),
         "Differences",
         differences(results),
@@ -230,7 +231,7 @@ def write(results: Results, folder: Path, name: str) -> None:
 
 
 def read(path: Path) -> Results:
-    """What `write` wrote."""
+    """Read the file that `write` wrote."""
     document = json.loads(path.read_text(encoding="utf-8"))
     encoders = [
         Encoder(**part | {"measurement": Measurement.from_json(json.dumps(part["measurement"]), path.name)})

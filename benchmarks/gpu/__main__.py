@@ -1,10 +1,10 @@
-"""Test, check and measure the pair engine on a GPU, within nine minutes: progress on stderr, a table on
-stdout, JSON in a file.
+"""Test, check and measure the pair engine on a GPU, within nine minutes.
 
     PYTHONPATH=src python -m benchmarks.gpu --out benchmarks/gpu.json
 
-Exit status: 0: nothing failed; 1: something failed, see the table; 2: usage error; 130: interrupted, the JSON
-has what was found until then. A missed aim is no failure.
+Progress goes to stderr, a table to stdout, JSON to a file. Exit status: 0: nothing failed; 1: something
+failed, see the table; 2: usage error; 130: interrupted, the JSON has the results so far. A missed aim is no
+failure.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SECONDS = 520.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the parts, write what they find after each stage, and print the table."""
+    """Run the parts, write the results after each stage, and print the table."""
     options = _parse(arguments)
     try:
         if options.out is not None:
@@ -70,9 +70,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="write everything that is found here as JSON"
-    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write all results here as JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, help="time for all parts together (default %(default)g)"
@@ -92,7 +90,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _device(quick: bool) -> str:
-    """The device that torch computes on."""
+    """Return the device that torch computes on."""
     if torch.cuda.is_available():
         if os.environ.get("TRITON_INTERPRET", "0") == "1":
             raise ValueError("TRITON_INTERPRET=1 keeps the kernels from the GPU; run: unset TRITON_INTERPRET")
@@ -106,7 +104,7 @@ def _device(quick: bool) -> str:
 
 
 def _machine(device: str) -> Record:
-    """What the numbers depend on."""
+    """Return the conditions of the numbers."""
     on_gpu = device == "cuda"
     return {
         "device": torch.cuda.get_device_name() if on_gpu else f"cpu, {platform.machine()}",
@@ -140,9 +138,7 @@ def _version(package: str) -> str | None:
 
 
 def _run_all(options: argparse.Namespace, device: str, facts: Record, found: dict[str, list[Record]]) -> None:
-    """Run stage after stage; each has its share of the time that is left, so that what one spares serves the
-    others.
-    """
+    """Run stage after stage, each for its share of the time left, so that later stages use the time saved."""
     start = time.time()
     stages = [[part for part in stage if part in found] for stage in STAGES]
     weights = [max((PARTS[part].weight for part in stage), default=0.0) for stage in stages]
@@ -190,7 +186,7 @@ def _write(
 def _judged(
     options: argparse.Namespace, facts: Record, found: dict[str, list[Record]]
 ) -> dict[str, list[Record]]:
-    """What the aims are about: full sizes on a GPU."""
+    """Return the records that the aims are about: full sizes on a GPU."""
     return {} if options.quick or facts["capability"] is None else found
 
 

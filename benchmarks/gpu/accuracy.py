@@ -1,4 +1,4 @@
-"""Values and gradients of the losses, and row sums, against the definitions in float64 on the same device.
+"""The accuracy of losses, gradients and row sums, against float64 on the same device.
 
 The bounds: values within `8 eps max(1, t R^2) + 1e-6`, gradients within `32 eps max(1, t R^2)` of their
 largest entry, with float32's eps and R the largest norm. Gradients of half-precision rows are allowed 2e-5 at
@@ -44,7 +44,7 @@ SIZES = (
     (257, 300, 2.0),
     (1025, 768, 30.0),
 )
-"""N, m and t, the most telling first."""
+"""The sizes N, m and t, the most telling first."""
 QUICK_SIZES = ((33, 16, 2.0), (5, 20, 30.0), (17, 300, 2.0))
 FLOAT16_SIZES = ((257, 128, 2.0), (1025, 128, 30.0), (257, 256, 2.0), (257, 300, 2.0))
 
@@ -55,11 +55,11 @@ class Loss(NamedTuple):
     ours: Callable[..., Tensor]
     definition: Callable[..., Tensor]
     leaves: tuple[str, ...]
-    """Which operands it takes: x, y, queue, tau."""
+    """The operands that it takes: x, y, queue, tau."""
     roundings: int = 1
-    """How often a gradient of half-precision rows is rounded to their dtype."""
+    """The number of times that a gradient of half-precision rows is rounded to their dtype."""
     reach: float = 1.0
-    """What t R^2 is multiplied by in the bounds."""
+    """The factor of t R^2 in the bounds."""
 
 
 LOSSES = {
@@ -100,7 +100,7 @@ LOSSES = {
 
 
 def items(session: Session) -> list[Item]:
-    """One item for each engine, dtype and size; the kernel first."""
+    """Return one item for each engine, dtype and size; the kernel first."""
     sizes = QUICK_SIZES if session.quick else SIZES
     cases = [
         (dtype, size, engine) for engine in session.engines for size in sizes for dtype in session.dtypes
@@ -178,7 +178,7 @@ def _check_loss(session: Session, loss: Loss, dtype: torch.dtype, n: int, m: int
 
 
 def _gradient_bound(dtype: torch.dtype, reach: float, roundings: int) -> float:
-    """The bound of a gradient's error over its largest entry."""
+    """Return the bound of a gradient's error over its largest entry."""
     bound = 32 * EPS * reach
     return bound if dtype == torch.float32 else max(bound, 2e-5) + roundings * torch.finfo(dtype).eps / 2
 
@@ -216,12 +216,12 @@ def _check_row_sums(session: Session, n: int, m: int, t: float) -> Record:
 
 
 def _over(difference: Tensor, bound: float) -> float:
-    """The largest difference over its bound; NaN if one is NaN."""
+    """Return the largest difference over its bound; NaN if any is NaN."""
     return float(difference.double().abs().max()) / bound
 
 
 def _record(errors: dict[str, float]) -> Record:
-    """Errors over their bounds, and the worst of them; NaN counts as the worst."""
+    """Return errors over their bounds, and the worst of them; NaN counts as the worst."""
     worst = max(errors.values(), key=lambda error: error if error == error else float("inf"))
     return {
         "worst": worst,
@@ -231,6 +231,6 @@ def _record(errors: dict[str, float]) -> Record:
 
 
 def _ids(x: Tensor) -> Tensor:
-    """Ids of which every fourth row shares that of the row before it."""
+    """Return ids of which every fourth row shares that of the row before it."""
     ids = torch.arange(len(x), device=x.device)
     return torch.where(ids % 4 == 1, ids - 1, ids) if len(x) > 2 else ids

@@ -13,11 +13,11 @@ MAIN = {"loss": "uniform", "what": "value + gradient", "m": 128, "dtype": "float
 
 
 class Aim(NamedTuple):
-    """An aim, and what was measured."""
+    """An aim, and the result that it is compared with."""
 
     text: str
     reached: bool | None
-    """None where it was not measured."""
+    """Whether the aim was reached; None where it was not measured."""
     measured: str
 
 
@@ -34,19 +34,19 @@ def judge(found: Mapping[str, Sequence[Record]]) -> list[Aim]:
 
 
 def rows(found: Mapping[str, Sequence[Record]], **conditions: Any) -> Iterator[Record]:
-    """The comparisons of times that meet the conditions."""
+    """Yield the comparisons of times that meet the conditions."""
     for record in found.get("speed", ()):
         if "ms" in record and all(record.get(name) == value for name, value in conditions.items()):
             yield record
 
 
 def milliseconds(record: Record, name: str) -> float | None:
-    """The median time of a contestant, None if it has none."""
+    """Return the median time of a contestant, None if it has none."""
     return record["ms"][name]["median"] if name in record["ms"] else None
 
 
 def speedup(record: Record, other: str, engine: str = "triton") -> float | None:
-    """How many times faster than another the engine is."""
+    """Return how many times faster than another the engine is."""
     ours, theirs = milliseconds(record, engine), milliseconds(record, other)
     return None if ours is None or theirs is None else theirs / ours
 
@@ -54,7 +54,7 @@ def speedup(record: Record, other: str, engine: str = "triton") -> float | None:
 def over_limit(
     found: Mapping[str, Sequence[Record]], record: Record, engine: str, exponential: str = "exp"
 ) -> float | None:
-    """The time of an engine over the limit of its form."""
+    """Return the time of an engine over the limit of its form."""
     took = milliseconds(record, engine)
     limit = limit_seconds(
         {rate["name"]: rate["rate"] for rate in found.get("limit", ()) if "rate" in rate},
@@ -69,9 +69,7 @@ def over_limit(
 
 
 def _never_slower(found: Mapping[str, Sequence[Record]]) -> Aim:
-    """The kernel where it serves, else the tile loop, against the two lines at every size that both were
-    timed at.
-    """
+    """Compare the kernel where it serves, else the tile loop, with the two lines, at every common size."""
     text = "never slower than the two lines at any N from 128"
     ratios = {}
     for record in rows(found, loss="uniform"):
@@ -87,7 +85,7 @@ def _never_slower(found: Mapping[str, Sequence[Record]]) -> Aim:
 
 
 def _faster(found: Mapping[str, Sequence[Record]], n: int, factor: float) -> Aim:
-    """Against the two lines, or against the compiled formula where the two lines do not fit in memory."""
+    """Compare with the two lines, or with the compiled formula where the two lines do not fit in memory."""
     text = f">= {factor:g}x the two lines at N = {n:,} (value + gradient, float32)"
     for record in rows(found, n=n, **MAIN):
         for other in ("two lines", "compiled"):

@@ -1,6 +1,4 @@
-"""What training code does with a loss besides calling it: CUDA graphs, no waiting, autocast, compilation; and
-its launches.
-"""
+"""The behaviour of losses in training code: CUDA graphs, no waiting, autocast, compilation, launches."""
 
 from __future__ import annotations
 
@@ -21,27 +19,28 @@ from benchmarks.operations import value_and_gradient
 ROWS, FEATURES, QUEUE = 512, 128, 4096
 LAUNCH_ROWS = (512, 4096)
 COMPILED_ROWS = (512, 4096)
-"""Rows of compiled steps: a graph holds the matrix of pairs of the first, and calls the engine for the
-second.
+"""The numbers of rows of compiled steps.
+
+A graph holds the matrix of pairs of the first, and calls the engine for the second.
 """
 
 TOLERANCE = 1e-5
 
 
 class Call(NamedTuple):
-    """A loss with its operands; gradients are of those that require one."""
+    """A loss with its operands; gradients are taken of those that require one."""
 
     loss: Callable[..., Tensor]
     operands: Sequence[Tensor]
 
     @property
     def operation(self) -> Operation:
-        """Value and gradient."""
+        """Return value and gradient."""
         return value_and_gradient(self.loss, *self.operands)
 
 
 def items(session: Session) -> list[Item]:
-    """Every check of every loss by every engine, then compilation and launches."""
+    """Return every check of every loss by every engine, then compilation and launches."""
     checks = {"no waiting": _sync, "graph": _graph, "autocast": _autocast}
     found = [
         Item(f"{name}, {loss}, {engine}", functools.partial(_checked, check, session, loss, engine))
@@ -63,7 +62,7 @@ def items(session: Session) -> list[Item]:
 
 
 def _calls(session: Session) -> dict[str, Call]:
-    """All losses, on rows of the same few sizes."""
+    """Return all losses, on rows of the same few sizes."""
     n, m, k = (16, 16, 40) if session.quick else (ROWS, FEATURES, QUEUE)
     x, y, z = (session.rows(n, m, seed=seed).requires_grad_() for seed in range(3))
     queue, ids = session.rows(k, m, seed=3), torch.arange(n, device=session.device) // 2
@@ -89,7 +88,7 @@ def _checked(check: Callable[[Session, Call], None], session: Session, loss: str
 
 
 def _sync(session: Session, call: Call) -> None:
-    """Once its kernels are loaded, a value with its gradient waits for nothing."""
+    """Check that a value with its gradient waits for nothing once its kernels are loaded."""
     session.needs_gpu()
     run = call.operation
     for _ in range(2):
@@ -103,7 +102,7 @@ def _sync(session: Session, call: Call) -> None:
 
 
 def _graph(session: Session, call: Call) -> None:
-    """A captured graph gives, for new rows in the same place, what an eager call gives."""
+    """Check that a captured graph gives, for new rows in the same place, the results of an eager call."""
     session.needs_gpu()
     run, side = call.operation, torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -123,7 +122,7 @@ def _graph(session: Session, call: Call) -> None:
 
 
 def _autocast(session: Session, call: Call) -> None:
-    """Autocast changes neither values nor gradients of float32 rows."""
+    """Check that autocast changes neither values nor gradients of float32 rows."""
     expected = call.operation()
     with torch.autocast(session.device.type, torch.bfloat16):
         found = call.operation()
@@ -136,7 +135,7 @@ def _assert_close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
 
 
 def _compile(session: Session, engine: Engine, n: int) -> Record:
-    """A compiled step of the two losses of the paper gives what an eager one gives."""
+    """Check that a compiled step of the two losses of the paper gives the results of an eager one."""
     session.needs_gpu()
     x, y = (session.rows(n, FEATURES, seed=seed).requires_grad_() for seed in range(2))
 
@@ -152,7 +151,7 @@ def _compile(session: Session, engine: Engine, n: int) -> Record:
 
 
 def _launches(session: Session, name: str, n: int) -> Record:
-    """Kernels, copies and fills of one value with its gradient, and of a value alone."""
+    """Count the kernels, copies and fills of one value with its gradient, and of a value alone."""
     session.needs_gpu()
     x = session.rows(n, FEATURES)
     loss = formulas.two_lines if name == "two lines" else uniform_loss

@@ -21,14 +21,14 @@ from benchmarks.operations import value_and_gradient
 SIZES = (100_000, 1_000_000)
 M, T = 128, 2.0
 CHECKED = 64
-"""Rows whose sums are computed in float64 as well."""
+"""The number of rows whose sums are computed in float64 as well."""
 BOUND = 3e-5
-"""Largest error of a row's relative mean potential: 8 eps t R^2, and as much again for the mean."""
+"""The largest error of a row's relative mean potential: 8 eps t R^2, and as much again for the mean."""
 QUEUE = (256, 65536)
 
 
 def items(session: Session) -> list[Item]:
-    """The queue, then a population by each engine; the small one first, which also loads the kernels."""
+    """Return the queue, then a population by each engine; the small one, which loads the kernels, first."""
     sizes = (64, 96) if session.quick else SIZES
     queue = [
         Item(f"queue, value + gradient, {name_of(dtype)}", functools.partial(_queue, session, dtype))
@@ -77,9 +77,7 @@ def _exact(session: Session, engine: Engine, n: int) -> Record:
 
 
 def _worst_relative(session: Session, population: Population, relative: torch.Tensor) -> float:
-    """The largest relative error of rows' mean potentials over the mean of these rows, which are spread over
-    all.
-    """
+    """Return the largest relative error of the mean potentials of rows spread over all, over their mean."""
     n = len(population)
     chosen = torch.linspace(0, n - 1, min(CHECKED, n)).long().unique()
     rows = population[slice(0, n)]
@@ -96,7 +94,7 @@ def _worst_relative(session: Session, population: Population, relative: torch.Te
 
 
 def _queue(session: Session, dtype: torch.dtype) -> Record:
-    """Value and gradient of the queries, as MoCo's recipe has them."""
+    """Time value and gradient of the queries, as MoCo's recipe has them."""
     n, length = (16, 64) if session.quick else QUEUE
     m = 16 if session.quick else M
     x, queue = session.rows(n, m, dtype).requires_grad_(), session.rows(length, m, dtype, seed=1)

@@ -1,6 +1,4 @@
-"""A kernel that computes exponentials and nothing else: the rate of the units that the engine's kernels
-share.
-"""
+"""A kernel that computes exponentials alone: the rate of the units that the engine's kernels share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users write instead of our calls, and the definitions in float64 that accuracy is measured against."""
+"""The code that users write instead of our calls, and the definitions in float64 that judge accuracy."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from torch import Tensor
 
 
 def two_lines(x: Tensor) -> Tensor:
-    """The formula of the paper's repository with t = 2; `torch.pdist` takes no half precision."""
+    """Return the formula of the paper's repository with t = 2; `torch.pdist` takes no half precision."""
     return torch.pdist(x.float(), p=2).pow(2).mul(-2).exp().mean().log()
 
 
 def two_lines_bytes(n: int, m: int, *, gradient: bool) -> int:
-    """The memory that `two_lines` takes on a GPU; the backward pass of `torch.pdist` keeps N - 1 gradients of
-    all rows.
+    """Return the memory that `two_lines` takes on a GPU.
+
+    The backward pass of `torch.pdist` keeps N - 1 gradients of all rows.
     """
     return 12 * n * (n - 1) // 2 + (4 * (n - 1) * n * m if gradient else 0)
 
 
 def dense_log_sum(x: Tensor) -> Tensor:
-    """The log of the sum of all potentials at t = 2, from the matrix of products, as one would write it for
-    `torch.compile`.
+    """Return the log of the sum of all potentials at t = 2, as one would write it for `torch.compile`.
 
-    Less `log_pairs` it is uniformity; in a compiled graph that logarithm would tie the graph to one N.
+    It uses the matrix of products. Less `log_pairs` it is uniformity; in a compiled graph that logarithm
+    would tie the graph to one N.
     """
     squares = x.float().square().sum(1)
     exponents = 4 * (x @ x.T).float() - 2 * squares[:, None] - 2 * squares
@@ -40,12 +41,12 @@ def dense_log_sum(x: Tensor) -> Tensor:
 
 
 def log_pairs(x: Tensor) -> float:
-    """The log of the number of ordered pairs of rows."""
+    """Return the log of the number of ordered pairs of rows."""
     return math.log(len(x) * (len(x) - 1))
 
 
 def flex(x: Tensor) -> Tensor:
-    """Uniformity of unit rows with t = 2 from FlexAttention's log-sum-exp, without the diagonal."""
+    """Return the uniformity of unit rows with t = 2, by FlexAttention's log-sum-exp without the diagonal."""
     logs = _flex_log_sums()(x[None, None]).float()
     return logs.flatten().logsumexp(0) - 4 - log_pairs(x)
 
@@ -72,20 +73,20 @@ def _flex_log_sums() -> Callable[[Tensor], Tensor]:
 
 
 def cross_entropy(x: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
-    """The contrastive loss in batch, both directions."""
+    """Return the contrastive loss in batch, both directions."""
     logits = x @ y.T / tau
     labels = torch.arange(len(x), device=x.device)
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
 def queue_cross_entropy(x: Tensor, y: Tensor, tau: float, queue: Tensor) -> Tensor:
-    """The contrastive loss with negatives from a queue, as MoCo has it."""
+    """Return the contrastive loss with negatives from a queue, as MoCo has it."""
     logits = torch.cat([(x * y).sum(1, keepdim=True), x @ queue.T], dim=1) / tau
     return F.cross_entropy(logits, torch.zeros(len(x), dtype=torch.long, device=x.device))
 
 
 def queue_uniformity(x: Tensor, queue: Tensor) -> Tensor:
-    """Uniformity of unit rows with t = 2, pairs with the queue pooled with those within x."""
+    """Return the uniformity of unit rows with t = 2, pairs with the queue pooled with pairs within x."""
     across = (4 * (x @ queue.T) - 4).exp()
     within = torch.pdist(x.float()).pow(2).mul(-2).exp()
     return ((across.sum() + within.sum()) / (across.numel() + within.numel())).log()
@@ -97,7 +98,7 @@ def queue_uniformity(x: Tensor, queue: Tensor) -> Tensor:
 def exact_uniformity(
     x: Tensor, t: float, negatives: Tensor | None = None, ids: Tensor | None = None
 ) -> Tensor:
-    """The definition of `uniform_loss` in float64."""
+    """Return the definition of `uniform_loss` in float64."""
     counts = torch.ones(len(x), len(x), dtype=torch.bool, device=x.device).triu(1)
     if ids is not None:
         counts = counts & (ids[:, None] != ids)
@@ -109,5 +110,5 @@ def exact_uniformity(
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """All squared distances, [N, M], from products: good in float64."""
+    """Return all squared distances, [N, M], from products: good in float64."""
     return (x.square().sum(1, keepdim=True) + y.square().sum(1) - 2 * x @ y.T).clamp(min=0)

@@ -10,11 +10,14 @@ Record: TypeAlias = dict[str, Any]
 
 
 class Item(NamedTuple):
-    """Something to run, and its name."""
+    """A piece of work, and its name."""
 
     name: str
     run: Callable[[], Record]
-    """Returns what was found; raises `LeftOut` where it cannot be run here, anything else where it fails."""
+    """The function that returns the results.
+
+    It raises `LeftOut` where it cannot be run here, anything else where it fails.
+    """
 
 
 class LeftOut(Exception):  # noqa: N818  # an outcome, no error
@@ -22,7 +25,7 @@ class LeftOut(Exception):  # noqa: N818  # an outcome, no error
 
     Args:
         message: why.
-        found: what was found all the same.
+        found: the results that it found all the same.
     """
 
     def __init__(self, message: str, found: Record | None = None) -> None:
@@ -31,11 +34,11 @@ class LeftOut(Exception):  # noqa: N818  # an outcome, no error
 
 
 class Failed(Exception):  # noqa: N818  # an outcome as well
-    """An item ran, and what it found is wrong.
+    """An item ran, and its results are wrong.
 
     Args:
         message: what is wrong, in a line or a few.
-        found: what was found all the same.
+        found: the results that it found all the same.
     """
 
     def __init__(self, message: str, found: Record) -> None:

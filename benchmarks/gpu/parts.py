@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Part:
-    """What is done in one process."""
+    """The items that are run in one process."""
 
     module: str
     """A module of this package; its function `items` makes the items of a session."""
     weight: float
-    """Share of the time that is left when its stage begins; a stage has the largest of its parts' weights."""
+    """The share of the time left when its stage begins; a stage has the largest of its parts' weights."""
     patience: float = 60.0
-    """Seconds without an answer after which an item is taken to hang."""
+    """The seconds without an answer after which an item is taken to hang."""
 
 
 PARTS = {
@@ -28,4 +28,4 @@ PARTS = {
 }
 
 STAGES = (("tests", "accuracy", "behaviour"), ("limit",), ("speed",), ("exact",), ("step",))
-"""Parts of one stage run at the same time: those that measure times are alone."""
+"""The stages of a run: parts of one stage run at the same time, and those that measure times run alone."""

@@ -32,16 +32,16 @@ FILES = (
     "tests/test_ranks.py",
 )
 ONCE = ("test_compiled_kernels.py",)
-"""Tests to which the engine does not matter."""
+"""The tests to which the engine does not matter."""
 ELSEWHERE = ("test_interpreted_kernels.py",)
-"""Tests that run in Triton's interpreter, and so tell nothing about a GPU."""
+"""The tests that run in Triton's interpreter, and so say nothing about a GPU."""
 
 QUICK = ("tests/measuring/test_row_sums.py", "-k", "underflow")
 
 GRACE = 15.0
-"""Seconds in which an interrupted pytest is to write what it has."""
+"""The seconds that an interrupted pytest has to write its results."""
 MOST_FAILURES = 20
-"""Failures of a file that are recorded with their last lines; the others are counted."""
+"""The number of failures of a file that are recorded with their last lines; the others are counted."""
 
 
 class Job(NamedTuple):
@@ -61,7 +61,7 @@ class Job(NamedTuple):
 
 
 def items(session: Session) -> list[Item]:
-    """An item for each file and engine, all of which start with the first."""
+    """Return an item for each file and engine, all of which start with the first."""
     pending: dict[str, Future[Record]] = {}
     jobs = list(_jobs(session))
 
@@ -142,8 +142,9 @@ def _run(session: Session, job: Job) -> Record:
 
 
 def _read(report: Path) -> Record:
-    """Counts and failures of a JUnit report; `missing` is the module whose lack keeps the file from being
-    imported.
+    """Read counts and failures from a JUnit report.
+
+    A module whose lack keeps the file from being imported is `missing`.
     """
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     failures: dict[str, str] = {}

@@ -1,5 +1,4 @@
-"""The limit of this GPU, measured in the same run: how fast it multiplies and exponentiates, doing nothing
-else.
+"""The limit of this GPU, measured in the same run: how fast it multiplies and exponentiates.
 
 The limit of a call is the time of its products and exponentials *in the form that is used*, one after the
 other. The kernel visits the full square of N^2 pairs. Float32 products are three TF32 products each; a value
@@ -26,11 +25,11 @@ from benchmarks.gpu.turns import sample
 from benchmarks.timing import spread
 
 EXPONENTIALS_EACH = 64
-"""Exponentials that the kernel computes of each number that it loads."""
+"""The number of exponentials that the kernel computes of each number that it loads."""
 
 
 def items(session: Session) -> list[Item]:
-    """The rates of products in three precisions, and of exponentials in registers and through memory."""
+    """Return the rates of products in three precisions, and of exponentials in registers and in memory."""
     products = [
         Item(name, functools.partial(_products, session, name)) for name in ("float32", "tf32", "bfloat16")
     ]
@@ -42,7 +41,7 @@ def items(session: Session) -> list[Item]:
 
 
 def _products(session: Session, name: str) -> Record:
-    """Flop a second of a product of large squares."""
+    """Measure the flop a second of a product of large squares."""
     if name != "float32":
         session.needs_gpu()
     n = 128 if session.quick else 8192
@@ -68,7 +67,7 @@ def _tf32(allowed: bool) -> Iterator[None]:
 
 
 def _exponentials(session: Session) -> Record:
-    """Exponentials a second that never leave the registers, by a kernel."""
+    """Measure the exponentials a second of a kernel, which never leave the registers."""
     if "triton" not in session.engines:
         raise LeftOut("needs triton, and a GPU or TRITON_INTERPRET=1")
     from benchmarks.gpu import exponentials
@@ -81,8 +80,9 @@ def _exponentials(session: Session) -> Record:
 
 
 def _elementwise(session: Session) -> Record:
-    """Exponentials a second from memory to memory: `torch.exp` of a large tensor, whose traffic is what takes
-    the time.
+    """Measure the exponentials a second from memory to memory.
+
+    The traffic of `torch.exp` of a large tensor takes most of its time.
     """
     size = 2**10 if session.quick else 2**28
     z = torch.rand(size, device=session.device)
@@ -114,7 +114,7 @@ def limit_seconds(
     gradient: bool,
     exponential: str = "exp",
 ) -> float | None:
-    """The least time of `uniform_loss` in the form that is used, None where a rate is missing.
+    """Return the least time of `uniform_loss` in the form that is used, None where a rate is missing.
 
     Args:
         rates: by the names of the items above.

@@ -1,4 +1,4 @@
-"""What all parts share: the device, the size of the run, the time that is left, and which engine computes."""
+"""The conditions that all parts share: the device, the size of the run, the time left, and the engine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Session:
     quick: bool
     """Whether to take tiny sizes and few rounds."""
     deadline: float = math.inf
-    """The time, as `time.time` has it, at which the part is to end."""
+    """The time, as of `time.time`, at which the part is to end."""
 
     @property
     def on_gpu(self) -> bool:
@@ -45,20 +45,20 @@ class Session:
 
     @property
     def dtypes(self) -> tuple[torch.dtype, ...]:
-        """Dtypes of rows; Triton's interpreter multiplies bfloat16 wrongly."""
+        """The dtypes of rows; Triton's interpreter multiplies bfloat16 wrongly."""
         return (torch.float32, torch.bfloat16 if self.on_gpu else torch.float16)
 
     def seconds_left(self) -> float:
-        """Time until the deadline."""
+        """Return the time until the deadline."""
         return self.deadline - time.time()
 
     def needs_gpu(self) -> None:
-        """Leave out what only a GPU can do."""
+        """Leave out an item that only a GPU can run."""
         if not self.on_gpu:
             raise LeftOut("needs a GPU")
 
     def rows(self, n: int, m: int, dtype: torch.dtype = torch.float32, *, seed: int = 0) -> Tensor:
-        """N rows, uniform on the unit sphere in m dimensions: [N, m]."""
+        """Return N rows, uniform on the unit sphere in m dimensions: [N, m]."""
         generator = torch.Generator(self.device).manual_seed(seed)
         rows = torch.randn(n, m, generator=generator, device=self.device)
         return torch.nn.functional.normalize(rows, dim=1).to(dtype)
@@ -84,11 +84,11 @@ def computed_by(engine: Engine | None) -> Iterator[None]:
 
 
 def serves(engine: Engine, x: Tensor) -> bool:
-    """Whether this engine computes the sums over these rows, if it is asked to."""
+    """Return whether this engine computes the sums over these rows, if it is asked to."""
     with computed_by(engine):
         return engine == "tiles" or routes.takes_kernel(x)
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """The name of a dtype, without its module."""
+    """Return the name of a dtype, without its module."""
     return str(dtype).removeprefix("torch.")

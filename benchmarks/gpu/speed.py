@@ -1,4 +1,4 @@
-"""Times of the losses by both engines, and of what users write instead."""
+"""The times of the losses by both engines, and of the code that users write instead."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from benchmarks.gpu.turns import Contestant, compare
 from benchmarks.operations import value, value_and_gradient
 
 MAIN = 128
-"""Features of the rows that are measured at every size, and first."""
+"""The number of features of the rows that are measured at every size, and first."""
 TAU = 0.1
 SECONDS = 0.5
-"""Time for the turns of one size; large ones take longer."""
+"""The time for the turns of one size; large ones take longer."""
 
 WHATS = {"value + gradient": True, "value": False}
-"""Whether there is a gradient, by what is computed."""
+"""Whether there is a gradient, by the name of the computation."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured."""
+    """The sizes that are measured."""
 
     features: int
     rows: tuple[int, ...]
-    """Rows of `features` features."""
+    """The numbers of rows of `features` features."""
     widths: tuple[int, ...]
     """Other numbers of features, measured with `some` rows first."""
     some: tuple[int, ...]
     contrastive: tuple[int, ...]
-    """Rows of a batch whose other rows are the negatives."""
+    """The numbers of rows of a batch whose other rows are the negatives."""
     queue: tuple[int, int]
-    """Rows of a batch, and of the queue of its negatives."""
+    """The numbers of rows of a batch, and of the queue of its negatives."""
     flex: tuple[int, ...]
-    """Rows that FlexAttention is timed with, compiled for each number of them."""
+    """The numbers of rows that FlexAttention is timed with, compiled for each of them."""
     dense: int
-    """Rows up to which the compiled formula is timed, which keeps the matrix of all pairs."""
+    """The largest number of rows for the compiled formula, which keeps the matrix of all pairs."""
 
 
 FULL = Sizes(
@@ -71,7 +71,7 @@ QUICK = Sizes(
 
 
 def items(session: Session) -> list[Item]:
-    """All comparisons, the most telling first: uniformity, contrastive, FlexAttention, then other widths."""
+    """Return all comparisons, the most telling first: uniformity, contrastive, Flex, other widths."""
     sizes = QUICK if session.quick else FULL
     later = tuple(n for n in sizes.rows if n not in sizes.some)
     found = _uniform_items(session, sizes, (sizes.features,), sizes.rows)
@@ -163,7 +163,7 @@ def _flex(session: Session, gradient: bool, n: int, m: int, dtype: torch.dtype) 
 
 
 def ours(session: Session, call: Callable[[], Operation], x: Tensor) -> list[Contestant]:
-    """Our call by every engine that serves these rows."""
+    """Return our call by every engine that serves these rows."""
     return [Contestant(engine, call(), engine) for engine in session.engines if serves(engine, x)]
 
 
@@ -177,10 +177,10 @@ def _compare(session: Session, contestants: list[Contestant], dtype: torch.dtype
 
 @functools.cache
 def _compiled_dense(m: int, dtype: torch.dtype, gradient: bool) -> Callable[[Tensor], Tensor]:
-    """The formula compiled for any number of rows; first called with N other than m, or it would serve N = m
-    alone.
+    """Return the formula compiled for any number of rows.
 
-    A compilation that fails is not tried again.
+    It is first called with N other than m, or it would serve N = m alone. A compilation that fails is not
+    tried again.
     """
     compiled: Callable[[Tensor], Tensor] = torch.compile(formulas.dense_log_sum, dynamic=True)
     x = (
@@ -201,7 +201,7 @@ def _compiled_dense(m: int, dtype: torch.dtype, gradient: bool) -> Callable[[Ten
 
 
 def _memory(session: Session) -> float:
-    """Bytes that may be taken at a time."""
+    """Return the bytes that may be taken at a time."""
     if not session.on_gpu:
         return 2.0**30
     torch.cuda.empty_cache()

@@ -1,6 +1,4 @@
-"""A training step like that of the two-view recipe, on images that are there already: what does the loss take
-of it?
-"""
+"""The share of the loss in a training step like that of the two-view recipe, on images in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ PRECISIONS = ("float32", "TF32", "autocast bfloat16")
 
 
 def items(session: Session) -> list[Item]:
-    """The step in the precisions that people train in."""
+    """Return the step in the precisions that people train in."""
     precisions = PRECISIONS if session.on_gpu else PRECISIONS[:1]
     return [
         Item(f"two-view step, {precision}", functools.partial(_step, session, precision))
@@ -67,7 +65,7 @@ def _step(session: Session, precision: str) -> Record:
 
 
 def _first_steps(contestants: list[Contestant]) -> dict[str, str]:
-    """Take a step with each, which loads and compiles what it needs; return why those fail that do."""
+    """Take a step with each, which loads and compiles the code it needs; return why those fail that do."""
     failed = {}
     for contestant in contestants:
         with computed_by(contestant.engine):
@@ -80,8 +78,9 @@ def _first_steps(contestants: list[Contestant]) -> dict[str, str]:
 
 @contextmanager
 def _products(precision: str) -> Iterator[None]:
-    """Let float32 products be TF32's, unless the precision is float32; those of the tile loop too, as its
-    Note says.
+    """Let float32 products be TF32's, unless the precision is float32.
+
+    This includes the products of the tile loop, as its Note says.
     """
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
@@ -94,7 +93,7 @@ def _products(precision: str) -> Iterator[None]:
 
 
 def _times(session: Session, contestants: list[Contestant]) -> dict[str, float]:
-    """Median seconds of a step, in turns."""
+    """Return the median seconds of a step, in turns."""
     samples: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     rounds = 2 if session.quick else ROUNDS
     for number in range(rounds):

@@ -12,11 +12,11 @@ from benchmarks.gpu.item import Record
 Found = Mapping[str, Sequence[Record]]
 
 MOST_FAILURES = 12
-"""Failures of a part that the table shows."""
+"""The number of failures of a part that the table shows."""
 
 
 def lines(facts: Record, found: Found, aims: Sequence[Aim]) -> Iterator[str]:
-    """The machine, what was done, accuracy, times, and the aims last."""
+    """Yield the machine, the work, accuracy, times, and the aims last."""
     yield ", ".join(f"{name} {fact}" for name, fact in facts.items() if fact is not None)
     yield from _section("parts", _parts(found))
     yield from _section("failures", _failures(found))
@@ -36,7 +36,7 @@ def lines(facts: Record, found: Found, aims: Sequence[Aim]) -> Iterator[str]:
 
 
 def _section(title: str, table: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as their widest cell, under a title; nothing where there is nothing to show."""
+    """Yield columns as wide as their widest cell, under a title; nothing where there is nothing to show."""
     cells = [list(row) for row in table]
     if not cells:
         return

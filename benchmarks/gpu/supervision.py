@@ -1,4 +1,4 @@
-"""Processes for the parts: what hangs or crashes is recorded and ended, and the next item takes its turn."""
+"""The processes of the parts: one that hangs or crashes is recorded and ended, and the next item is run."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from benchmarks.gpu.item import Record
 from benchmarks.gpu.parts import PARTS
 
 GRACE = 20.0
-"""Seconds after its deadline when a part is ended."""
+"""The seconds after its deadline when a part is ended."""
 RESTARTS = 8
-"""Processes of one part that may die before the rest of it is left out."""
+"""The number of processes of one part that may die before the rest of it is left out."""
 
 
 @dataclass
 class Supervised:
-    """A part that runs, and what it has found."""
+    """A part that runs, and its results so far."""
 
     part: str
     folder: Path
     device: str
     quick: bool
     deadline: float
-    """As `time.time` has it."""
+    """The time, as of `time.time`, at which the part is to end."""
     report: Callable[[str], None]
-    """Called with a line of progress."""
+    """The function that is called with a line of progress."""
     records: list[Record] = field(default_factory=list)
     done: bool = False
     _starts: int = 0
@@ -41,7 +41,7 @@ class Supervised:
     _begun: Record | None = None
     """The item that runs."""
     _since: float = 0.0
-    """When it began, or the process was started."""
+    """The time when the item began, or the process was started."""
     _process: subprocess.Popen[bytes] | None = None
 
     def start(self, first: int = 0) -> None:
@@ -77,7 +77,7 @@ class Supervised:
         return self.folder / f"{self.part}-{self._starts}.log"
 
     def poll(self) -> None:
-        """Read what the process has written, and see to it if it has died, hangs or is late."""
+        """Read the lines that the process has written, and act if it has died, hangs or is late."""
         assert self._process is not None
         status = self._process.poll()  # first, so that all is read that was written before
         self.read()
@@ -94,7 +94,7 @@ class Supervised:
             self._lost(f"ended: no answer within {PARTS[self.part].patience:g} s")
 
     def read(self) -> None:
-        """Read what the process has written since."""
+        """Read the lines that the process has written since the last call."""
         if not self._found.exists():
             return
         with self._found.open("rb") as file:
@@ -117,7 +117,7 @@ class Supervised:
                     self.report(f"{self.part}: {line['name']} FAILED: {line['why'].splitlines()[0][:160]}")
 
     def _lost(self, why: str | None, outcome: str = "failed") -> None:
-        """Record the item that was running, and go on behind it."""
+        """Record the item that was running, and resume behind it."""
         self.end()
         self.read()
         following = self.records[-1]["number"] + 1 if self.records else 0
@@ -176,7 +176,7 @@ def run_stage(
     """Run parts at the same time.
 
     Yields:
-        what they have found so far, again and again: the same lists, which grow.
+        the results so far, again and again: the same lists, which grow.
     """
     running = {part: Supervised(part, folder, device, quick, deadline, report) for part in parts}
     found = {part: each.records for part, each in running.items()}

@@ -1,6 +1,4 @@
-"""Times of several computations that take turns, A B C, C B A, ...: by CUDA events on a GPU, by the clock
-elsewhere.
-"""
+"""Times of several computations that take turns, A B C, C B A, ...: by events on a GPU, else by the clock."""
 
 from __future__ import annotations
 
@@ -17,19 +15,17 @@ from benchmarks.gpu.session import Engine, Session, computed_by
 from benchmarks.timing import spread
 
 SAMPLE_SECONDS = 20e-3
-"""A shorter computation is called several times for one sample."""
+"""The least duration of a sample; a shorter computation is called several times."""
 ROUNDS = 5
-"""Samples of each computation, at least; of those that take seconds, `FEW_ROUNDS`."""
+"""The least number of samples of each computation; for those that take seconds, `FEW_ROUNDS`."""
 FEW_ROUNDS = 3
 MOST_ROUNDS = 40
 LONG_ROUND = 2.0
-"""Seconds of a round after which `FEW_ROUNDS` are enough."""
+"""The seconds of a round after which `FEW_ROUNDS` are enough."""
 
 OURS = ("triton", "tiles")
 TOLERANCE = {torch.float32: 2e-4, torch.float16: 2e-2, torch.bfloat16: 3e-2}
-"""Relative differences of values, by the dtype of rows, that still count as the same: others round their
-products.
-"""
+"""The relative differences of values, by the dtype of rows, that are put down to the rounding of products."""
 
 
 class Contestant(NamedTuple):
@@ -83,8 +79,9 @@ def compare(
 
 
 def _try(session: Session, contestant: Contestant, record: Record) -> int | None:
-    """Call twice, note value and memory, and return how many calls make a sample; None if the contestant is
-    left out.
+    """Call twice, note value and memory, and return how many calls make a sample.
+
+    The result is None if the contestant is left out.
     """
     name = contestant.name
     with computed_by(contestant.engine):
@@ -112,7 +109,7 @@ def _try(session: Session, contestant: Contestant, record: Record) -> int | None
 def _leave_out_other_values(
     record: Record, able: dict[str, tuple[Contestant, int]], tolerance: float
 ) -> None:
-    """Compare all values with the tile loop's, or whatever comes first without it."""
+    """Compare all values with the tile loop's, or with the first if it has none."""
     if not able:
         return
     trusted = "tiles" if "tiles" in able else next(iter(able))
@@ -125,9 +122,7 @@ def _leave_out_other_values(
 
 
 def _peak_and_seconds(session: Session, call: Operation) -> tuple[float | None, float]:
-    """The memory at its peak beyond what was there before, in MiB, None on a CPU; and the seconds of one
-    call.
-    """
+    """Return the peak of the extra memory in MiB, None on a CPU, and the seconds of one call."""
     if not session.on_gpu:
         return None, sample(session, call, 1)
     torch.cuda.reset_peak_memory_stats()
@@ -139,7 +134,7 @@ def _peak_and_seconds(session: Session, call: Operation) -> tuple[float | None, 
 def _rounds(
     session: Session, contestants: list[tuple[Contestant, int]], seconds: float
 ) -> list[dict[str, float]]:
-    """Seconds of a call by name, round by round."""
+    """Return the seconds of a call by name, round by round."""
     rounds: list[dict[str, float]] = []
     start = time.perf_counter()
     while True:
@@ -157,7 +152,7 @@ def _rounds(
 
 
 def sample(session: Session, call: Operation, calls: int) -> float:
-    """Seconds of a call, as the mean over several that follow each other without waiting."""
+    """Return the seconds of a call, as the mean over several that follow each other without waiting."""
     if not session.on_gpu:
         began = time.perf_counter()
         for _ in range(calls):

@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu.worker PART --device cuda --out FILE [--first NUMBER] [--deadline TIME] [--quick]
 
-Ends with status 3 if the device can no longer be used: the next process goes on with the next item.
+The status is 3 if the device can no longer be used: the next process resumes with the next item.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from benchmarks.gpu.parts import PARTS
 from benchmarks.gpu.session import Session
 
 BROKEN = 3
-"""Status of a process whose device does not answer any more."""
+"""The exit status of a process whose device does not answer any more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all items from the first that is asked for, as long as there is time."""
+    """Run all items from the first requested one, as long as there is time."""
     options = _parse(arguments)
     session = Session(torch.device(options.device), options.quick, options.deadline)
     with options.out.open("a", encoding="utf-8") as file:
@@ -66,7 +66,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(item: Item) -> Record:
-    """What an item found, with its outcome: measured, failed or left out, and why."""
+    """Return the results of an item with its outcome: measured, failed or left out, and why."""
     try:
         return {"outcome": "measured"} | item.run()
     except LeftOut as reason:
@@ -82,7 +82,7 @@ def run(item: Item) -> Record:
 
 
 def _is_broken(session: Session) -> bool:
-    """Whether an earlier error on the device, such as an illegal address, fails everything that follows."""
+    """Return whether an earlier error on the device, such as an illegal address, makes all else fail."""
     if not session.on_gpu:
         return False
     try:
@@ -94,7 +94,7 @@ def _is_broken(session: Session) -> bool:
 
 
 def _finite(found: Any) -> Any:
-    """The same with NaN and infinities as words, which JSON has no numbers for."""
+    """Return the value with NaN and infinities as words, since JSON has no numbers for them."""
     if isinstance(found, float) and not math.isfinite(found):
         return str(found)
     if isinstance(found, dict):
