@@ -1,11 +1,15 @@
+"""A missing library is named once, with the extra that installs it; pyproject.toml has the same extras."""
+
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from align_uniform._extras import EXTRAS, advice_for
+from align_uniform._extras import EXTRAS, advice, advice_for, needs, require
 
 PYPROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
 SECTION = PYPROJECT.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
@@ -29,7 +33,7 @@ def test_an_extra_has_the_libraries_that_pip_installs_for_it(extra: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("module", "advice"),
+    ("module", "expected"),
     [
         ("sklearn.datasets", "scikit-learn is missing; run: pip install 'align-uniform[recipes]'"),
         ("h5py", "h5py is missing; run: pip install 'align-uniform[files]'"),
@@ -37,5 +41,45 @@ def test_an_extra_has_the_libraries_that_pip_installs_for_it(extra: str) -> None
         (None, None),
     ],
 )
-def test_a_module_that_is_missing_names_its_extra(module: str | None, advice: str | None) -> None:
-    assert advice_for(module) == advice
+def test_a_module_that_is_missing_names_its_extra(module: str | None, expected: str | None) -> None:
+    assert advice_for(module) == expected
+
+
+def test_all_installs_every_library() -> None:
+    assert declared("all") == {library for libraries in EXTRAS.values() for library in libraries}
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_every_library_of_an_extra_is_found_by_its_module(extra: str) -> None:
+    require(extra)
+
+
+def test_all_missing_libraries_are_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("yaml", "sklearn", "PIL"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModuleNotFoundError) as raised:
+        require("recipes")
+    assert str(raised.value) == (
+        "pyyaml, pillow and scikit-learn are missing; run: pip install 'align-uniform[recipes]'"
+    )
+
+
+def test_an_import_that_fails_for_another_reason_is_shown_as_it_is() -> None:
+    with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_module'"), needs("report"):
+        import no_such_module  # type: ignore[import-not-found]  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "extra"),
+    [
+        ("report", "jinja2", "report"),
+        ("report", "matplotlib", "report"),
+        ("figures", "matplotlib", "report"),
+        ("metrics", "torchmetrics", "metrics"),
+    ],
+)
+def test_a_failed_import_ends_with_the_pip_command(package: str, module: str, extra: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; import align_uniform.{package}"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {advice([module], extra)}"
+    assert done.stderr.count("Traceback") == 1

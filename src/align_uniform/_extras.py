@@ -38,22 +38,24 @@ EXTRAS = {
 
 def require(extra: str) -> None:
     """Raise a ModuleNotFoundError that names the pip command if a library of the extra is missing."""
-    missing = [library for library in EXTRAS[extra] if find_spec(_LIBRARIES[library]) is None]
-    if missing:
-        raise ModuleNotFoundError(advice(missing, extra), name=_LIBRARIES[missing[0]])
+    if (error := _missing(extra)) is not None:
+        raise error
 
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Import the libraries of an extra within, and name the pip command in place of a missing one."""
-    error: ModuleNotFoundError | None = None
+    """Name the pip command, and nothing else, if an import within lacks a library of the extra."""
     try:
         yield
-    except ModuleNotFoundError as found:
-        error = found
-    if error is not None:  # out of the handler, so that one error is shown and not a chain
-        require(extra)
-        raise error
+    except ModuleNotFoundError:
+        if (error := _missing(extra)) is None:
+            raise
+        raise error from None
+
+
+def _missing(extra: str) -> ModuleNotFoundError | None:
+    missing = [library for library in EXTRAS[extra] if find_spec(_LIBRARIES[library]) is None]
+    return ModuleNotFoundError(advice(missing, extra), name=_LIBRARIES[missing[0]]) if missing else None
 
 
 def advice(missing: list[str], extra: str) -> str:

@@ -103,12 +103,11 @@ def _run(words: tuple[str, ...], given: Sequence[str]) -> int:
     configs, only_print = typed.pop("config", []), typed.pop("print_config", False)
     kind = named(command.options)
     try:
-        values = merged(kind, typed, configs, command.preset if command.presets else None)
+        values = merged(kind, typed, configs)
     except (ValueError, OSError) as error:
         parser.error(reason(error))
-    for option in options_of(kind):
-        if option.is_required and option.name not in values:
-            parser.error(f"{option.spelled} is missing")
+    if missing := [each.usage for each in options_of(kind) if each.is_required and each.name not in values]:
+        parser.error(f"give {' and '.join(missing)}")
     try:
         options = kind(**values)
     except UsageError as error:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from align_uniform.cli.options import add_options, options_of
+from align_uniform.cli.options import add_options
 from align_uniform.cli.parser import Parser
-from align_uniform.recipes.pretrain import presets
 
 
 @dataclass(frozen=True)
@@ -30,16 +28,13 @@ class Command:
     """The function from options to the exit code."""
     extra: str = "recipes"
     """The extra that the command needs."""
-    presets: str = ""
-    """The recipe whose presets `--preset` takes, or empty if there is no such option."""
     processes: bool = False
     """Whether `run` takes part in a process group under torchrun."""
 
     def parser(self, words: tuple[str, ...]) -> Parser:
         """Return the parser of the arguments that follow the words of the command."""
         options = named(self.options)
-        usage = " ".join(["[OPTIONS]", *(option.usage for option in options_of(options) if option.usage)])
-        parser = Parser(f"align-uniform {' '.join(words)}", self.description, usage)
+        parser = Parser(f"align-uniform {' '.join(words)}", self.description)
         parser.add_argument(
             "--config",
             type=Path,
@@ -52,12 +47,8 @@ class Command:
             action="store_true",
             help="Print all options as a file for --config, and exit.",
         )
-        add_options(parser, options, {"preset": presets.names(self.presets)} if self.presets else {})
+        add_options(parser, options)
         return parser
-
-    def preset(self, name: str) -> Mapping[str, Any]:
-        """Return the options that a preset sets."""
-        return presets.load(self.presets, name)
 
 
 def named(reference: str) -> Any:

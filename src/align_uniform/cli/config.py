@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from align_uniform.cli.options import read_values
+from align_uniform.recipes.pretrain import presets
 
 
 def read_config(options: type, file: Path) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def read_config(options: type, file: Path) -> dict[str, Any]:
 
     path = file.expanduser()  # a shell leaves the ~ of --config=~/file alone
     try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+        held = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not YAML: {error}") from error
     if not isinstance(held, dict):
@@ -41,14 +42,13 @@ def as_yaml(options: Any) -> str:
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False))
 
 
-def merged(options: type, typed: Mapping[str, Any], configs: list[Path], presets: Any) -> dict[str, Any]:
+def merged(options: type, typed: Mapping[str, Any], configs: list[Path]) -> dict[str, Any]:
     """Return the options by field: a file counts more than the preset, and what was typed counts most.
 
     Args:
-        options: the dataclass.
+        options: the dataclass; one with presets has the name of their `recipe`, and a field `preset`.
         typed: the options on the command line.
         configs: the files of options; a later one counts more than an earlier one.
-        presets: a function that returns the values of the preset of a name, or None if there are no presets.
 
     Raises:
         ValueError: as `read_config`.
@@ -58,10 +58,11 @@ def merged(options: type, typed: Mapping[str, Any], configs: list[Path], presets
     for file in configs:
         given |= read_config(options, file)
     given |= typed
-    if presets is None:
+    recipe = getattr(options, "recipe", None)
+    if recipe is None:
         return given
     (default,) = (field.default for field in fields(options) if field.name == "preset")
-    return {**presets(given.get("preset", default)), **given}
+    return {**presets.load(recipe, given.get("preset", default)), **given}
 
 
 def _plain(value: object) -> object:

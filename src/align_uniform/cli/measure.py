@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from align_uniform._extras import require
+from align_uniform._options import Options
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.cli.command import Command
 from align_uniform.cli.parser import UsageError
 from align_uniform.files.formats import ARRAYS, COLUMNS
+from align_uniform.recipes.encoders.options import EncodeOptions, EncoderOverrides, ViewsOptions
 
 if TYPE_CHECKING:
     from align_uniform.measuring.measurement import Measurement
@@ -47,47 +49,24 @@ def _file(metavar: str = "FILE") -> Any:
 
 
 @dataclass(frozen=True)
-class Encoding:
+class EncodingOptions(Options):
     """An encoder and images, in place of FEATURES."""
 
     encoder: str | None = None
-    """Path to encoder.pth, encoder.safetensors or a checkpoint; published (the paper's ImageNet ResNet-50,
-    also as hub:imagenet_resnet50_encoder); or torchvision:NAME (the features before its classifier).
+    """Path to encoder.pth, encoder.safetensors, a checkpoint, or the folder of a run; published (the paper's
+    ImageNet ResNet-50, also as hub:imagenet_resnet50_encoder); or torchvision:NAME (the features before its
+    classifier).
     """
     images: str | None = _file("PATH")
     """Folder of images, or of one folder for each class, for --encoder. With FEATURES, a file with the path
     of an image for each row, for the report.
     """
-    weights: str | None = None
-    """Path or URL of the weights of published, or path of the weights of torchvision:NAME. Default: the
-    released ones, which are fetched.
-    """
-    arch: str | None = None
-    """Architecture in the file of an encoder: small-alexnet, small-conv, resnet18, resnet50, ... Default:
-    small-alexnet.
-    """
-    dim: int | None = None
-    """Number of output features of the encoder in the file. Default: 128."""
-    head: str | None = None
-    """Head of the ResNet in the file: linear or mlp. Default: linear."""
-    layer: str | None = None
-    """Layer whose features are taken, such as output, fc7 or backbone. Default: output."""
-    views_preset: Literal["stl10", "moco-v1", "moco-v2", "fashion-mnist"] | None = None
-    """Augmentation that makes the views. Default: stl10 for small-alexnet and small-conv, moco-v2 for all
-    others.
-    """
-    size: int | None = None
-    """Height and width of the views in pixels. Default: as usual for the augmentation or the weights."""
-    batch_size: int | None = None
-    """Number of images that are encoded at a time. Default: 128."""
-    workers: int | None = None
-    """Number of processes that make the views; 0 makes them in the main process. Default: 4."""
     features_out: str | None = _file("NPY")
     """File for the features of the two views, [2, N, m]."""
 
 
 @dataclass(frozen=True)
-class Belonging:
+class PairOptions(Options):
     """Rows that belong together."""
 
     positives: str | None = _file()
@@ -109,7 +88,7 @@ class Belonging:
 
 
 @dataclass(frozen=True)
-class Method:
+class QuantityOptions(Options):
     """Quantities, and how they are computed."""
 
     t: tuple[float, ...] = (2.0,)
@@ -129,7 +108,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Showing:
+class ResultOptions(Options):
     """Results to print and to write."""
 
     name: str | None = None
@@ -149,41 +128,36 @@ class Showing:
 
 
 @dataclass(frozen=True)
-class MeasureOptions(Encoding, Showing, Method, Belonging):
+class MeasureOptions(
+    EncoderOverrides, ViewsOptions, EncodingOptions, ResultOptions, QuantityOptions, PairOptions
+):
     """Options of measuring."""
 
     features: str | None = field(default=None, metadata={"argument": True, "metavar": "FEATURES"})
     """File of rows [N, m], or of V views of them [V, N, m]."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.features is None) == (self.encoder is None):
             raise UsageError("give either FEATURES, a file of rows, or --encoder with --images")
-        if self.encoder is None:
-            strange = [name for name in (*ENCODING, "features_out") if getattr(self, name) is not None]
-            reason = "go with --encoder, not with FEATURES"
-        elif self.images is None:
+        if self.encoder is not None and self.images is None:
             raise UsageError("--encoder needs --images, a folder of them")
+        if self.encoder is None:
+            self._refuse((*ENCODING, "features_out"), "go with --encoder, not with FEATURES")
         else:
-            alone = ("positives", "pairs", "threshold", "ids", "positive_ids")
-            strange = [name for name in alone if getattr(self, name) is not None]
-            reason = "go with FEATURES; with --encoder, two views of an image are a pair"
-        if strange:
-            named = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
-            raise UsageError(f"{named}: these options {reason}")
+            pairs = ("positives", "pairs", "threshold", "ids", "positive_ids")
+            self._refuse(pairs, "go with FEATURES; with --encoder, two views of an image are a pair")
+
+    def _refuse(self, names: Sequence[str], reason: str) -> None:
+        """Refuse options that differ from their defaults."""
+        defaults = {each.name: each.default for each in fields(self)}
+        if strange := [name for name in names if getattr(self, name) != defaults[name]]:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
+            raise UsageError(f"{options}: these options {reason}")
 
 
-ENCODING = {
-    "weights": "weights",
-    "arch": "arch",
-    "dim": "dim",
-    "head": "head",
-    "layer": "layer",
-    "views_preset": "views_preset",
-    "size": "size",
-    "batch_size": "batch_size",
-    "workers": "workers",
-}
-"""Options that go with --encoder, and their names in `EncodeOptions`."""
+ENCODING = tuple(each.name for kind in (EncoderOverrides, ViewsOptions) for each in fields(kind))
+"""Options that go with --encoder alone."""
 
 
 def run(options: MeasureOptions) -> int:
@@ -215,17 +189,15 @@ def _encoded(options: MeasureOptions) -> Encoded:
     from align_uniform import _ranks as ranks
     from align_uniform.recipes.devices import device
     from align_uniform.recipes.encoders.encode import encode
-    from align_uniform.recipes.encoders.options import EncodeOptions
 
     assert options.encoder is not None
     assert options.images is not None
-    chosen: dict[str, Any] = {field: getattr(options, name) for name, field in ENCODING.items()}
     asked = EncodeOptions(
         options.encoder,
         Path(options.images),
         seed=options.seed,
         device=str(device(options.device)),
-        **{field: value for field, value in chosen.items() if value is not None},
+        **{name: getattr(options, name) for name in ENCODING},
     )
     encoded = encode(asked, progress=sys.stderr.isatty())
     if options.features_out is not None and ranks.rank() == 0:
@@ -255,10 +227,13 @@ def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
         progress=sys.stderr.isatty(),
         interruptible=True,
         normalize=not options.as_is,
-        **{
-            name: getattr(options, name)
-            for name in ("groups", "t", "alpha", "method", "anchors", "seed", "top")
-        },
+        groups=options.groups,
+        t=options.t,
+        alpha=options.alpha,
+        method=options.method,
+        anchors=options.anchors,
+        seed=options.seed,
+        top=options.top,
         device=device(options.device),
         labels=labels,
         name=name,

@@ -9,15 +9,17 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import re
 import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, replace
+from dataclasses import MISSING, Field, dataclass, fields
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from align_uniform._options import choices_of
 from align_uniform.cli.parser import Parser, did_you_mean
 
 
@@ -35,7 +37,8 @@ class Option:
     is_required: bool
     is_optional: bool
     """Whether None is a value, in a file."""
-    choices: tuple[str, ...] | None
+    choices: tuple[str, ...]
+    """The only values, or empty if there are others."""
     count: int | Literal["+"] | None
     """The number of values, or None if there is one and it is not a tuple."""
     metavar: str | None
@@ -73,23 +76,16 @@ class Option:
         return tuple(self.read(each) for each in value)
 
 
-def add_options(parser: Parser, options: type, choices: Mapping[str, tuple[str, ...]]) -> None:
+def add_options(parser: Parser, options: type) -> None:
     """Declare the fields of a dataclass of options.
 
     The help page lists an inherited field below the first line of the docstring of the class that declares it
-    first.
-
-    Args:
-        parser: the parser to add them to.
-        options: the dataclass.
-        choices: the values that a field may have, by its name, where they are not known from its type.
+    first, except `preset`, which stands next to `--config`.
     """
     groups: dict[str, Any] = {"": parser}
     for option in options_of(options):
-        if option.name in choices:
-            known = choices[option.name]
-            option = replace(option, choices=known, read=partial(_choice, known), metavar=None)
-        heading = "" if option.is_argument or option.name in choices else option.group
+        parser.usage = f"{parser.usage} {option.usage}".strip()
+        heading = "" if option.is_argument or option.name == "preset" else option.group
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
         _declare(groups[heading], option)
@@ -97,9 +93,19 @@ def add_options(parser: Parser, options: type, choices: Mapping[str, tuple[str, 
 
 def options_of(options: type) -> list[Option]:
     """Return what each field of a dataclass of options is on the command line."""
-    hints, documented = get_type_hints(options), dict(_documented(options))
+    hints, choices, documented = get_type_hints(options), choices_of(options), dict(_documented(options))
+    spelled = {
+        field.name: f"--{field.name.replace('_', '-')}" for field in fields(options) if "_" in field.name
+    }
+    other = re.compile(rf"\b({'|'.join(spelled)})\b" if spelled else "(?!)")
     return [
-        _option(field, hints[field.name], documented[field.name], _heading(options, field.name))
+        _option(
+            field,
+            hints[field.name],
+            choices.get(field.name, ()),
+            other.sub(lambda found: spelled[found[0]], documented[field.name]),
+            _heading(options, field.name),
+        )
         for field in fields(options)
     ]
 
@@ -129,22 +135,21 @@ def _declare(parser: Any, option: Option) -> None:
         parser.add_argument(option.spelled, action=argparse.BooleanOptionalAction).help = described
         return
     taken: dict[str, Any] = {"type": option.read, "help": described, "metavar": option.metavar}
-    if option.choices is not None:
+    if option.choices:
         taken["choices"] = option.choices
     if option.is_argument:  # a file of options may hold it, so that it need not be typed
-        parser.add_argument(option.name, nargs="?" if option.count is None else "*", **taken)
+        parser.add_argument(option.name, nargs="?" if option.count is None else "*", default=None, **taken)
     else:
         parser.add_argument(option.spelled, nargs=option.count, **taken)
 
 
-def _option(field: Field[Any], hint: Any, text: str, group: str) -> Option:
+def _option(field: Field[Any], hint: Any, choices: tuple[str, ...], text: str, group: str) -> Option:
     parts = set(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else {hint}
     (kind,) = parts - {types.NoneType}
     count: int | Literal["+"] | None = None
     if get_origin(kind) is tuple:
         kind, *others = get_args(kind)
         count = "+" if others == [...] else 1 + len(others)
-    choices = get_args(kind) if get_origin(kind) is Literal else None
     read, metavar = (partial(_choice, choices), None) if choices else _KINDS[kind]
     return Option(
         name=field.name,

@@ -36,12 +36,11 @@ class Parser(argparse.ArgumentParser):
             prog=prog,
             usage=f"{prog} {usage}",
             description="\n\n".join(
-                textwrap.fill(" ".join(paragraph.split()), width) for paragraph in description.split("\n\n")
+                textwrap.fill(" ".join(paragraph.split()), width, break_on_hyphens=False)
+                for paragraph in description.split("\n\n")
             ),
             epilog=epilog,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-                prog, max_help_position=28, width=width
-            ),
+            formatter_class=lambda prog: _HelpFormatter(prog, max_help_position=28, width=width),
             argument_default=argparse.SUPPRESS,
             allow_abbrev=False,
             exit_on_error=False,
@@ -61,7 +60,7 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{named} {said}" if said.startswith("must ") else f"{named}: {said}".lstrip(": "))
         if others:
             self.error(f"{others[0]!r} is one argument too many")
-        return vars(found)
+        return {name: value for name, value in vars(found).items() if value not in (None, [])}
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where the help is, in one line, and exit with 2."""
@@ -77,6 +76,13 @@ class Parser(argparse.ArgumentParser):
                 return
             if option.startswith("--") and " " not in option and option not in known:
                 self.error(f"there is no option {option}{did_you_mean(option, known)}")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """A formatter that never breaks a name such as small-alexnet or --batch-size in two."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -29,7 +29,6 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         f"and the contrastive loss in any mixture.\n\n{_PRETRAIN.format(kind='two-view')}",
         options="align_uniform.recipes.pretrain.options:TwoViewOptions",
         run="align_uniform.recipes.pretrain.two_view:run",
-        presets="two-view",
         processes=True,
     ),
     ("pretrain", "moco"): Command(
@@ -39,7 +38,6 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         f"\n\n{_PRETRAIN.format(kind='moco')}",
         options="align_uniform.recipes.pretrain.options:MocoOptions",
         run="align_uniform.recipes.pretrain.moco:run",
-        presets="moco",
         processes=True,
     ),
     ("evaluate", "linear"): Command(

@@ -20,7 +20,7 @@ ViewsPreset = Literal["stl10", "moco-v1", "moco-v2", "fashion-mnist"]
 
 @dataclass(frozen=True)
 class EncoderOverrides(Options):
-    """What encoder.json says of an encoder, for files that lie next to none."""
+    """Properties of an encoder, for a file that has no encoder.json next to it."""
 
     arch: str | None = None
     """Architecture of the encoder: small-alexnet, small-conv, or a ResNet of torchvision. Default: the one in
@@ -60,8 +60,8 @@ class EncoderAndImages:
 
 
 @dataclass(frozen=True)
-class EncodeOptions(EncoderOverrides, EncoderAndImages):
-    """Options of encoding two random views of each image."""
+class ViewsOptions(Options):
+    """The layer whose features are taken, and the views that are encoded."""
 
     weights: str | None = None
     """Weights of `published` (a path or a URL) or `torchvision:NAME` (a path). Default: the released ones,
@@ -79,6 +79,17 @@ class EncodeOptions(EncoderOverrides, EncoderAndImages):
     """Number of images whose two views are encoded at a time."""
     workers: int = 4
     """Number of processes that make the views; 0 makes them in the main process."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, batch_size=self.batch_size)
+        check_at_least(0, workers=self.workers)
+
+
+@dataclass(frozen=True)
+class EncodeOptions(ViewsOptions, EncoderOverrides, EncoderAndImages):
+    """Options of encoding two random views of each image."""
+
     seed: int = 0
     """Seed of the random views."""
     device: str = "cpu"
@@ -86,8 +97,7 @@ class EncodeOptions(EncoderOverrides, EncoderAndImages):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, batch_size=self.batch_size)
-        check_at_least(0, workers=self.workers, seed=self.seed)
+        check_at_least(0, seed=self.seed)
         if self.is_file and self.weights is not None:
             raise ValueError(
                 f"weights are for published and {TORCHVISION}NAME, but the encoder {self.encoder} is a file "

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from align_uniform._options import Options, check_at_least, check_positive
+from align_uniform._options import Options, check_at_least, check_positive, one_of
 from align_uniform.recipes.encoders.options import EncoderOverrides
+from align_uniform.recipes.images import datasets
 
 SAVED = ("train_features", "train_labels", "test_features", "test_labels")
 """Files of features, which stand in for an encoder."""
@@ -21,10 +22,8 @@ class Subject(Options):
     """Folder of a run, or path to encoder.pth, encoder.safetensors or a checkpoint."""
     layer: str = "output"
     """Layer whose features are evaluated, such as output, fc7 or backbone; a wrong name lists them all."""
-    data: str | None = None
-    """Data set, such as stl10 or imagefolder; a wrong name lists them all. Default: the one that the encoder
-    was trained on, else stl10.
-    """
+    data: str | None = one_of(None, datasets.names)
+    """Data set of the images. Default: the one that the encoder was trained on, else stl10."""
     root: Path = Path("data")
     """Folder of the data set."""
     download: bool = False

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal
 from align_uniform._options import (
     Options,
     check_at_least,
-    check_choice,
     check_positive,
     check_statistics,
     may_change,
@@ -139,7 +138,7 @@ class OptimizerOptions(Options):
 
 @dataclass(frozen=True)
 class MachineOptions(Options):
-    """Where to compute, and in which precision."""
+    """The device and the precision of the computation."""
 
     device: str = may_change("auto")
     """The device to train on: auto (the best there is), cpu, cuda, cuda:1 or mps."""
@@ -164,7 +163,7 @@ class MachineOptions(Options):
 
 @dataclass(frozen=True)
 class FolderOptions(Options):
-    """What a run leaves in its folder, and when."""
+    """The folder of a run, and how often it is written to."""
 
     out: Path = may_change(Path("results"))
     """The folder in which each run has a folder of its own."""
@@ -198,10 +197,6 @@ class PretrainOptions(
     preset: str = ""
     """The preset whose values replace the defaults."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("preset", self.preset, presets.names(self.recipe))
-
     def course(self) -> dict[str, Any]:
         """Return the options that change what is learned, which may not change on resume, as plain values."""
         free = options_that_may_change(self)
@@ -226,7 +221,7 @@ class TwoViewOptions(PretrainOptions):
     """The options of two-view pretraining; the defaults are those of the reference's STL-10 example."""
 
     recipe: ClassVar[str] = "two-view"
-    preset: str = "stl10"
+    preset: str = one_of("stl10", lambda: presets.names("two-view"))
     """The preset whose values replace the defaults; stl10 is the reference's example."""
     sync_batchnorm: bool = False
     """Compute the statistics of BatchNorm over all processes (CUDA only)."""
@@ -243,7 +238,7 @@ class MocoOptions(PretrainOptions):
     """The options of MoCo pretraining; the defaults are those of the reference on ImageNet-100."""
 
     recipe: ClassVar[str] = "moco"
-    preset: str = "imagenet-100"
+    preset: str = one_of("imagenet-100", lambda: presets.names("moco"))
     """The preset whose values replace the defaults; imagenet-100 is the reference's run."""
     data: str = one_of("imagefolder", datasets.names_for_moco)
     """The data set; an imagefolder has a folder of images for each class, in train and in val."""

@@ -1,0 +1,136 @@
+"""`align-uniform measure`: tables, pairs, reports, interruptions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from align_uniform import measure
+from align_uniform.cli import main
+from tests.cli.printed import printed_json
+
+
+def test_measure_prints_a_table_with_alignment_and_uniformity_first(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["measure", "x.npy", "--positives", "y.npy", "--t", "2", "1"]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0] == "x: 50 rows of 6 features, exact"
+    assert [line.split()[0] for line in lines[2:5]] == ["alignment", "relative", "uniformity"]
+    assert printed.err == ""
+
+
+def test_the_json_of_measure_is_that_of_the_api(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = printed_json(
+        capsys, "measure", "x.npy", "--positives", "y.npy", "--alpha", "1", "--labels", "labels.txt"
+    )
+    expected = json.loads(measure("x.npy", "y.npy", alpha=1, labels="labels.txt").to_json())
+    for part in (document, expected):
+        del part["provenance"]
+    assert document == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "of", "pairs"),
+    [
+        (["x.npy", "--pairs", "pairs.csv", "--threshold", "4"], "pairs with score > 4", 1),
+        (["x.npy", "--pairs", "pairs.csv", "--threshold", "4", "--inclusive"], "pairs with score >= 4", 2),
+        (["x.npy", "--pairs", "pairs.csv"], "pairs", 3),
+        (["x.npy", "--pairs", "named.csv", "--ids", "ids.txt"], "pairs", 2),
+        (
+            ["xy.npz::x", "--positives", "xy.npz::y", "--ids", "ids.txt", "--positive-ids", "ids.txt"],
+            "pairs of two towers",
+            50,
+        ),
+        (["x.npy", "--labels", "labels.txt"], "same class", 392),
+    ],
+)
+def test_pairs_come_from_tables_ids_and_labels(
+    arguments: list[str], of: str, pairs: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    align = printed_json(capsys, "measure", *arguments)["align"]
+    assert (align["of"], align["pairs"]) == (of, pairs)
+
+
+def test_anchors_are_said_in_the_result(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = printed_json(capsys, "measure", "x.npy", "--method", "anchors", "--anchors", "20")
+    assert document["provenance"]["method"] == "20 anchors"
+    assert document["uniform"]["approximation_stderr"] > 0
+
+
+def test_a_report_and_the_rows_are_written_beside_the_result(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "measure",
+        "x.npy",
+        "--positives",
+        "y.npy",
+        "--report",
+        "x.html",
+        "--rows-out",
+        "x.npz",
+        "--texts",
+        "ids.txt",
+    ]
+    assert printed_json(capsys, *arguments)["provenance"]["rows"] == "x.npz"
+    assert "u24" in Path("x.html").read_text(encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "align-uniform: x.html exists already; use --force to replace it.\n"
+    assert printed.out == ""
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert main([*arguments, "--force"]) == 0
+
+
+def test_options_come_from_a_file_and_go_to_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("options.yaml").write_text("features: x.npy\nt: [3.0]\n")
+    assert printed_json(capsys, "measure", "--config", "options.yaml")["uniform"]["t"] == 3
+    assert main(["measure", "x.npy", "--t", "3", "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert "features: x.npy" in printed
+    assert "method: exact" in printed
+
+
+def test_an_interruption_leaves_the_anchors_result(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("align_uniform.measuring.uniformity.exact_potentials", interrupted)
+    assert main(["measure", "x.npy", "--anchors", "20"]) == 130
+    assert "20 anchors, the exact sum was interrupted" in capsys.readouterr().out
+    monkeypatch.setattr("align_uniform.measuring.uniformity.anchor_potentials", interrupted)
+    assert main(["measure", "x.npy", "--anchors", "20"]) == 130
+    assert capsys.readouterr() == ("", "align-uniform: interrupted.\n")
+
+
+def test_torchrun_prints_one_result(folder: Path) -> None:
+    alone = subprocess.run(
+        [sys.executable, "-m", "align_uniform", "measure", "x.npy", "--json"], capture_output=True, check=True
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "align_uniform",
+    ]
+    shared = subprocess.run(
+        [*command, "measure", "x.npy", "--json"], capture_output=True, check=True, timeout=240
+    )
+    documents = [json.loads(done.stdout) for done in (alone, shared)]
+    assert [document["provenance"]["processes"] for document in documents] == [1, 2]
+    assert documents[1]["uniform"]["value"] == pytest.approx(
+        documents[0]["uniform"]["value"], rel=1e-6
+    )  # float32
