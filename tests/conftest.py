@@ -1,4 +1,4 @@
-"""What the tests share: settings, the devices of this machine, and the routes through the pair engine."""
+"""The settings that the tests share, the devices of this machine, and the routes through the pair engine."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available(), *["mps"] * torch.backen
 
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-"""Whether this process runs Triton's kernels in its interpreter; compiling them needs one that does not."""
+"""Whether this process runs Triton's kernels in its interpreter; a process that compiles them does not."""
 
 collect_ignore = ["engine/test_compiled_kernels.py" if INTERPRETED else "engine/test_interpreted_kernels.py"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The interpreter would take minutes for thousands of rows."""
+    """Skip tests of thousands of rows in the interpreter, which would take minutes."""
     large = [item for item in items if INTERPRETED and item.get_closest_marker("large")]
     config.hook.pytest_deselected(items=large)
     items[:] = [item for item in items if item not in large]
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def faithful_interpreter() -> Iterator[None]:
-    """In the interpreter, products and casts as a GPU makes them."""
+    """Make the interpreter compute products and casts as a GPU does."""
     if not INTERPRETED:
         yield
         return
@@ -68,7 +68,7 @@ def tiny_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["whole", "tiles"])
 def route(request: pytest.FixtureRequest) -> str:
-    """Both ways through the engine: all pairs at once, and tile by tile."""
+    """Take both ways through the engine: all pairs at once, and tile by tile."""
     if request.param == "tiles":
         request.getfixturevalue("tiny_tiles")
     return str(request.param)
@@ -76,7 +76,8 @@ def route(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def tile_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tile loop, also where the environment asks for the kernel: what may be asked on a CPU is asked by
-    it alone.
+    """Take the tile loop, even where the environment asks for the kernel.
+
+    Only the tile loop reads values on a CPU.
     """
     monkeypatch.setattr(routes, "chosen_engine", lambda: "tiles")

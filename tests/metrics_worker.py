@@ -1,5 +1,4 @@
-"""Several processes that stream different rows into metrics: run as a module, it starts them and saves what
-they compute.
+"""Processes that stream different rows into metrics; run as a module, it starts them and saves their results.
 
     python -m tests.metrics_worker FOLDER
 
@@ -28,16 +27,16 @@ COUNTS: dict[int, list[tuple[int, ...]]] = {
     2: [(40, 9), (0, 30), (31, 0), (1, 1)],
     3: [(20, 0, 17), (5, 33, 8), (0, 0, 12)],
 }
-"""World size: how many rows each process holds, in several splits."""
+"""The numbers of rows of each process, by world size, in several splits."""
 
 FEW = 8
-"""Rows that the small sample keeps."""
+"""The number of rows that the small sample keeps."""
 
 WIDTHS = [torch.float64, torch.bfloat16, torch.float32]
-"""Of the rows of each process, where they differ."""
+"""The dtypes of the rows of each process, where they differ."""
 
 Told = Alignment | Uniformity
-"""Metrics that tell their error."""
+"""The metrics that report their error."""
 
 
 def metrics(**options: Any) -> MetricCollection:
@@ -55,20 +54,20 @@ def metrics(**options: Any) -> MetricCollection:
 
 
 def views(counts: tuple[int, ...], rank: int | None = None) -> Tensor:
-    """Two views, [2, N, 6]: those of one process, or of all."""
+    """Return two views, [2, N, 6]: those of one process, or of all."""
     generator = torch.Generator().manual_seed(sum(counts))
     everyones = torch.randn(2, sum(counts), 6, generator=generator, dtype=torch.float64) / 2 + 0.1
     return everyones if rank is None else torch.split(everyones, list(counts), dim=1)[rank]
 
 
 def feed(streamed: Metric | MetricCollection, own: Tensor) -> None:
-    """Batches of 7 pairs; none for no rows."""
+    """Update a metric with batches of 7 pairs; no rows are no batch."""
     for batch in own.split(7, dim=1) if own.shape[1] else []:
         streamed.update(x=batch[0], y=batch[1])
 
 
 def found(streamed: MetricCollection) -> dict[str, Tensor]:
-    """The values, and the errors of those that tell one."""
+    """Return the values, and the errors of the metrics that report one."""
     values: dict[str, Tensor] = streamed.compute()
     errors = {
         f"{name} stderr": metric.stderr() for name, metric in streamed.items() if isinstance(metric, Told)
@@ -77,8 +76,9 @@ def found(streamed: MetricCollection) -> dict[str, Tensor]:
 
 
 def streamed_values(rank: int, counts: tuple[int, ...]) -> list[dict[str, Tensor]]:
-    """Twice: after the rows of one view, and after the other view's too, to which the first synchronisation
-    is no harm.
+    """Return values twice: after the rows of one view, and after those of both.
+
+    The first synchronisation does no harm to the second.
     """
     own, streamed, values = views(counts, rank), metrics(), []
     for part in (own, own.flip(0)):
@@ -95,21 +95,21 @@ def values_of_empty_batches(rank: int, counts: tuple[int, ...]) -> dict[str, Ten
 
 
 def values_of_mixed_widths(rank: int, counts: tuple[int, ...]) -> dict[str, Tensor]:
-    """Processes whose model, metrics and all, was cast to different dtypes."""
+    """Return the values of processes whose model, metrics included, was cast to different dtypes."""
     streamed = metrics().to(WIDTHS[rank])
     feed(streamed, views(counts, rank).to(WIDTHS[rank]))
     return found(streamed)
 
 
 def values_on_step(rank: int, counts: tuple[int, ...]) -> dict[str, Tensor]:
-    """The batch of a step is that of all processes."""
+    """Return the values of the batch of a step, which is the batch of all processes."""
     x, y = views(counts, rank)
     values: dict[str, Tensor] = metrics(dist_sync_on_step=True)(x=x, y=y)
     return values
 
 
 def values_of_own_batch(rank: int, counts: tuple[int, ...]) -> dict[str, Tensor]:
-    """Without that, it is a process's own, and needs no other process."""
+    """Return the values of a process's own batch, which needs no other process."""
     x, y = views(counts, rank)
     values: dict[str, Tensor] = metrics()(x=x, y=y) if len(x) else {}
     return values
@@ -129,7 +129,7 @@ def values_of_nothing(rank: int) -> dict[str, Tensor]:
 
 
 def checks(world: int) -> dict[str, Callable[[int], Any]]:
-    """Every check by name, in an order that all processes share."""
+    """Return every check by name, in an order that all processes share."""
     todo: dict[str, Callable[[int], Any]] = {
         "features of uniform": partial(message_of_different_features, metric=Uniformity()),
         "features of rankme": partial(message_of_different_features, metric=RankMe()),

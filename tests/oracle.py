@@ -1,5 +1,4 @@
-"""The definitions in float64 numpy, by explicit differences, a row at a time: a stranger that imports nothing
-of the package.
+"""The definitions in float64 numpy, by explicit differences, a row at a time; nothing of ours is imported.
 
 A log of a sum of exponentials is taken with the largest exponent outside, so that no exponent is too small
 for it.
@@ -25,7 +24,7 @@ def align(x: Array, y: Array, alpha: float = 2) -> float:
 
 
 def align_views(views: Array, alpha: float = 2) -> float:
-    """The mean over all pairs of views."""
+    """Return the mean over all pairs of views."""
     count = len(views)
     return float(
         np.mean([align(views[v], views[w], alpha) for v in range(count) for w in range(v + 1, count)])
@@ -33,7 +32,7 @@ def align_views(views: Array, alpha: float = 2) -> float:
 
 
 def exponents_within(x: Array, t: float, ids: Any = None) -> Array:
-    """-t ||x_i - x_j||^2 for the pairs i < j, of different ids if there are any."""
+    """Return -t ||x_i - x_j||^2 for the pairs i < j, of different ids if there are any."""
     ids = np.arange(len(x)) if ids is None else np.asarray(ids)
     return np.concatenate(
         [-t * ((x[i + 1 :] - x[i]) ** 2).sum(1)[ids[i + 1 :] != ids[i]] for i in range(len(x))]
@@ -41,12 +40,12 @@ def exponents_within(x: Array, t: float, ids: Any = None) -> Array:
 
 
 def exponents_across(x: Array, z: Array, t: float, ids: Any = None, z_ids: Any = None) -> Array:
-    """-t ||x_i - z_j||^2 for all i, j, of different ids if there are any."""
+    """Return -t ||x_i - z_j||^2 for all i, j, of different ids if there are any."""
     return np.concatenate([-t * ((z - u) ** 2).sum(1)[_others(z, i, ids, z_ids)] for i, u in enumerate(x)])
 
 
 def _others(z: Array, i: int, ids: Any, z_ids: Any) -> Any:
-    """Which rows of z are no rows of the item of row i."""
+    """Return which rows of z are not rows of the item of row i."""
     return np.full(len(z), True) if z_ids is None else np.asarray(z_ids) != np.asarray(ids)[i]
 
 
@@ -74,8 +73,9 @@ def uniform_gradient(
     ids: Any = None,
     negative_ids: Any = None,
 ) -> tuple[Array, Array | None]:
-    """The gradients with respect to x and to the negatives: every pair pulls its two ends by its share of the
-    potential.
+    """Return the gradients with respect to x and to the negatives.
+
+    Every pair pulls its two ends by its share of the potential.
     """
     exponents = [exponents_within(x, t, ids)] if intra_batch else []
     if negatives is not None:
@@ -100,7 +100,7 @@ def uniform_gradient(
 
 
 def potential_sums(x: Array, t: float, y: Array | None = None, skip: int | None = None) -> Array:
-    """The sum of the potentials of each row of x with the others, or with all of y but row `skip + i`."""
+    """Return each row's sum of potentials with the others, or with all of y except row `skip + i`."""
     if y is None:
         y, skip = x, 0
     sums = []
@@ -133,5 +133,5 @@ def contrastive(
 
 
 def numbers(z: Any) -> Array:
-    """A tensor of any dtype, as float64."""
+    """Return a tensor of any dtype as float64."""
     return np.asarray(z.detach().cpu().double().numpy(), dtype=np.float64)

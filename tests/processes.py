@@ -1,6 +1,4 @@
-"""Checks on real gloo processes: a worker, started once for all world sizes, runs them, and the tests look at
-what it found.
-"""
+"""Checks on real gloo processes: a worker, started once for all world sizes, runs them for the tests."""
 
 from __future__ import annotations
 
@@ -18,15 +16,13 @@ import torch
 import torch.distributed as dist
 
 Checks = Mapping[str, Callable[[int], Any]]
-"""What each process does with its rank, by name, in an order that all share."""
+"""The checks that each process runs with its rank, by name, in an order that all share."""
 
 
 def found_by(
     worker: str, folder: Path, worlds: Iterable[int], *arguments: str
 ) -> dict[int, list[dict[str, Any]]]:
-    """Start the worker, a module of the tests; return by world size what each process found, check by
-    check.
-    """
+    """Start the worker, a module of the tests; return the results of processes and checks by world size."""
     command = [sys.executable, "-m", f"tests.{worker}", *arguments, str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[1]
@@ -62,7 +58,7 @@ def _process(checks: Callable[[int], Checks], rank: int, world: int, folder: Pat
 
 
 def result_or_traceback(check: Callable[[int], Any], rank: int) -> Any:
-    """What a check returns; a failure is kept as its traceback, so that the others still run."""
+    """Return the result of a check; a failure is kept as its traceback, so that the others still run."""
     try:
         return check(rank)
     except Exception:

@@ -1,5 +1,4 @@
-"""Several processes that hold different rows: run as a module, it keeps what each of them found, see
-`processes`.
+"""Processes that hold different rows; run as a module, it saves the results of each, see `processes`.
 
     python -m tests.ranks_worker FOLDER
 
@@ -37,11 +36,11 @@ COUNTS: dict[int, list[tuple[int, ...]]] = {
     2: [(5, 3), (1, 6), (0, 7), (1, 1)],
     3: [(4, 2, 5), (1, 0, 6), (3, 3, 3)],
 }
-"""World size: how many rows each process holds, in several splits."""
+"""The numbers of rows of each process, by world size, in several splits."""
 
 
 class Features(NamedTuple):
-    """What an objective sees: two views, and what all processes share."""
+    """The inputs of an objective: two views, and the tensors that all processes share."""
 
     x: Tensor
     y: Tensor
@@ -115,29 +114,29 @@ class Model(nn.Module):
             self.encoder.bias.copy_(numbers(1, 4)[0])
 
     def forward(self, views: Tensor) -> Features:
-        """Views are [2, N, 6]."""
+        """Encode views, [2, N, 6]."""
         x, y = nn.functional.normalize(self.encoder(views), dim=-1)
         return Features(x, y, self.queue, self.tau, items(views))
 
 
 def items(views: Tensor) -> Tensor:
-    """The id of each row, one of four: a function of the row, so that every process knows that of its own."""
+    """Return the id of each row, one of four: a function of the row, so that every process knows its own."""
     return (views[0, :, :2] > 0).long() @ torch.tensor([1, 2])
 
 
 def numbers(*shape: int) -> Tensor:
-    """Standard normal numbers, the same in every process."""
+    """Return standard normal numbers, the same in every process."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
 
 
 def views(counts: tuple[int, ...], rank: int | None = None) -> Tensor:
-    """Two views, [2, N, 6]: those of one process, or of all."""
+    """Return two views, [2, N, 6]: those of one process, or of all."""
     everyones = numbers(2, sum(counts), 6)
     return everyones if rank is None else torch.split(everyones, list(counts), dim=1)[rank]
 
 
 def step(model: nn.Module, own_views: Tensor, name: str, *, gather: bool) -> dict[str, Any]:
-    """The loss, and its gradient with respect to every parameter."""
+    """Return the loss, and its gradient with respect to every parameter."""
     features = model(own_views)
     unused = 0 * (
         features.queue.sum() + features.tau
@@ -200,7 +199,7 @@ def message_of_forward_mode(rank: int, name: str) -> str:
 
 
 class CountExponentials(TorchDispatchMode):
-    """How many numbers go through `exp_`."""
+    """A count of the numbers that go through `exp_`."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -244,7 +243,7 @@ def message_of_a_broken_row(rank: int) -> str:
 
 
 def checks(world: int) -> dict[str, Callable[[int], Any]]:
-    """Every check by name, in an order that all processes share."""
+    """Return every check by name, in an order that all processes share."""
     todo: dict[str, Callable[[int], Any]] = {"a lone row": message_of_a_lone_row}
     todo["a broken row"] = message_of_a_broken_row
     for name in MEASURED:

@@ -1,4 +1,4 @@
-"""Every error about an argument says what came, what is expected and what to do."""
+"""Tests that every error about an argument says what came, what is expected and what to do."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Wrong(NamedTuple):
-    """A call with a wrong argument, and what its message must hold: the value, the expectation, the
-    remedy.
-    """
+    """A call with a wrong argument, and the parts of its message: the value, the expectation, the remedy."""
 
     call: Callable[..., Any]
     arguments: tuple[Any, ...] = ()

@@ -1,6 +1,4 @@
-"""The examples without what they download: their parts, their recorded results, and the page that tells of
-them.
-"""
+"""Tests of the examples without their downloads: parts, recorded results, and the page about them."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ NAMES = ["sentences", "images"]
 
 
 def load(name: str) -> ModuleType:
-    """An example as a module, which finds its neighbour as it does when launched."""
+    """Load an example as a module, which finds its neighbour as it does when launched."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXAMPLES))
         return importlib.import_module(name)
@@ -195,7 +193,7 @@ def test_a_checkpoint_with_code_is_refused(tmp_path: Path) -> None:
 
 
 class Harmful:
-    """What runs code when unpickled."""
+    """An object that runs code when unpickled."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return exec, ("raise SystemExit('ran')",)

@@ -1,4 +1,4 @@
-"""Values, traps, laws, derivatives and compiled graphs of the three losses."""
+"""Tests of values, traps, laws, derivatives and compiled graphs of the three losses."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def gradient(loss: Callable[..., Tensor], *inputs: Tensor) -> tuple[Tensor, ...]
 
 
 def hessian(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Forward over reverse."""
+    """Return second derivatives, forward over reverse."""
     return torch.func.jacfwd(torch.func.jacrev(loss))
 
 
 def close(value: Any, expected: Any, tolerance: float) -> None:
-    """Equal to within an absolute tolerance, whatever the dtypes."""
+    """Assert equality to within an absolute tolerance, whatever the dtypes."""
     value, expected = (torch.as_tensor(z, dtype=torch.float64) for z in (value, expected))
     torch.testing.assert_close(value, expected, rtol=0, atol=tolerance)
 
@@ -662,7 +662,7 @@ numbers = st.floats(-1, 1, width=32).map(lambda v: 0.0 if abs(v) < 1e-6 else v)
 
 @st.composite
 def features(draw: st.DrawFn, least: int = 2) -> Tensor:
-    """Rows in the unit cube, duplicates and zero rows among them."""
+    """Return rows in the unit cube, duplicates and zero rows among them."""
     shape = draw(st.tuples(st.integers(least, 9), st.integers(1, 5)))
     return torch.as_tensor(draw(npst.arrays(np.float64, shape, elements=numbers)))
 
@@ -743,7 +743,7 @@ def test_alignment_is_symmetric_and_contrastive_in_batch_too(x: Tensor, t: float
 
 
 class Case(NamedTuple):
-    """A loss as a function of tensors, and where to take its derivatives."""
+    """A loss as a function of tensors, and the point at which to take its derivatives."""
 
     loss: Callable[..., Tensor]
     shapes: list[tuple[int, ...]]
@@ -999,8 +999,9 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(params=["in the graph", "opaque"])
 def compiled_route(request: pytest.FixtureRequest) -> str:
-    """Both ways through a compiled graph: the plain formula, and, for more pairs, the sweep as one
-    operator.
+    """Take both ways through a compiled graph: the plain formula, and the sweep as one operator.
+
+    The second is for more pairs.
     """
     request.getfixturevalue("compiler")
     if request.param == "opaque":

@@ -1,4 +1,4 @@
-"""The script of `make gpu`, with tiny sizes in Triton's interpreter: everything runs that needs no GPU."""
+"""Tests of `make gpu` with tiny sizes in Triton's interpreter: everything runs that needs no GPU."""
 
 from __future__ import annotations
 

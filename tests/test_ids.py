@@ -1,4 +1,4 @@
-"""Pairs of one id are no negatives; several views of an item are positives."""
+"""Tests of ids: pairs of one id are no negatives; several views of an item are positives."""
 
 from __future__ import annotations
 

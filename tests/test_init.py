@@ -1,4 +1,4 @@
-"""What the package exports, and what importing it costs."""
+"""Tests of the names that the package exports, and of the cost of importing it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PUBLIC = [
 
 
 def modules_loaded_by(code: str) -> set[str]:
-    """The modules that a fresh process holds after running the code."""
+    """Return the modules that a fresh process holds after running the code."""
     script = f"import sys\n{code}\nprint(*sorted(sys.modules), sep='\\n')"
     return set(
         subprocess.run(
@@ -77,7 +77,7 @@ def test_importing_the_package_loads_nothing_but_python() -> None:
 
 
 def modules_of_python() -> set[str]:
-    """The standard library, and what the virtual environment loads at the start of any process."""
+    """Return the standard library, and the modules that a virtual environment loads at the start."""
     return {*sys.stdlib_module_names, *(name.partition(".")[0] for name in modules_loaded_by(""))}
 
 

@@ -1,4 +1,4 @@
-"""The modules say what the functions say, and are ordinary modules."""
+"""Tests that the modules equal the functions, and are ordinary modules."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Streamed metrics equal what one look at all rows finds: whatever the batches, the dtype, and the number of
-processes.
-"""
+"""Tests that streamed metrics equal one look at all rows, whatever the batches, dtypes and processes."""
 
 from __future__ import annotations
 
@@ -42,13 +40,13 @@ M = TypeVar("M", bound=Metric)
 
 
 def clustered(n: int, dim: int = 16, seed: int = 0) -> Tensor:
-    """Rows in clusters, sorted by cluster, of norms about 1."""
+    """Return rows in clusters, sorted by cluster, of norms about 1."""
     centres = rows.unit(CLASSES, dim, seed=seed).repeat_interleave(math.ceil(n / CLASSES), 0)[:n]
     return centres + 0.15 * rows.normal(n, dim, seed=seed + 1)
 
 
 def feed(metric: M, *batches: Tensor) -> M:
-    """Each batch is [N, m], or [2, N, m] for a metric of pairs."""
+    """Update a metric with batches, [N, m], or [2, N, m] for a metric of pairs."""
     for batch in batches:
         metric.update(*batch) if isinstance(metric, Alignment) else metric.update(batch)
     return metric
@@ -139,7 +137,7 @@ def test_leading_dimensions_are_rows_too() -> None:
 
 
 def key(seed: int, rank: int, number: int) -> int:
-    """Row keys in whole numbers of any size: splitmix64, which the metric has in 64 bits with a sign."""
+    """Return a row's key in whole numbers of any size: splitmix64, which the metric has in signed 64 bits."""
     mask, golden = 2**64 - 1, 0x9E3779B97F4A7C15
 
     def output(z: int) -> int:
@@ -189,7 +187,7 @@ def test_the_sample_does_not_depend_on_the_batches_nor_on_forward(cuts: list[int
 
 
 def test_every_set_of_rows_is_kept_equally_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By one metric in batches and by two that are merged: chi-square over all 56 sets of 5 rows of 8."""
+    """Compare one metric in batches and two that are merged: chi-square over all 56 sets of 5 rows of 8."""
     numbers = torch.eye(8)  # row i is known by its place
     for shared in (False, True):
         sets = Counter[tuple[int, ...]]()
@@ -440,7 +438,7 @@ def test_metrics_that_differ_in_t_alone_share_their_rows() -> None:
 
 
 def test_metrics_that_would_treat_a_later_batch_differently_share_nothing() -> None:
-    """The first batch has equal states: unit rows, few of them, and distances of 0 and 1 alone."""
+    """Feed a first batch with equal states: unit rows, few of them, and distances of 0 and 1 alone."""
     first, later = torch.eye(4), clustered(60, 4)
     options: dict[str, Metric | MetricCollection] = {
         "alpha=1": Alignment(1, normalize=False),
@@ -566,7 +564,7 @@ def test_without_torchmetrics_the_import_says_how_to_install_it() -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
-    """World size: what each process found, check by check."""
+    """Return each process's results, check by check, by world size."""
     return found_by("metrics_worker", tmp_path_factory.mktemp("processes"), COUNTS)
 
 
@@ -575,7 +573,7 @@ FIRST_SPLITS = [(world, counts) for world, splits in COUNTS.items() for counts i
 
 
 def expected_values(x: Tensor, y: Tensor) -> dict[str, float]:
-    """Of all rows at once, but for the small sample."""
+    """Return the values of all rows at once, except for the small sample."""
     pairs = [measure(x, y, alpha=alpha).align for alpha in (2, 1)]
     uniforms = {
         "uniform": measure(x).uniform,
@@ -591,14 +589,14 @@ def expected_values(x: Tensor, y: Tensor) -> dict[str, float]:
 
 
 def few_value(parts: list[Tensor]) -> float:
-    """Of the rows with the smallest keys; of all if they are few."""
+    """Return the value of the rows with the smallest keys; of all if they are few."""
     keys = [key(5, rank, number) for rank, part in enumerate(parts) for number in range(len(part))]
     smallest = sorted(range(len(keys)), key=lambda number: keys[number])[:FEW]
     return measure(torch.cat(parts)[smallest]).uniform.value
 
 
 def agree(results: list[Any], expected: dict[str, float]) -> None:
-    """Every process has all of the values, and one number is the same everywhere to the last bit."""
+    """Assert that every process has all of the values, the same on each to the last bit."""
     for result in results:
         assert not isinstance(result, str), result
         for name, number in expected.items():

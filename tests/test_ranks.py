@@ -1,8 +1,7 @@
-"""Several processes equal one: values and gradients after DistributedDataParallel's averaging, with different
-rows on each.
+"""Tests that several processes with different rows on each equal one: values and averaged gradients.
 
-The processes are started once for every world size and do all checks, see `ranks_worker.py`; a test looks at
-one result.
+The gradients are those after DistributedDataParallel's averaging. The processes are started once for every
+world size and do all checks, see `ranks_worker.py`; a test looks at one result.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SPLITS = [(world, counts) for world, splits in COUNTS.items() for counts in spli
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
-    """World size: what each process found, check by check."""
+    """Return each process's results, check by check, by world size."""
     return found_by("ranks_worker", tmp_path_factory.mktemp("processes"), COUNTS)
 
 
@@ -127,7 +126,7 @@ def test_every_process_measures_what_one_does(
 
 
 def flat(part: Any, name: str = "") -> dict[str, Any]:
-    """The numbers of a JSON document by their paths, provenance left out."""
+    """Return the numbers of a JSON document by their paths, provenance left out."""
     if isinstance(part, dict | list):
         items = part.items() if isinstance(part, dict) else enumerate(part)
         return {

@@ -1,4 +1,4 @@
-"""What the README shows is true."""
+"""Tests that the README shows the truth."""
 
 from __future__ import annotations
 

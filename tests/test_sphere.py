@@ -1,4 +1,4 @@
-"""The theory of the sphere against its golden tables, 60 digits of 0F1, samples, and its limits."""
+"""Tests of the theory of the sphere against golden tables, 60 digits of 0F1, samples, and limits."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DIMS = [1, 2, 3, 8, 129, 1000, 100_000]
 
 
 def exact_potential(dim: Any, t: float) -> Any:
-    """c(m, t), the mean potential under the uniform law, in the digits that mpmath works with."""
+    """Return c(m, t), the mean potential under the uniform law, in the digits that mpmath works with."""
     return mpmath.exp(-2 * mpmath.mpf(t)) * mpmath.hyp0f1(mpmath.mpf(dim) / 2, mpmath.mpf(t) ** 2)
 
 
@@ -110,7 +110,7 @@ def test_the_null_deviation_is_that_of_the_golden_simulation(dim: int, n: int, g
 
 
 def potentials_of_uniform_samples(dim: int, n: int, samples: int) -> torch.Tensor:
-    """exp(L) of so many samples of n uniform rows."""
+    """Return exp(L) of this many samples of n uniform rows."""
     return uniform_loss(rows.unit(samples, n, dim, seed=dim)).exp()
 
 

@@ -1,4 +1,4 @@
-"""The figures draw what they are given, and refuse what would mislead."""
+"""Tests that the figures draw what they are given, and refuse what would mislead."""
 
 from __future__ import annotations
 
@@ -297,12 +297,12 @@ def test_inline_figures_take_their_colours_from_the_page_and_say_what_they_are()
 
 
 def test_inline_figures_understand_the_font_shorthand_of_older_matplotlib() -> None:
-    from align_uniform.figures._inline import _move_style
+    from align_uniform.figures._inline import move_style
 
     text = ET.Element(
         "text", {"style": "font: 700 9px 'DejaVu Sans', sans-serif; text-anchor: middle; fill: #1f2430"}
     )
-    _move_style(text)
+    move_style(text)
     assert text.attrib == {
         "font-weight": "700",
         "font-size": "9px",

@@ -48,7 +48,7 @@ def inline_svg(figure: Figure, *, prefix: str, label: str) -> str:
     _number_ids(root, prefix)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-        _move_style(element)
+        move_style(element)
     box = root.get("viewBox", "")
     root.attrib.clear()
     root.attrib.update({"viewBox": box, "role": "img", "aria-label": label})
@@ -79,7 +79,7 @@ def _number_ids(root: ET.Element, prefix: str) -> None:
                 element.set(key, re.sub(r"url\(#([^)]+)\)", lambda match: f"url(#{names[match[1]]})", value))
 
 
-def _move_style(element: ET.Element) -> None:
+def move_style(element: ET.Element) -> None:
     """Move `style` to attributes of the same names, which a policy without inline styles allows."""
     for declaration in filter(None, map(str.strip, element.attrib.pop("style", "").split(";"))):
         name, _, value = map(str.strip, declaration.partition(":"))
