@@ -1,4 +1,4 @@
-"""What torch.hub loads from this repository, which need not be installed for it.
+"""Entry points of torch.hub, for which nothing but torch and torchvision needs to be installed.
 
 encoder = torch.hub.load(".", "imagenet_resnet50_encoder", source="local")  # in a clone
 """
@@ -6,7 +6,7 @@ encoder = torch.hub.load(".", "imagenet_resnet50_encoder", source="local")  # in
 import os
 import sys
 
-dependencies = ["PIL", "numpy", "rich", "torch", "torchvision"]
+dependencies = ["torch", "torchvision"]
 
 _SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "src")
 if _SOURCE not in sys.path:

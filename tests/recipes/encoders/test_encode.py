@@ -19,6 +19,8 @@ from align_uniform.cli import main
 from align_uniform.recipes.encoders import encode, networks
 from align_uniform.recipes.encoders.encode import images_of
 from align_uniform.recipes.encoders.options import EncodeOptions
+from align_uniform.recipes.encoders.weights import EncoderCard, save_encoder
+from align_uniform.recipes.images.datasets import STATISTICS, Statistics
 from align_uniform.recipes.images.views import generator, training_transform
 
 CLASSES = ("cat", "dog", "fox")
@@ -139,6 +141,45 @@ def test_grey_encoders_see_grey_views(folder: Path, capsys: pytest.CaptureFixtur
     assert found["provenance"]["views"] == "fashion-mnist, 28 pixels"
 
 
+def test_a_run_needs_no_option(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = networks.build("small-conv", 8, size=20, channels=1)
+    (folder / "run").mkdir()
+    EncoderCard.of(encoder, Statistics((0.25,), (0.5,)), "fashion-mnist").write(folder / "run")
+    save_encoder(encoder, folder / "run")
+    found = printed_json(capsys, "--encoder", "run", "--images", "images", "--workers", "0")
+    assert (found["dim"], found["provenance"]["views"]) == (8, "fashion-mnist, 20 pixels")
+    images = Path("images")
+    alone = encode.encode(EncodeOptions("run", images, workers=0, device="cpu"))
+    (folder / "run/encoder.json").unlink()
+    spelled = EncodeOptions(
+        "run/encoder.pth", images, arch="small-conv", size=20, mean=(0.25,), std=(0.5,),
+        views_preset="fashion-mnist", workers=0, device="cpu",
+    )  # fmt: skip
+    assert torch.equal(encode.encode(spelled).views, alone.views)
+
+
+def test_an_option_that_differs_from_training_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = networks.build("small-conv", 8, size=20)
+    EncoderCard.of(encoder, STATISTICS["imagenet"], "imagefolder").write(folder)
+    assert main(["measure", *WITH]) == 0
+    assert capsys.readouterr().err == (
+        "size is 16, as the options say, but the encoder was trained with 20 (encoder.json).\n"
+    )
+
+
+def test_a_checkpoint_of_moco_is_measured_as_the_architecture_that_it_names(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = networks.build("resnet18", 6, head="mlp").state_dict()
+    prefixed = {f"module.encoder_q.{name}": value for name, value in state.items()}
+    torch.save({"arch": "resnet18", "state_dict": prefixed, "epoch": 1}, "moco.pth.tar")
+    arguments = ["--encoder", "moco.pth.tar", "--images", "images", "--workers", "0", "--size", "32"]
+    found = printed_json(capsys, *arguments)
+    assert (found["dim"], found["provenance"]["views"]) == (6, "moco-v2, 32 pixels")
+
+
 def test_a_layer_is_chosen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = printed_json(
         capsys, "--encoder", "encoder.pth", "--images", "images", *SMALL, "--layer", "features"
@@ -163,26 +204,6 @@ def test_torchvision_gives_what_the_classifier_takes(
     with torch.no_grad():
         expected = network(view[None])[0]
     torch.testing.assert_close(torch.from_numpy(np.load("views.npy")[1, 5]), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "dim"), [("vit_b_32", 768), ("densenet121", 1024), ("mobilenet_v3_small", 1024)]
-)
-def test_the_last_linear_layer_is_found_wherever_it_is(
-    name: str, dim: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built = models.get_model
-
-    def without_weights(name: str, weights: Any) -> nn.Module:
-        assert weights is models.get_model_weights(name).DEFAULT
-        with torch.device("meta"):
-            network: nn.Module = built(name, weights=None)
-        return network
-
-    monkeypatch.setattr(models, "get_model", without_weights)
-    network, size, statistics = encode._torchvision(name, None)
-    assert network(torch.empty(2, 3, size, size, device="meta")).shape == (2, dim)
-    assert statistics.mean == (0.485, 0.456, 0.406)
 
 
 def test_released_weights_that_cannot_be_fetched_are_named(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import runpy
 import subprocess
 import sys
@@ -14,10 +13,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision import models  # type: ignore[import-untyped]  # it is not typed
 from torchvision.models import resnet50  # type: ignore[import-untyped]  # it is not typed
 
 from align_uniform.recipes.encoders import published
-from align_uniform.recipes.encoders.published import imagenet_resnet50_encoder, weights_file
+from align_uniform.recipes.encoders.published import (
+    imagenet_resnet50_encoder,
+    torchvision_encoder,
+    weights_file,
+)
 
 ROOT = Path(__file__).parents[3]
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -107,13 +111,16 @@ def test_the_hub_finds_one_entry_and_what_it_depends_on() -> None:
         "imagenet_resnet50_encoder"
     ]
     assert found["imagenet_resnet50_encoder"] is imagenet_resnet50_encoder
-    assert all(importlib.util.find_spec(name) is not None for name in found["dependencies"])
+    assert found["dependencies"] == ["torch", "torchvision"]
 
 
 def test_a_checkout_is_enough(encoder_file: Path, tmp_path: Path) -> None:
     """Nothing is installed, and the folder is not that of the repository."""
     code = (
-        "import importlib.util, sys, torch\nsys.path = [p for p in sys.path if not "
+        "import importlib.util, sys, torch\n"
+        "for name in ('h5py', 'jinja2', 'matplotlib', 'pandas', 'rich', 'safetensors', 'sklearn', 'yaml'):\n"
+        "    sys.modules[name] = None\n"
+        "sys.path = [p for p in sys.path if not "
         "p.rstrip('/').endswith('src')]\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in "
         "repr(f)]\nassert importlib.util.find_spec('align_uniform') is None\ne = "
         f"torch.hub.load({str(ROOT)!r}, 'imagenet_resnet50_encoder', source='local', "
@@ -203,3 +210,23 @@ def test_other_weights_are_refused(encoder_file: Path, tmp_path: Path) -> None:
         imagenet_resnet50_encoder(with_linear_clf=True, weights=encoder_file)
     with pytest.raises(FileNotFoundError):
         imagenet_resnet50_encoder(weights=tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "dim"), [("vit_b_32", 768), ("densenet121", 1024), ("mobilenet_v3_small", 1024)]
+)
+def test_the_last_linear_layer_is_found_wherever_it_is(
+    name: str, dim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = models.get_model
+
+    def without_weights(name: str, weights: Any) -> nn.Module:
+        assert weights is models.get_model_weights(name).DEFAULT
+        with torch.device("meta"):
+            network: nn.Module = built(name, weights=None)
+        return network
+
+    monkeypatch.setattr(models, "get_model", without_weights)
+    network, size, statistics = torchvision_encoder(name)
+    assert network(torch.empty(2, 3, size, size, device="meta")).shape == (2, dim)
+    assert statistics.mean == (0.485, 0.456, 0.406)

@@ -22,10 +22,10 @@ from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import encoder_state
 from align_uniform.recipes.images.datasets import STATISTICS, Statistics, load
 from align_uniform.recipes.images.image_set import measure_statistics
-from align_uniform.recipes.images.views import generator
 from align_uniform.recipes.judge import evaluate
 from align_uniform.recipes.judge.linear import LinearEpoch, train_linear
-from align_uniform.recipes.judge.options import EvaluateOptions, KnnOptions, LinearOptions
+from align_uniform.recipes.judge.options import EvaluateOptions, KnnOptions
+from align_uniform.recipes.judge.task import Task
 from align_uniform.recipes.pretrain import two_view
 from align_uniform.recipes.pretrain.loop import read_log
 from tests import rows
@@ -95,11 +95,11 @@ def test_the_whole_recipe_runs_on_stl10s_format(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("file", ["encoder.pth", "encoder.safetensors", "checkpoint.pt"])
+@pytest.mark.parametrize("file", ["", "encoder.safetensors", "checkpoint.pt"])
 def test_every_test_image_counts_once(
     file: str, processes: int, trained: Path, stl10: Path, tmp_path: Path
 ) -> None:
-    if file != "encoder.pth" and processes == 2:
+    if file and processes == 2:
         file, kind = "encoder.pth", ["linear", "--layer", "features", "--epochs", "2"]
     else:
         kind = ["knn"]
@@ -108,14 +108,18 @@ def test_every_test_image_counts_once(
         *kind,
         "--encoder",
         str(trained / file),
-        *SMALL,
         "--root",
         str(stl10),
         "--workers",
         "0",
     ]
     printed = run([*arguments, "--out", str(tmp_path / "scores.json"), "--device", "cpu"], processes)
-    assert printed.startswith("top-1 of 31 images: ")
+    heading, _, table = printed.partition("\n\n")
+    assert heading.splitlines()[0].split() == [
+        "encoder", str(trained / file), "(small-conv,", "trained", "on", "stl10)",
+    ]  # fmt: skip
+    assert "data      stl10, 60 training images and 31 test images of 32x32 pixels" in heading
+    assert table.startswith("top-1 of 31 images: ")
     document = json.loads((tmp_path / "scores.json").read_text())
     assert document["schema_version"] == 1
     if kind == ["knn"]:
@@ -144,7 +148,7 @@ def test_two_processes_train_on_it_too_and_go_on_where_they_stopped(stl10: Path,
 
 def linear(trained: Path, stl10: Path, *more: str) -> list[str]:
     return [
-        "evaluate", "linear", "--encoder", str(trained / "encoder.pth"), *SMALL, "--root", str(stl10),
+        "evaluate", "linear", "--encoder", str(trained), "--root", str(stl10),
         "--workers", "0", "--device", "cpu", "--epochs", "3", *more,
     ]  # fmt: skip
 
@@ -196,35 +200,16 @@ def test_a_state_of_another_layer_or_of_other_images_is_refused(
         assert main(linear(trained, stl10, *state, "--layer", layer, "--epochs", "1")) == code
         assert message in capsys.readouterr().err
     other = linear(
-        trained, stl10, *state, "--layer", "trunk.4", "--epochs", "1", "--mean", "[0,0,0]", "--std", "[1,1,1]"
-    )
+        trained, stl10, *state, "--layer", "trunk.4", "--epochs", "1",
+        "--mean", "0", "0", "0", "--std", "1", "1", "1",
+    )  # fmt: skip
     assert main(other) == 1
     assert "its images differs: statistics was" in capsys.readouterr().err
-
-
-def test_crops_are_of_the_seed(trained: Path, stl10: Path) -> None:
-    options = LinearOptions(encoder=trained / "encoder.pth", arch="small-conv", dim=16, size=32, root=stl10)
-    images = load("stl10", stl10, "train")
-    first, again, other = (
-        evaluate._labelled(options, images, train=True, seed=seed)[3, 5][0] for seed in (0, 0, 1)
-    )
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
-@pytest.mark.parametrize(
-    ("data", "size"), [("stl10", 64), ("imagefolder", 224), ("fashion-mnist", 28), ("digits", 16)]
-)
-def test_the_size_of_images_is_their_data_sets_unless_given(data: str, size: int, tmp_path: Path) -> None:
-    assert evaluate._size(EvaluateOptions(encoder=tmp_path, data=data)) == size
-
-
-@pytest.mark.parametrize("data", ["stl10", "imagefolder", "fashion-mnist", "digits"])
-def test_images_are_made_of_the_size_that_is_given(data: str, tmp_path: Path) -> None:
-    given = EvaluateOptions(encoder=tmp_path, data=data, size=20)
-    transform = evaluate._labelled(given, load("digits", tmp_path, "test"), train=False).transform
-    with_one_channel = replace(transform, statistics=STATISTICS["digits"])
-    assert with_one_channel(load("digits", tmp_path, "test")[0], generator(0, 0, 0)).shape == (1, 20, 20)
+    assert main(linear(trained, stl10, *state, "--resume", "never")) == 1
+    assert "holds the state of a run already; use --resume auto" in capsys.readouterr().err
+    torch.save([1], tmp_path / "state.pt")
+    assert main(linear(trained, stl10, *state)) == 1
+    assert "must hold the state of a linear evaluation" in capsys.readouterr().err
 
 
 def test_saved_features_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,13 +221,15 @@ def test_saved_features_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixt
         )
         (tmp_path / f"{part}.txt").write_text("".join(f"class {label}\n" for label in labels.tolist()))
     saved = [
-        f"--{part}_{kind}={tmp_path}/{part}.{end}"
+        f"--{part}-{kind}={tmp_path}/{part}.{end}"
         for part in ("train", "test")
         for kind, end in (("features", "npy"), ("labels", "txt"))
     ]
     for kind in (["knn"], ["linear", "--protocol", "exact"]):
         assert main(["evaluate", *kind, *saved]) == 0
-        assert capsys.readouterr().out.startswith("top-1 of 20 images: 100.00%")
+        heading, _, table = capsys.readouterr().out.partition("\n\n")
+        assert "train.npy (60 training rows) and" in heading
+        assert table.startswith("top-1 of 20 images: 100.00%")
     for features, message in (
         (torch.zeros(2, 20, 8), "must be [N, m], it has 2 views of each row"),
         (torch.zeros(20, 7), "must have the 8 features of"),
@@ -330,24 +317,15 @@ def test_an_encoder_is_judged_on_images_cut_and_normalised_as_in_its_training(
     mean, std = given or ((), ())
     chosen = brief(folder, mean=mean, std=std)
     assert two_view.run(chosen) == 0
-    judged = EvaluateOptions(
-        encoder=chosen.folder / "encoder.pth",
-        data="imagefolder",
-        root=folder,
-        arch="small-conv",
-        size=16,
-        workers=0,
-    )
+    judged = EvaluateOptions(encoder=chosen.folder, root=folder, workers=0)
     train = load("imagefolder", folder, "train")
     statistics = Statistics(*given) if given else measure_statistics(train)
-    assert (
-        evaluate._labelled(judged, train, train=False).transform == two_view.transforms(chosen, statistics)[1]
-    )
+    transform = Task.of(judged).views(train, train=False).transform
+    assert transform == two_view.transforms(chosen, statistics)[1]
     assert statistics.mean != STATISTICS["imagenet"].mean
-    told = replace(judged, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
-    assert evaluate._labelled(told, train, train=False).transform.statistics == Statistics(
-        (0.5,) * 3, (1.0,) * 3
-    )
+    changed = replace(judged, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
+    transform = Task.of(changed).views(train, train=False).transform
+    assert transform.statistics == Statistics((0.5,) * 3, (1.0,) * 3)
 
 
 def test_a_run_goes_on_with_the_statistics_it_began_with_and_a_refused_one_leaves_them(folder: Path) -> None:

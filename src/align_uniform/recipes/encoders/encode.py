@@ -1,33 +1,31 @@
-"""From a folder of images and an encoder to features of two views of each image, which is what `measure`
-takes.
+"""Features of two random views of each image in a folder, which `measure` takes.
 
-The encoder is that of a file, one that was published, or one of torchvision. Under torchrun each process
-encodes its share.
+The encoder is one of a file, a published one, or one of torchvision. Under torchrun each process encodes its
+share of the images.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
+from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders import published
 from align_uniform.recipes.encoders.features import features
-from align_uniform.recipes.encoders.options import TORCHVISION, EncodeOptions
-from align_uniform.recipes.encoders.weights import EncoderCard, check_fits, encoder_state, load_encoder
-from align_uniform.recipes.images.datasets import Statistics
+from align_uniform.recipes.encoders.options import TORCHVISION, EncodeOptions, ViewsPreset
+from align_uniform.recipes.encoders.weights import EncoderFile
+from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageFiles, ImageSet
 from align_uniform.recipes.images.imagefolder import image_paths
 from align_uniform.recipes.images.sampler import EvalSampler
@@ -35,62 +33,56 @@ from align_uniform.recipes.images.views import Transform, TwoViews, training_tra
 from align_uniform.recipes.images.workers import reason
 
 SPLITS = {"train", "val", "test"}
-"""Folders of these names hold the folders of the classes, and are no classes themselves."""
+"""Names of folders that hold the folders of the classes, and are no classes themselves."""
 
 
 class Encoded(NamedTuple):
-    """The features, and what they are of."""
+    """Features of images, and the images that they belong to."""
 
     views: Tensor
-    """[2, N, m]: rows i are of two random views of image i"""
+    """[2, N, m]: rows i are the features of two random views of image i"""
     paths: list[Path]
     """[N], sorted"""
     labels: list[str] | None
-    """[N], the folder of each, if there is a folder for each class"""
+    """[N], the folder of each image, if there is a folder for each class"""
     size: int
     """height and width of the views"""
     preset: str
-    """how they were made"""
+    """the augmentation that made them"""
 
 
 def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
-    """Return the features of two random views of each image of a folder.
+    """Return the features of two random views of each image in a folder.
 
     Args:
-        options: see `EncodeOptions`.
-        progress: draw a bar on stderr.
+        options: the encoder, the images and the views.
+        progress: whether to draw a bar on stderr.
 
     Raises:
         OSError: a file is not there, or weights cannot be fetched.
-        ValueError: the folder has no image, or an image, the encoder or an option is not as it should be.
+        ValueError: the folder has no image; or an image, the encoder or an option is invalid.
     """
-    device = checks.usable_device(options.device)
+    place = device(options.device)
     paths, labels = images_of(options.images)
-    network, transform = _encoder(options)
-    images = _image_set(paths, transform)
-    size = transform(images[0], random.Random(0)).shape[-1]
-    if network is None:
-        network = load_encoder(
-            Path(options.encoder), arch=options.arch, dim=options.dim,
-            size=size, channels=len(transform.statistics.mean), head=options.head,
-        )  # fmt: skip
+    encoder = _encoder(options)
+    images = _image_set(paths, encoder.transform)
     own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
     loader = DataLoader(
-        TwoViews(images, transform, options.seed),
+        TwoViews(images, encoder.transform, options.seed),
         batch_size=options.batch_size, sampler=own, num_workers=options.workers, collate_fn=_side_by_side,
     )  # fmt: skip
     try:
         with progress_bar("views", 2 * len(own), shown=progress and ranks.rank() == 0) as advance:
             gather = ranks.world_size() > 1
             rows, places = features(
-                network, loader, options.layer, device=device, gather=gather, on_batch=advance
+                encoder.network, loader, options.layer, device=place, gather=gather, on_batch=advance
             )
     except ValueError as error:
         raise ValueError(reason(error)) from error
     in_order = torch.empty_like(rows)
     in_order[places] = rows
     views = in_order.view(len(images), 2, -1).transpose(0, 1).contiguous()
-    return Encoded(views, paths, labels, size, _preset(options))
+    return Encoded(views, paths, labels, _size(encoder.transform), encoder.preset)
 
 
 def images_of(folder: Path) -> tuple[list[Path], list[str] | None]:
@@ -121,67 +113,55 @@ def images_of(folder: Path) -> tuple[list[Path], list[str] | None]:
 # ----------------------------------------------------------------------------------------------- the encoders
 
 
-def _preset(options: EncodeOptions) -> str:
-    is_small = options.is_file and (options.arch or "small-alexnet").startswith("small")
-    return options.views_preset or ("stl10" if is_small else "moco-v2")
+class _Encoder(NamedTuple):
+    network: nn.Module
+    transform: Transform
+    preset: str
+    """Name of the augmentation that `transform` makes."""
 
 
-def _encoder(options: EncodeOptions) -> tuple[nn.Module | None, Transform]:
-    """The network, None if it is that of a file, and what makes its views."""
-    preset = _preset(options)
-    if options.encoder.startswith(TORCHVISION):
-        network, size, statistics = _torchvision(options.encoder.removeprefix(TORCHVISION), options.weights)
-        return network, training_transform(preset, size=options.size or size, statistics=statistics)
+def _encoder(options: EncodeOptions) -> _Encoder:
+    """Return the encoder that the options name, with the transform that makes its views."""
     if options.is_file:
-        card = EncoderCard.read_beside(options.encoder)
-        beside = card.statistics if card is not None else None
-        return None, training_transform(preset, size=options.size, statistics=beside)
-    if ranks.rank() == 0:  # one fetches the file for all
-        published.weights_file(options.weights or published.RELEASE + published.ENCODER)
-    ranks.barrier()
-    return published.imagenet_resnet50_encoder(weights=options.weights), training_transform(
-        preset, size=options.size
-    )
+        return _encoder_of_a_file(options)
+    preset, size, statistics = options.views_preset or "moco-v2", options.size, None
+    if options.encoder.startswith(TORCHVISION):
+        weights = None if options.weights is None else Path(options.weights)
+        name = options.encoder.removeprefix(TORCHVISION)
+        network, own_size, statistics = published.torchvision_encoder(name, weights)
+        size = size or own_size
+    else:
+        if ranks.rank() == 0:  # one process fetches the file for all
+            published.weights_file(options.weights or published.RELEASE + published.ENCODER)
+        ranks.barrier()
+        network = published.imagenet_resnet50_encoder(weights=options.weights)
+    return _Encoder(network, training_transform(preset, size=size, statistics=statistics), preset)
 
 
-def _torchvision(name: str, weights: str | None) -> tuple[nn.Module, int, Statistics]:
-    """A network without its last linear layer, and the size and the statistics of its images."""
-    from torchvision import models  # type: ignore[import-untyped]  # it is not typed, and the other encoders need not load it
-
-    names = models.list_models(module=models)
-    if name not in names:
-        raise ValueError(f"torchvision has no classifier {name!r}; choose from {', '.join(names)}.")
-    released = models.get_model_weights(name).DEFAULT
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # torch tells on stdout what it fetches
-            network: nn.Module = models.get_model(name, weights=released if weights is None else None)
-    except (OSError, RuntimeError) as error:  # RuntimeError: another checksum than torchvision's
-        raise OSError(
-            f"{released.url} could not be fetched ({error}); fetch it in another way and pass its path as "
-            "weights."
-        ) from error
-    linear = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)]
-    last = linear[-1] if linear else ""
-    if not linear or list(network.modules())[-1] is not network.get_submodule(last):
-        raise ValueError(
-            f"{name} does not end in a linear layer, what that takes cannot be measured; choose another "
-            "network."
-        )
-    parent, _, child = last.rpartition(".")
-    setattr(network.get_submodule(parent), child, nn.Identity())
-    if weights is not None:
-        _load(network, Path(weights), name, but=f"{last}.")
-    transforms = released.transforms()
-    return network, transforms.crop_size[0], Statistics(tuple(transforms.mean), tuple(transforms.std))
+def _encoder_of_a_file(options: EncodeOptions) -> _Encoder:
+    """Return the encoder of a file or folder; what encoder.json says holds unless an option overrides it."""
+    file = EncoderFile.read(options.encoder)
+    size, statistics = options.size, datasets.given_statistics(options.mean, options.std)
+    data = ""
+    if file.card is not None:
+        if ranks.rank() == 0:
+            deviations = file.card.deviations(size=size, mean=options.mean, std=options.std)
+            sys.stderr.write("".join(f"{line}\n" for line in deviations))
+        data, size, statistics = file.card.data, size or file.card.size, statistics or file.card.statistics
+    usual = "stl10" if file.chosen("arch", options.arch, "small-alexnet").startswith("small") else "moco-v2"
+    preset = options.views_preset or (data if data in get_args(ViewsPreset) else usual)
+    transform = training_transform(preset, size=size, statistics=statistics)
+    network = file.encoder(
+        arch=options.arch, dim=options.dim, head=options.head,
+        size=_size(transform), channels=len(transform.statistics.mean),
+    )  # fmt: skip
+    return _Encoder(network, transform, preset)
 
 
-def _load(network: nn.Module, path: Path, name: str, *, but: str) -> None:
-    """Load the weights of a file, all but those of the layer that the network has lost."""
-    state = {key: value for key, value in encoder_state(path).items() if not key.startswith(but)}
-    check_fits(path, network.state_dict(), state, f"Give weights of torchvision's {name}.")
-    network.load_state_dict(state)
-    if hasattr(network, "transform_input"):  # as with the released weights of GoogLeNet and Inception
-        setattr(network, "transform_input", True)  # noqa: B010  # mypy takes it for a tensor or module
+def _size(transform: Transform) -> int:
+    """Return the height and width of the views that a transform makes."""
+    blank = Image.new("L" if len(transform.statistics.mean) == 1 else "RGB", (64, 64))
+    return transform(blank, random.Random(0)).shape[-1]
 
 
 # ------------------------------------------------------------------------------------------------- the images

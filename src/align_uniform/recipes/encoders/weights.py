@@ -87,6 +87,17 @@ class EncoderCard:
         """The mean and the standard deviation of each channel."""
         return Statistics(self.mean, self.std)
 
+    def deviations(
+        self, *, size: int | None = None, mean: Sequence[float] = (), std: Sequence[float] = ()
+    ) -> list[str]:
+        """Return a warning for each option that prepares images in another way than in training."""
+        given = {"size": size, "mean": tuple(mean), "std": tuple(std)}
+        return [
+            f"{name} is {value}, as the options say, but the encoder was trained with {known} ({CARD})."
+            for name, value in given.items()
+            if value and value != (known := getattr(self, name))
+        ]
+
     def write(self, folder: Path) -> None:
         """Write encoder.json into a folder."""
         with written_whole(folder / CARD) as partial:
