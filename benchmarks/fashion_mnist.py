@@ -159,9 +159,7 @@ def main() -> int:
                 partial.write_text(json.dumps(document, indent=1) + "\n")
     except KeyboardInterrupt:
         code = 130
-        sys.stderr.write(
-            "Interrupted; the runs that were finished are shown, and the same command goes on.\n"
-        )
+        sys.stderr.write("Interrupted; the finished runs are shown. Run the same command again to resume.\n")
     _show(outcomes)
     _draw([each for each in outcomes if each.part == "plane"], options.out)
     return code

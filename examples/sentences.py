@@ -9,8 +9,8 @@ all-MiniLM-L6-v2, each of whose hidden layers 0 (word and position vectors) to 6
 here: the mean over the word pieces of a sentence, special ones included and padding left out. Below them
 stands a bag of words with a random vector for each piece.
 
-How good is a layer? Of a verse in one translation, is the nearest verse in the other the same one? That takes
-thousands of dot products and known pairs; alignment and uniformity are what it is made of.
+The quality of a layer is how often the verse nearest to a verse of one translation is the same verse in the
+other. This takes thousands of dot products and known pairs; it is made of alignment and uniformity.
 """
 
 # mypy: disable-error-code="import-untyped, import-not-found"

@@ -371,9 +371,8 @@ def _pairs_left(ids: Tensor, negative_ids: Tensor | None, within: int, across: i
     """Return the number of pairs of different ids, [...], among those within the batch and across."""
     left = ids.new_full(ids.shape[:-1], within + across)
     if within:
-        left = (
-            left - (equal_pairs(ids, ids) - ids.shape[-1]) // 2
-        )  # each pair is counted from both ends, each row once
+        # Each pair is counted from both ends, each row once.
+        left = left - (equal_pairs(ids, ids) - ids.shape[-1]) // 2
     if negative_ids is not None:
         left = left - equal_pairs(ids, negative_ids)
     return left

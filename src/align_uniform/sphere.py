@@ -364,9 +364,8 @@ def _log_0f1(dim: float, t: float) -> tuple[float, float]:
     term_slopes = itertools.accumulate(-0.5 / (dim / 2 + n) for n in orders)
     largest = max(0.0, *log_terms)
     weights = [math.exp(term - largest) for term in log_terms]
-    rest = math.fsum(weights) + math.expm1(
-        -largest
-    )  # the sum of all terms is exp(largest) (1 + rest): the first one is 1
+    # The sum of all terms is exp(largest) (1 + rest): the first one is 1.
+    rest = math.fsum(weights) + math.expm1(-largest)
     slope = math.fsum(weight * slope for weight, slope in zip(weights, term_slopes, strict=True)) / (1 + rest)
     return largest + math.log1p(rest), slope
 

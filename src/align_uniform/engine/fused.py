@@ -4,7 +4,7 @@ With l_i = log sum_j exp(e_ij) of every row, the value is L = logsumexp_i l_i - 
 the share w_i = exp(l_i - logsumexp l) of it. The kernel also gives p_i, the mean of the columns under the
 potentials of row i, less the row; the gradient is then 2 t w_i p_i, and twice that where the row is a column
 as well. The gradient of the columns of a rectangle is found by a second sweep with the roles exchanged. The
-logs are float64, since L is small beside them. No operation here waits for a value.
+logs are float64, since L is small compared with them. No operation here waits for a value.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ def sweep(
     mask = (mask.within() if within else mask).flat()
     logs, pull = _log_potentials(rows, columns, t, mask, needs_x)
     total = logs.logsumexp(-1)
-    base = (
-        total if mask.ids is None else total.clamp(min=torch.finfo(total.dtype).min)
-    )  # -inf where no pair counts
+    # The total is -inf where no pair counts.
+    base = total if mask.ids is None else total.clamp(min=torch.finfo(total.dtype).min)
     factor = 4 * t if within else 2 * t
     grad_x = grad_y = None
     if needs_x:

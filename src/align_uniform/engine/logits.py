@@ -196,9 +196,8 @@ class _Sums:
         """Add a tile of logits, which become exp(logit - largest so far); return the factor of older sums."""
         so_far = self.largest[:, part]
         now = torch.maximum(so_far, tile.amax(dim))
-        base = now.clamp(
-            min=torch.finfo(self.dtype).min
-        )  # something to subtract, also where nothing has counted so far
+        # A number to subtract, also where nothing has counted so far:
+        base = now.clamp(min=torch.finfo(self.dtype).min)
         scale = (so_far - base).exp_()
         self.largest[:, part] = now
         weights = tile.sub_(base.unsqueeze(dim)).exp_()

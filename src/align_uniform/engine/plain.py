@@ -25,9 +25,8 @@ def log_potential(x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask)
     y = x if y is None else y - centre
     squared_distances = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2) - 2 * (x @ y.mT)
     exponents = -t * squared_distances
-    exponents = exponents - exponents.detach().clamp(
-        min=0
-    )  # at most 0, and every derivative that of the distance
+    # Exponents become at most 0; every derivative remains the derivative of the distance.
+    exponents = exponents - exponents.detach().clamp(min=0)
     if x is y:
         mask, pairs = mask.within(), 2 * pairs  # the matrix holds every pair twice
     excluded = mask.excluded(exponents)
@@ -35,7 +34,7 @@ def log_potential(x: Tensor, y: Tensor | None, t: float, pairs: int, mask: Mask)
         exponents = exponents.masked_fill(excluded, -math.inf)
     exponents = exponents.flatten(-2)
     log_sum = exponents.logsumexp(-1) if mask.ids is None else log_of_sum(exponents, -1)
-    return log_sum - x.new_full((), pairs).log()  # a tensor, lest graphs be made for one N
+    return log_sum - x.new_full((), pairs).log()  # a tensor: a graph must not be made for one N
 
 
 def common_centre(x: Tensor, y: Tensor | None) -> Tensor:

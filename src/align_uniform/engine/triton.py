@@ -348,9 +348,8 @@ class _Pairs(NamedTuple):
 
 def _pairs(x: Tensor, y: Tensor, skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None) -> _Pairs:
     columns = y.shape[1]
-    skip = (
-        columns if skip is None else max(-x.shape[1], min(skip, columns))
-    )  # at the ends no pair is left out
+    # At the ends no pair is left out.
+    skip = columns if skip is None else max(-x.shape[1], min(skip, columns))
     x_ids, y_ids = (z if z is None else z.contiguous() for z in (x_ids, y_ids))
     readable = _readable(x)
     return _Pairs(readable, readable if y is x else _readable(y), skip, x_ids, y_ids)
