@@ -137,7 +137,7 @@ def _step(options: moco.MocoOptions, folder: Path) -> Callable[[], object]:
     )
     trainer = moco.trainer(options, model, TwoViews(images, moco.transforms(options)[0], seed=0))
     trainer.model.train()
-    return lambda: trainer._step(trainer.model, x, y)
+    return lambda: trainer.step(trainer.model, x, y)
 
 
 # The objectives, ours and as one writes them with a matrix of all queries and keys.

@@ -121,13 +121,13 @@ def step(images: ImageSet, batch: int) -> dict[str, tuple[float, float]]:
         )
         torch.manual_seed(0)
         trainer = Trainer(
-            options=options, folder=Path(folder), model=two_view.TwoViewModel(SmallAlexNet(), options),
-            views=TwoViews(images, training_transform("stl10"), 0), dim=128, t=2, evaluate=dict,
+            options=options, model=two_view.TwoViewModel(SmallAlexNet(), options),
+            views=TwoViews(images, training_transform("stl10"), 0), evaluate=dict,
         )  # fmt: skip
         plain = SmallAlexNet()
         optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
         x, y = torch.randn(2, batch, 3, 64, 64)
-        actions = (lambda: trainer._step(trainer.model, x, y), lambda: _reference(plain, optimizer, x, y))
+        actions = (lambda: trainer.step(trainer.model, x, y), lambda: _reference(plain, optimizer, x, y))
         times = [[_seconds(action) for action in actions] for _ in range(ROUNDS)]
         speeds = [batch / statistics.median(column) for column in zip(*times, strict=True)]
         trainer.run()

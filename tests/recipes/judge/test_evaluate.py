@@ -27,7 +27,7 @@ from align_uniform.recipes.judge.linear import LinearEpoch, train_linear
 from align_uniform.recipes.judge.options import EvaluateOptions, KnnOptions
 from align_uniform.recipes.judge.task import Task
 from align_uniform.recipes.pretrain import two_view
-from align_uniform.recipes.pretrain.loop import read_log
+from align_uniform.recipes.pretrain.log import read_log
 from tests import rows
 
 SMALL = ["--arch", "small-conv", "--dim", "16", "--size", "32"]

@@ -129,7 +129,7 @@ def local_losses(rank: int, folder: Path) -> dict[str, Tensor]:
         model = moco.MocoModel(Plain(), chosen).double()
         losses = model(*views_of(rank))
         found["local" if local else "all"] = losses["loss"].detach()
-        found["logged" if local else "logged of all"] = torch.tensor(loop._means_over_ranks(losses)["loss"])
+        found["logged" if local else "logged of all"] = torch.tensor(loop.means_over_ranks(losses)["loss"])
     return found
 
 

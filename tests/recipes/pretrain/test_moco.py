@@ -22,7 +22,7 @@ from align_uniform.recipes.encoders.weights import encoder_state
 from align_uniform.recipes.images.image_set import ImageSet
 from align_uniform.recipes.images.views import TwoViews, evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import moco
-from align_uniform.recipes.pretrain.loop import read_log
+from align_uniform.recipes.pretrain.log import read_log
 from tests import rows
 from tests.processes import found_by
 from tests.recipes.pretrain import moco_worker
@@ -94,7 +94,7 @@ def test_seven_steps_are_those_of_the_pseudo_code(changed: dict[str, Any], tmp_p
     paper = Paper(model)
     for seed in range(7):
         x, y = rows.normal(2, 20, 1, 16, 16, seed=seed)
-        assert ours._step(model, x, y) == pytest.approx(paper.step(x, y), abs=1e-8)
+        assert ours.step(model, x, y) == pytest.approx(paper.step(x, y), abs=1e-8)
         torch.testing.assert_close(model.queue.T, torch.stack(paper.keys), rtol=0, atol=1e-8)
         assert int(model.queue_ptr) == paper.next
     for found, expected in ((model.encoder_q, paper.f_q), (model.encoder_k, paper.f_k)):
@@ -174,7 +174,7 @@ def test_half_precision_is_that_of_the_encoder_alone(precision: str, tmp_path: P
         with running._autocast():
             values = running.model(x, y)
         assert {value.dtype for value in values.values()} == {torch.float32}
-        losses[name] = [running._step(running.model.train(), x, y) for _ in range(3)]
+        losses[name] = [running.step(running.model.train(), x, y) for _ in range(3)]
         assert running.model.get_buffer("queue").dtype == torch.float32
         torch.testing.assert_close(running.model.get_buffer("queue").norm(dim=0), torch.ones(60))
     assert losses[precision][0] == pytest.approx(losses["fp32"][0], abs=0.1)
@@ -388,8 +388,8 @@ def test_a_run_goes_on_from_the_references_checkpoint_and_then_from_its_own(tmp_
     assert (running.epoch, running.batch) == (3, 1)
     assert running.run() == 0
     assert [(line["epoch"], line["batch"]) for line in read_log(chosen.folder) if "loss" in line] == [
-        (3, 1),
-        (3, 2),
+        (4, 1),
+        (4, 2),
     ]
     assert sorted(path.name for path in chosen.folder.glob("*.tar")) == ["checkpoint_0003.pth.tar"]
     last = torch.load(chosen.folder / "checkpoint_0003.pth.tar", weights_only=True)
@@ -406,7 +406,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ValueError, match=r"of another shape: queue \(expected \[16, 64\], got \[16, 128\]\)\. Choose"
     ):
         resnet_trainer(resnet_options(tmp_path, start=tmp_path / "theirs.pth.tar"))
-    with pytest.raises(ValueError, match="is of a resnet18, the options say resnet34; pass --arch resnet18"):
+    with pytest.raises(ValueError, match="has a resnet18, the options say resnet34; pass --arch resnet18"):
         resnet_trainer(resnet_options(tmp_path, start=tmp_path / "theirs.pth.tar", arch="resnet34"))
     torch.save({"weights": torch.ones(1)}, tmp_path / "other.pt")
     with pytest.raises(
@@ -418,7 +418,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_a_start_at_the_end_is_refused(tmp_path: Path) -> None:
     reference_file(tmp_path / "theirs.pth.tar")
     with pytest.raises(
-        ValueError, match=r"theirs.pth.tar is of epoch 3, where a run of 3 ends; raise --epochs"
+        ValueError, match=r"theirs.pth.tar has done 3 epochs, and this run has 3; raise --epochs"
     ):
         resnet_trainer(resnet_options(tmp_path, start=tmp_path / "theirs.pth.tar", epochs=3))
 
@@ -584,7 +584,7 @@ def test_an_imagefolder_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFi
         "trajectory.png",
     } <= names
     *lines, evaluation = read_log(folder)
-    assert [(line["epoch"], line["batch"]) for line in lines] == [(0, 1), (0, 2), (0, 3)]
+    assert [(line["epoch"], line["batch"]) for line in lines] == [(1, 1), (1, 2), (1, 3)]
     assert 0 <= evaluation["knn"] <= 1
     exported, kept = (encoder_state(folder / name) for name in ("encoder.pth", "checkpoint_0000.pth.tar"))
     assert exported.keys() == kept.keys() == build("resnet18", 16, head="mlp").state_dict().keys()

@@ -106,3 +106,50 @@ def test_workers_are_at_most_the_cores_and_are_shared_by_torchruns_processes(
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "100")
     assert TwoViewOptions().loading_processes == 1
     assert TwoViewOptions(workers=0).loading_processes == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"limit": 0}, "limit must be at least 1, got 0"),
+        ({"steps": -2}, "steps must be at least 1, got -2"),
+        ({"workers": -1}, "workers must not be negative, got -1"),
+        ({"lr": 0.0}, "lr must be a finite number above 0"),
+        ({"schedule": "linear"}, "schedule must be one of 'step', 'cosine'"),
+        ({"precision": "fp8"}, "precision must be one of 'fp32', 'bf16', 'fp16'"),
+    ],
+)
+def test_wrong_options_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TwoViewOptions(**changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"align_weight": 0, "uniform_weight": 0}, "the weights must not be negative, and not all 0"),
+        ({"align_weight": -1}, "the weights must not be negative"),
+        ({"uniform_t": 0}, "uniform_t must be a finite number above 0"),
+    ],
+)
+def test_wrong_objectives_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        two_view.options(**changed)
+
+
+def test_defaults_and_folder_are_the_references() -> None:
+    chosen = two_view.options()
+    assert (chosen.epochs, chosen.batch_size, chosen.dim, chosen.milestones) == (
+        200,
+        768,
+        128,
+        (155, 170, 185),
+    )
+    assert chosen.lr == pytest.approx(0.12 * 768 / 256)
+    assert (chosen.momentum, chosen.weight_decay) == (0.9, 1e-4)
+    assert chosen.folder.name == "stl10-two-view-align1alpha2_unif1t2"
+    assert (
+        two_view.options(contrastive_weight=1, align_weight=0.5).folder.name
+        == "stl10-two-view-align0.5alpha2_unif1t2_contr1tau0.5"
+    )

@@ -1,16 +1,15 @@
-"""Pretraining with a momentum encoder and a queue of its keys (MoCo), by alignment and uniformity or the
-contrastive loss.
+"""Pretraining with a momentum encoder and a queue of its keys (MoCo), by any mixture of the losses.
 
     align-uniform pretrain moco --preset imagenet-100 --root imagenet-100
     torchrun --nproc-per-node 8 -m align_uniform pretrain moco --preset imagenet --root imagenet
     align-uniform pretrain moco --preset fashion-mnist --root data --download
 
 One encoder, the query encoder, is trained; its moving average, the key encoder, gives the other row of each
-positive pair. The last K keys, in a queue, are what queries are kept away from. The presets for ImageNet have
-an ImageFolder of images, in `train` and `val` of the root.
+positive pair. Queries are kept away from the last K keys, which are in a queue. The presets for ImageNet read
+an ImageFolder, in `train` and `val` of the root.
 
-After each epoch a run also leaves `checkpoint_0000.pth.tar` in its folder, in the layout of the reference,
-and goes on from such a file with `--start`.
+After each epoch a run also writes `checkpoint_0000.pth.tar`, in the layout of the reference, and `--start`
+starts a run from such a file.
 
 Reference:
     He et al., CVPR 2020, arXiv 1911.05722 (MoCo); Chen et al., arXiv 2003.04297 (v2: MLP head, augmentation,
@@ -42,7 +41,7 @@ from align_uniform.recipes.pretrain.options import MocoOptions
 from align_uniform.recipes.pretrain.watch import (
     Evaluation,
     complete,
-    load_images,
+    training_images,
 )
 
 __all__ = [
@@ -66,8 +65,7 @@ def options(preset: str = "imagenet-100", **changed: Any) -> MocoOptions:
 
 
 class MocoModel(nn.Module):
-    r"""A query encoder, the key encoder that follows it, and the queue: forward is the loss, and in training
-    a step of MoCo.
+    r"""A query encoder, the key encoder that follows it, and the queue; the forward pass is the loss.
 
     With q = encoder_q(x) of one view and k = encoder_k(y) of the other, both of unit norm, and the K keys z
     of the queue,
@@ -79,18 +77,19 @@ class MocoModel(nn.Module):
               + w_c \frac{1}{N} \sum_i \left[ \log \left( e^{q_i^T k_i / \tau}
               + \sum_j e^{q_i^T z_j / \tau} \right) - \frac{1}{\tau} q_i^T k_i \right]
 
-    where the second sum of uniformity is left out without `intra_batch`. In training mode, the parameters of
-    the key encoder, theta_k, first become m theta_k + (1 - m) theta_q, and after the losses the keys of the
-    batch take the place of the oldest in the queue. In eval mode neither happens.
+    where the second sum of uniformity is left out without `intra_batch`. In training mode a forward pass is a
+    step of MoCo: the parameters of the key encoder, theta_k, first become m theta_k + (1 - m) theta_q, and
+    after the losses the keys of the batch replace the oldest keys in the queue. In eval mode neither happens.
 
-    On several processes the losses are those of the whole batch, and `queue` is the same on all. BatchNorm,
-    whose statistics are of one process's images, could tell which key belongs to which query; so each process
-    computes keys of images drawn at random from the whole batch, and not of its own (1911.05722, section
-    3.3). The key encoder keeps running statistics of its own; they are no parameters and are not averaged.
+    On several processes the losses are those of the whole batch, and `queue` is the same on all. The
+    statistics of BatchNorm are those of one process's images, and could betray which key belongs to which
+    query; therefore each process computes the keys of images drawn at random from the whole batch
+    (1911.05722, section 3.3). The key encoder keeps running statistics of its own; they are no parameters,
+    and are not averaged.
 
     Args:
-        encoder: from images to [N, options.dim] of unit norm; the key encoder is a copy.
-        options: `dim`, `queue`, `key_momentum`, and the weights.
+        encoder: network from images to [N, options.dim] of unit norm; the key encoder is a copy of it.
+        options: options, of which `dim`, `queue`, `key_momentum` and the objective are used.
 
     Reference:
         He et al., CVPR 2020, arXiv 1911.05722, algorithm 1; Wang & Isola, ICML 2020, arXiv 2005.10242,
@@ -98,9 +97,9 @@ class MocoModel(nn.Module):
     """
 
     queue: Tensor
-    """[dim, K], a column a key"""
+    """The keys, [dim, K], one in each column."""
     queue_ptr: Tensor
-    """[1], the column that comes next"""
+    """The index of the column that is replaced next, [1]."""
 
     def __init__(self, encoder: nn.Module, options: MocoOptions) -> None:
         super().__init__()
@@ -110,9 +109,8 @@ class MocoModel(nn.Module):
         self.encoder_k = copy.deepcopy(encoder).requires_grad_(False)
         self.register_buffer("queue", F.normalize(torch.randn(options.dim, options.queue), dim=0))
         self.register_buffer("queue_ptr", torch.zeros(1, dtype=torch.long))
-        if (
-            options.contrastive_weight
-        ):  # the reference's state dict has it: the class of the positive among the logits
+        if options.contrastive_weight:
+            # The reference's state dict has it: the class of the positive among the logits.
             self.register_buffer("scalar_label", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -121,8 +119,8 @@ class MocoModel(nn.Module):
         if self.training:
             self._follow()
         own, everyones = self._keys(y)
-        # A copy, with a key in a row: the backward pass asks for the queue as it was, when newer keys are in
-        # it already.
+        # A copy, with a key in each row: the backward pass needs the queue as it was before newer keys came
+        # in.
         terms = self.objective.terms(q, own, self.queue.T.clone(memory_format=torch.contiguous_format))
         if self.training:
             self._enqueue(everyones)
@@ -130,7 +128,7 @@ class MocoModel(nn.Module):
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """The key encoder's parameters: k + (1 - m) (q - k), all of them in one call."""
+        """Move the key encoder's parameters: k + (1 - m) (q - k), all of them in one call."""
         followers, leaders = (
             [*map(Tensor.detach, each.parameters())] for each in (self.encoder_k, self.encoder_q)
         )
@@ -138,7 +136,7 @@ class MocoModel(nn.Module):
 
     @torch.no_grad()
     def _keys(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """This process's keys, [N_r, dim], and those of all, [N, dim], in the order of the batch."""
+        """Return this process's keys, [N_r, dim], and all keys, [N, dim], in the order of the batch."""
         if ranks.world_size() == 1:
             keys = unit_rows(self.encoder_k(y), self.options)
             return keys, keys
@@ -153,13 +151,13 @@ class MocoModel(nn.Module):
 
     @staticmethod
     def _order(count: int, device: torch.device) -> Tensor:
-        """A random order that the first process draws and all use."""
+        """Return a random order that the first process draws for all."""
         drawn = torch.randperm(count) if ranks.rank() == 0 else torch.zeros(count, dtype=torch.long)
         return ranks.add_over_ranks_(drawn.to(device))
 
     @torch.no_grad()
     def _enqueue(self, keys: Tensor) -> None:
-        """Put keys, [N, dim], in the place of the oldest; after the last place comes the first."""
+        """Replace the oldest keys of the queue by new ones, [N, dim]; the first column follows the last."""
         places = (self.queue_ptr + torch.arange(len(keys), device=keys.device)) % self.queue.shape[1]
         self.queue.index_copy_(1, places, keys.T.to(self.queue))
         self.queue_ptr.add_(len(keys)).remainder_(self.queue.shape[1])
@@ -171,8 +169,9 @@ class MocoModel(nn.Module):
 def save_reference(
     path: Path, model: MocoModel, optimizer: torch.optim.Optimizer, *, epoch: int, arch: str
 ) -> None:
-    """Write the reference's layout: epoch (the one that comes next), arch, state_dict (`module.encoder_q.*`),
-    optimizer.
+    """Write a checkpoint in the reference's layout.
+
+    It has epoch (the number of epochs that are done), arch, state_dict (`module.encoder_q.*`) and optimizer.
     """
     state = {
         "epoch": epoch,
@@ -185,12 +184,12 @@ def save_reference(
 
 
 def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimizer, *, arch: str) -> int:
-    """Restore a checkpoint in the reference's layout, and return the epoch that comes next, counted from 0.
+    """Restore a checkpoint in the reference's layout, and return the number of epochs that it has done.
 
     The learning rate, momentum and weight decay remain those of `optimizer`.
 
     Raises:
-        ValueError: the file is no such checkpoint, or is of another encoder, head, dim or queue.
+        ValueError: the file is no such checkpoint, or belongs to another encoder, head, dim or queue.
     """
     held = read_checkpoint(path, next(model.parameters()).device)
     if not isinstance(held, Mapping) or not {"epoch", "arch", "state_dict", "optimizer"} <= held.keys():
@@ -200,9 +199,7 @@ def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimize
             f"{found}."
         )
     if held["arch"] != arch:
-        raise ValueError(
-            f"{path} is of a {held['arch']}, the options say {arch}; pass --arch {held['arch']}."
-        )
+        raise ValueError(f"{path} has a {held['arch']}, the options say {arch}; pass --arch {held['arch']}.")
     state = {name.removeprefix(PREFIX): value for name, value in held["state_dict"].items()}
     own = model.state_dict()
     state.pop("scalar_label", None)  # a constant, there only if the contrastive loss has a weight
@@ -222,14 +219,9 @@ def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimize
 
 
 def run(options: MocoOptions) -> int:
-    """Train, evaluate, export the query encoder; return 0, or 128 and the number of the signal that ended
-    it.
-    """
+    """Train, evaluate and export the query encoder; return 0, or 128 plus the number of a signal."""
     torch.manual_seed(options.seed)
-    data_set = datasets.data_set(options.data)
-    images = load_images(options, data_set.pretraining)
-    same = data_set.labelled == data_set.pretraining
-    labelled = images if same else load_images(options, data_set.labelled)
+    images, labelled = training_images(options)
     head = "mlp" if options.mlp else "linear"
     model = MocoModel(
         build(options.arch, options.dim, size=options.size, channels=images.channels, head=head), options
@@ -258,7 +250,7 @@ def transforms(options: MocoOptions) -> tuple[Transform, Transform]:
 def trainer(
     options: MocoOptions, model: MocoModel, views: TwoViews, evaluation: Evaluation | None = None
 ) -> Trainer:
-    """The loop, where its folder's checkpoint left it, or where `options.start` did."""
+    """Return the loop, resumed from its folder's checkpoint, or started from `options.start`."""
 
     def keep(training: Trainer) -> None:
         last = training.epoch == options.epochs
@@ -268,11 +260,8 @@ def trainer(
 
     training = Trainer(
         options=options,
-        folder=options.folder,
         model=model,
         views=views,
-        dim=options.dim,
-        t=options.uniform_t,
         evaluate=evaluation.run if evaluation else dict,
         drop_last=True,
         on_epoch=keep,
@@ -281,7 +270,7 @@ def trainer(
         training.epoch = load_reference(options.start, model, training.optimizer, arch=options.arch)
         if training.epoch >= options.epochs:
             raise ValueError(
-                f"{options.start} is of epoch {training.epoch}, where a run of {options.epochs} ends; raise "
-                "--epochs."
+                f"{options.start} has done {training.epoch} epochs, and this run has {options.epochs}; "
+                "raise --epochs."
             )
     return training

@@ -101,6 +101,16 @@ class ObjectiveOptions(Options):
         contrastive = f"_contr{self.contrastive_weight:g}tau{self.contrastive_tau:g}"
         return align + uniform + (contrastive if self.contrastive_weight else "")
 
+    @property
+    def formula(self) -> str:
+        """The objective as a sum of losses: 3 align(alpha=2) + 1 uniform(t=3)."""
+        terms = {
+            f"align(alpha={self.align_alpha:g})": self.align_weight,
+            f"uniform(t={self.uniform_t:g})": self.uniform_weight,
+            f"contrastive(tau={self.contrastive_tau:g})": self.contrastive_weight,
+        }
+        return " + ".join(f"{weight:g} {term}" for term, weight in terms.items() if weight)
+
 
 @dataclass(frozen=True)
 class OptimizerOptions(Options):
@@ -300,3 +310,9 @@ class MocoOptions(PretrainOptions):
     def objective(self) -> str:
         """The weights in short, as the reference names its folders: align3alpha2_unif1t3."""
         return super().objective + ("" if self.intra_batch else "_nointrabatch")
+
+    @property
+    def formula(self) -> str:
+        """The objective as a sum of losses, and the keys that queries are kept away from."""
+        within = "the queries and " if self.intra_batch else ""
+        return f"{super().formula}, against {within}a queue of {self.queue:,} keys"

@@ -1,6 +1,4 @@
-"""The state of a run on disk: written whole, the one before it kept, loaded without executing anything in
-it.
-"""
+"""The checkpoints of a run: written whole, with the one before kept, and loaded without executing code."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ LAST, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write the state; the last one stays until this one is whole, and then as the one before."""
+    """Write a checkpoint; the last one stays until this one is whole, and then as the one before."""
     last = folder / LAST
     with written_whole(last) as partial:
         torch.save(dict(state), partial)
@@ -27,10 +25,10 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The last state that can be read, None if there never was one.
+    """Return the contents of the last checkpoint that can be read, or None if there is none.
 
     Raises:
-        ValueError: there are files, and none can be read.
+        ValueError: there are checkpoints, and none can be read.
     """
     reasons = []
     for path in (folder / LAST, folder / BEFORE):
@@ -42,15 +40,15 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
             reasons.append(str(error))
             continue
         for reason in reasons:
-            sys.stderr.write(f"{reason} The one before it, {path.name}, is taken.\n")
+            sys.stderr.write(f"{reason} The one before it, {path.name}, is used.\n")
         return state
     if reasons:
-        raise ValueError(f"{reasons[0]} Remove the checkpoints of {folder} to begin anew.")
+        raise ValueError(f"{reasons[0]} Remove the checkpoints of {folder} to start again.")
     return None
 
 
 def check_same(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to go on with other options than a run began with."""
+    """Refuse to resume a run with other options than it began with."""
     changed = [name for name in now if kept.get(name) != now[name]]
     if changed:
         differences = ", ".join(f"{name} was {kept.get(name)!r} and is {now[name]!r}" for name in changed)

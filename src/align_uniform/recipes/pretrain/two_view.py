@@ -26,7 +26,7 @@ from align_uniform.recipes.pretrain.options import TwoViewOptions
 from align_uniform.recipes.pretrain.watch import (
     Evaluation,
     complete,
-    load_images,
+    training_images,
 )
 
 __all__ = ["TwoViewModel", "TwoViewOptions", "options", "run", "transforms"]
@@ -53,10 +53,10 @@ class TwoViewModel(nn.Module):
 
 
 def run(options: TwoViewOptions) -> int:
-    """Train, evaluate and export; return 0, or 128 plus the number of the signal that ended the run."""
+    """Train, evaluate and export; return 0, or 128 plus the number of a signal."""
     torch.manual_seed(options.seed)
     data_set = datasets.data_set(options.data)
-    images = load_images(options, data_set.pretraining)
+    images, labelled = training_images(options)
     given = datasets.given_statistics(options.mean, options.std)
     statistics = given or data_set.statistics or measure_statistics(images)
     model = TwoViewModel(
@@ -65,16 +65,11 @@ def run(options: TwoViewOptions) -> int:
     if options.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     views, plain = transforms(options, statistics)
-    same = data_set.labelled == data_set.pretraining
-    labelled = images if same else load_images(options, data_set.labelled)
     evaluation = Evaluation(options, model.encoder, views, plain, labelled)
     trainer = Trainer(
         options=options,
-        folder=options.folder,
         model=model,
         views=TwoViews(images, views, options.seed),
-        dim=options.dim,
-        t=options.uniform_t,
         evaluate=evaluation.run,
     )
     return complete(trainer, evaluation)

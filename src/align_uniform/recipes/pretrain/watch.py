@@ -1,6 +1,4 @@
-"""What the pretraining recipes share besides the loop: what may be chosen, the objective, evaluation on the
-way.
-"""
+"""The images, the evaluations on the way and the report at the end, which both recipes share."""
 
 from __future__ import annotations
 
@@ -25,13 +23,23 @@ from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.views import LabelledViews, Transform
 from align_uniform.recipes.images.workers import outlive_signals
 from align_uniform.recipes.judge.knn import knn_scores
+from align_uniform.recipes.pretrain import summary
 from align_uniform.recipes.pretrain.loop import Trainer
 from align_uniform.recipes.pretrain.options import PretrainOptions
 from align_uniform.report import write_report
 
 
+def training_images(options: PretrainOptions) -> tuple[ImageSet, ImageSet]:
+    """Return the images to pretrain on, and those with labels, among which neighbours are looked for."""
+    data_set = datasets.data_set(options.data)
+    images = load_images(options, data_set.pretraining)
+    if data_set.labelled == data_set.pretraining:
+        return images, images
+    return images, load_images(options, data_set.labelled)
+
+
 def load_images(options: PretrainOptions, split: str) -> ImageSet:
-    """One split, or the first images of it."""
+    """Return the images of a split; of a split to train on, only as many as the options allow."""
     images = datasets.load_on_all_ranks(options.data, options.root, split, download=options.download)
     if options.limit is not None and split != datasets.data_set(options.data).judging:
         images = images.subset(range(min(options.limit, len(images))))
@@ -40,26 +48,25 @@ def load_images(options: PretrainOptions, split: str) -> ImageSet:
 
 @dataclass
 class Evaluation:
-    """kNN accuracy and the place in the align-uniform plane, on test images; by the first process alone.
+    """The evaluation of an encoder on test images, by the first process alone.
 
-    Of a folder without test images, alignment and uniformity are those of some training images, and there is
-    no accuracy.
+    It gives 5-NN accuracy, and the encoder's place in the align-uniform plane. If a folder has no test
+    images, alignment and uniformity are those of some training images, and there is no accuracy.
     """
 
     options: PretrainOptions
     encoder: nn.Module
     views: Transform
-    """random, as in training"""
+    """The transform that makes random views, as in training."""
     plain: Transform
-    """of an image as it is"""
+    """The transform of an image that is shown as it is."""
     train: ImageSet
-    """labelled, the neighbours of the test images"""
+    """The images with labels, among which the neighbours of test images are looked for."""
     test: ImageSet | None = field(init=False)
+    """The test images, or None if there are none."""
 
     def __post_init__(self) -> None:
-        self.test = (
-            self._test_images()
-        )  # now, since hours of training later would be late to tell that there are none
+        self.test = self._test_images()  # now: after hours of training it would be late to miss them
 
     def _test_images(self) -> ImageSet | None:
         data_set = datasets.data_set(self.options.data)
@@ -70,13 +77,13 @@ class Evaluation:
                 raise
             if ranks.rank() == 0:
                 sys.stderr.write(
-                    f"{error} Alignment and uniformity will be those of the training images, and no "
+                    f"{error} Alignment and uniformity will be measured on training images, without an "
                     "accuracy.\n"
                 )
             return None
 
     def run(self) -> dict[str, float]:
-        """Alignment of two views of each image, uniformity of the images as they are, and 5-NN accuracy."""
+        """Return alignment of two views, uniformity of plain images, RankMe and 5-NN accuracy, by name."""
         if ranks.rank() != 0:
             return {}
         with ranks.alone():
@@ -88,7 +95,7 @@ class Evaluation:
         x, y = (self._outputs(self.seen, view)[0] for view in (0, 1))
         found = {
             "align": float(align_loss(x, y, self.options.align_alpha)),
-            "uniform": result.uniform.value,
+            "uniform_plain": result.uniform.value,
             "rankme": result.rankme,
         }
         if self.test is not None:
@@ -102,30 +109,26 @@ class Evaluation:
         return evenly_spaced(self.train, 10_000) if self.test is None else self.test
 
     def report(self, trainer: Trainer) -> None:
-        """The page of these images, and the way there in the align-uniform plane."""
+        """Write the page of two views of these images, with the run's path in the align-uniform plane."""
+        options = self.options
         x, y = (self._outputs(self.seen, view)[0] for view in (0, 1))
         labels = self.seen.labels if bool((self.seen.labels >= 0).all()) else None
-        result = measure(
-            x,
-            y,
-            t=self.options.uniform_t,
-            alpha=self.options.align_alpha,
-            labels=labels,
-            name=self.options.folder.name,
-        )
+        name = f"{options.folder.name}, two views"
+        result = measure(x, y, t=options.uniform_t, alpha=options.align_alpha, labels=labels, name=name)
         lines = [line for line in trainer.history if "evaluation" not in line]
+        batches = trainer.sampler.batches
         path = figures.Trajectory(
-            name=self.options.folder.name,
-            steps=np.array([line["epoch"] * trainer.sampler.batches + line["batch"] for line in lines]),
+            name=options.folder.name,
+            steps=np.array([(line["epoch"] - 1) * batches + line["batch"] for line in lines]),
             align=np.array([line["align"] for line in lines]),
             uniform=np.array([line["uniform"] for line in lines]),
         )
-        optimum = uniform_optimum(self.options.dim, self.options.uniform_t)
-        write_report(self.options.folder / "report.html", result, runs=[path], force=True)
-        figures.save(figures.trajectory_figure([path], optimum, "batch"), self.options.folder / "trajectory")
+        optimum = uniform_optimum(options.dim, options.uniform_t)
+        write_report(options.folder / "report.html", result, runs=[path], force=True)
+        figures.save(figures.trajectory_figure([path], optimum, "batch"), options.folder / "trajectory")
 
     def _outputs(self, images: ImageSet, view: int | None) -> tuple[Tensor, Tensor]:
-        """Outputs of the images as they are, or of one random view of each."""
+        """Return outputs and labels of the images as they are, or of one random view of each."""
         views = LabelledViews(images, self.plain if view is None else self.views, seed=(view or 0) + 1)
         loader = DataLoader(
             views,
@@ -133,31 +136,32 @@ class Evaluation:
             sampler=EvalSampler(len(images)),
             num_workers=self.options.loading_processes,
             worker_init_fn=outlive_signals,
-            generator=torch.Generator().manual_seed(
-                0
-            ),  # or evaluations would draw numbers that training goes on with
+            # A generator of its own: otherwise evaluations would change the numbers that training draws.
+            generator=torch.Generator().manual_seed(0),
         )
         return features(self.encoder, loader, lambda batch: self.encoder(batch))
 
 
 def complete(trainer: Trainer, evaluation: Evaluation) -> int:
-    """Train in the trainer's folder, export, report; return 0, or 128 and the number of the signal that ended
-    it.
+    """Train in the folder of the run, export and report; return 0, or 128 plus the number of a signal.
 
     The description of the encoder is written first: the trainer has found the folder to be empty or of the
     same run.
     """
-    options = trainer.options
     trainer.folder.mkdir(parents=True, exist_ok=True)
     if ranks.rank() == 0:
         assert isinstance(evaluation.encoder, Encoder)
         statistics, data = evaluation.plain.statistics, evaluation.options.data
         EncoderCard.of(evaluation.encoder, statistics, data).write(trainer.folder)
+        sys.stderr.write(summary.opening(trainer))
     code = trainer.run()
-    if ranks.rank() == 0:
-        if code == 0 and trainer.stopped is None:
-            save_encoder(evaluation.encoder, trainer.folder)
-            with ranks.alone():
-                evaluation.report(trainer)
-        sys.stderr.write(f"{trainer.folder}: {trainer.epoch} of {options.epochs} epochs\n")
+    if ranks.rank() != 0:
+        return code
+    if trainer.stopped is not None:
+        sys.stderr.write(summary.interruption(trainer))
+        return code
+    save_encoder(evaluation.encoder, trainer.folder)
+    with ranks.alone():
+        evaluation.report(trainer)
+    sys.stderr.write(summary.closing(trainer))
     return code

@@ -1,0 +1,94 @@
+"""The words that a run says on stderr: when it starts, when it stops early, and when it ends."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from align_uniform import _ranks as ranks
+from align_uniform.recipes.pretrain.log import FILE, in_words
+from align_uniform.recipes.pretrain.loop import Trainer
+
+WRITTEN = (
+    "encoder.pth",
+    "encoder.safetensors",
+    "encoder.json",
+    "report.html",
+    "trajectory.png",
+    "trajectory.svg",
+    FILE,
+)
+"""The files that a run leaves for others, in the order in which they are named at its end."""
+
+
+def opening(trainer: Trainer) -> str:
+    """Return what starts, or what is resumed: the objective, images, encoder, device, length and folder."""
+    options, images = trainer.options, trainer.views.images
+    trained = sum(each.numel() for each in trainer.model.parameters() if each.requires_grad)
+    processes = "1 process" if ranks.world_size() == 1 else f"{ranks.world_size()} processes"
+    lines = {
+        "objective": options.formula,
+        "images": f"{len(images):,} of {images.name}, in views of {options.size} x {options.size} pixels",
+        "encoder": f"{options.arch} with {options.dim} output features, {trained:,} parameters",
+        "device": f"{trainer.device}, {processes}, {options.precision}",
+        "epoch": f"{trainer.sampler.batches} batches of {options.batch_size} images",
+        "folder": str(trainer.folder),
+    }
+    return f"pretrain {options.recipe}, preset {options.preset}: {_place(trainer)}\n{_block(lines)}"
+
+
+def _block(lines: Mapping[str, str]) -> str:
+    """Return values below each other, with their names in front; empty ones are left out."""
+    return "".join(f"  {name:<10} {value}\n" for name, value in lines.items() if value)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def _place(trainer: Trainer) -> str:
+    """Return where the run starts."""
+    if not trainer.batches_done:
+        return f"starting, {_counted(trainer.options.epochs, 'epoch')}"
+    if trainer.epoch == trainer.options.epochs:
+        return f"all {trainer.epoch} epochs are done already"
+    after = f" after batch {trainer.batch} of {trainer.sampler.batches}" if trainer.batch else ""
+    return f"resuming at epoch {trainer.epoch + 1} of {trainer.options.epochs}{after}"
+
+
+def interruption(trainer: Trainer) -> str:
+    """Return where a run stopped early, and the command that resumes it."""
+    done = f"{trainer.epoch} of {_counted(trainer.options.epochs, 'epoch')}"
+    batches = f" and {trainer.batch} of {trainer.sampler.batches} batches" if trainer.batch else ""
+    without = "" if trainer.options.steps is None else ", without --steps"
+    text = f"{trainer.folder}: stopped after {done}{batches}, and saved."
+    if command := typed_command():
+        return f"{text} To resume, run this again{without}:\n  {command}\n"
+    return f"{text} To resume, run it again with the same options{without}.\n"
+
+
+def closing(trainer: Trainer) -> str:
+    """Return the numbers of a run that has ended, its files, and the command to go on with."""
+    options, folder = trainer.options, trainer.folder
+    evaluations = [line for line in trainer.history if "evaluation" in line]
+    numbers = in_words(evaluations[-1]) if evaluations else ""
+    files = ", ".join(name for name in WRITTEN if (folder / name).exists())
+    root = [] if options.root == Path("data") else ["--root", str(options.root)]
+    command = shlex.join(["align-uniform", "evaluate", "linear", "--encoder", str(folder), *root])
+    lines = {"result": numbers, "written": files, "next": command}
+    done = f"{folder}: {trainer.epoch} of {_counted(options.epochs, 'epoch')}"
+    return f"{done}\n{_block(lines)}"
+
+
+def typed_command() -> str:
+    """Return the command line that was typed, that of torchrun included; empty if no command was."""
+    program = Path(sys.argv[0])
+    is_module = (program.parent.name, program.name) == ("align_uniform", "__main__.py")
+    if not is_module and program.stem != "align-uniform":
+        return ""
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "")
+    torchrun = ["torchrun", "--nproc-per-node", processes, "-m", "align_uniform"]
+    return shlex.join([*(torchrun if processes else ["align-uniform"]), *sys.argv[1:]])

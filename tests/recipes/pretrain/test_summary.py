@@ -1,0 +1,94 @@
+"""The words that a run says: what starts, where it resumes, and the command to type next."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from align_uniform.recipes.pretrain import moco, summary
+from align_uniform.recipes.pretrain.options import TwoViewOptions
+from tests.recipes.pretrain.two_view_worker import options, trainer
+
+
+def test_a_run_says_what_starts(tmp_path: Path) -> None:
+    chosen = options(tmp_path, align_weight=3)
+    assert summary.opening(trainer(chosen)).splitlines() == [
+        "pretrain two-view, preset digits: starting, 2 epochs",
+        "  objective  3 align(alpha=2) + 1 uniform(t=2) + 0.5 contrastive(tau=0.5)",
+        "  images     1,437 of digits, in views of 16 x 16 pixels",
+        "  encoder    small-conv with 64 output features, 8,488 parameters",
+        "  device     cpu, 1 process, fp32",
+        "  epoch      5 batches of 300 images",
+        f"  folder     {chosen.folder}",
+    ]
+
+
+def test_the_objective_of_a_queue_names_what_queries_are_kept_away_from() -> None:
+    assert moco.options().formula == (
+        "3 align(alpha=2) + 1 uniform(t=3), against the queries and a queue of 65,536 keys"
+    )
+    assert moco.options("imagenet-moco-v2", intra_batch=False).formula == (
+        "1 contrastive(tau=0.2), against a queue of 65,536 keys"
+    )
+    assert TwoViewOptions(align_weight=0).formula == "1 uniform(t=2)"
+
+
+@pytest.mark.parametrize(
+    ("steps", "place", "done"),
+    [
+        (3, "resuming at epoch 1 of 2 after batch 3 of 5", "0 of 2 epochs and 3 of 5 batches"),
+        (5, "resuming at epoch 1 of 2 after batch 5 of 5", "0 of 2 epochs and 5 of 5 batches"),
+        (8, "resuming at epoch 2 of 2 after batch 3 of 5", "1 of 2 epochs and 3 of 5 batches"),
+    ],
+)
+def test_a_run_that_stopped_says_where_and_resumes_there(
+    steps: int, place: str, done: str, tmp_path: Path
+) -> None:
+    chosen = options(tmp_path, steps=steps)
+    running = trainer(chosen)
+    running.run()
+    assert summary.interruption(running) == (
+        f"{chosen.folder}: stopped after {done}, and saved. To resume, run it again with the same options, "
+        "without --steps.\n"
+    )
+    assert summary.opening(trainer(chosen)).startswith(f"pretrain two-view, preset digits: {place}\n")
+
+
+def test_a_run_that_has_ended_says_so(tmp_path: Path) -> None:
+    chosen = options(tmp_path, epochs=1)
+    running = trainer(chosen)
+    running.run()
+    running.history.append({"evaluation": True, "epoch": 1, "align": 0.5, "uniform_plain": -2.0, "knn": 0.5})
+    assert summary.closing(running).splitlines() == [
+        f"{chosen.folder}: 1 of 1 epoch",
+        "  result     alignment of two views 0.500, uniformity of plain images -2.000, 5-NN accuracy 50.0%",
+        "  written    log.jsonl",
+        f"  next       align-uniform evaluate linear --encoder {chosen.folder}",
+    ]
+    assert "all 1 epochs are done already" in summary.opening(trainer(chosen))
+
+
+@pytest.mark.parametrize(
+    ("program", "processes", "command"),
+    [
+        ("/usr/bin/align-uniform", "", "align-uniform pretrain moco --root 'my images'"),
+        ("/lib/align_uniform/__main__.py", "", "align-uniform pretrain moco --root 'my images'"),
+        (
+            "/lib/align_uniform/__main__.py",
+            "4",
+            "torchrun --nproc-per-node 4 -m align_uniform pretrain moco --root 'my images'",
+        ),
+        ("/home/me/train.py", "", ""),
+    ],
+)
+def test_the_command_that_was_typed_is_known(
+    program: str, processes: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "pretrain", "moco", "--root", "my images"])
+    if processes:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    else:
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert summary.typed_command() == command
