@@ -1,6 +1,9 @@
-"""The parts of a recipe: data, views, encoders, the loop, and the two evaluations."""
+"""The demo: its training, its encoders, its two classifiers, and a whole short demo."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +13,15 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from align_uniform import AlignUniformLoss
+from align_uniform.cli import main
+from align_uniform.recipes import demo
+from align_uniform.recipes.demo import train
 from align_uniform.recipes.encoders.networks import SmallConvNet
-from align_uniform.recipes.images.digits import load_tensors, random_views
+from align_uniform.recipes.images.digits import load_tensors
 from align_uniform.recipes.judge.knn import knn_predict
 from align_uniform.recipes.judge.logistic import linear_predict
-from align_uniform.recipes.small_two_view import Schedule, train
+
+TINY = ["--seeds", "1", "--steps", "2"]
 
 
 def flat_digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -36,26 +43,13 @@ def test_training_lowers_the_loss_and_is_the_same_for_the_same_seed() -> None:
         torch.manual_seed(0)
         encoder = SmallConvNet(dim=8)
         losses: list[float] = []
-        train(
-            encoder,
-            images,
-            random_views,
-            AlignUniformLoss(),
-            Schedule(steps=12, batch_size=64),
-            losses.append,
-        )
+        train(encoder, images, AlignUniformLoss(), steps=12, batch_size=64, on_step=losses.append)
         return losses, torch.cat([weight.detach().flatten() for weight in encoder.parameters()])
 
     (losses, weights), (_, again) = run(), run()
     assert len(losses) == 12
     assert losses[-1] < losses[0] - 0.1
     assert torch.equal(weights, again)
-
-
-@pytest.mark.parametrize(("option", "value"), [("steps", 0), ("batch_size", 1), ("learning_rate", 0.0)])
-def test_a_schedule_that_cannot_be_run_is_refused(option: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{option} must be .*{value}"):
-        Schedule(**{option: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -79,3 +73,72 @@ def test_the_linear_classifier_is_that_of_scikit_learn() -> None:
     predicted = linear_predict(train_rows, train_labels, test_rows)
     assert (predicted.numpy() == oracle.predict(scaler.transform(test_rows.numpy()))).mean() > 0.99
     assert (predicted == test_labels).double().mean() > 0.95
+
+
+def test_a_short_demo_says_what_it_does_and_where_its_files_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out), *TINY]) == 0
+    said = capsys.readouterr()
+    first, *encoders = said.err.splitlines()
+    assert first.startswith("Training 4 encoders of 1,437 handwritten digits, 2 batches each, on the CPU;")
+    assert first.endswith(f"Files go to {out}.")
+    assert [line.partition(": ")[0] for line in encoders] == [
+        "raw pixels",
+        "random init, 64-d, seed 0",
+        "random init, S¹, seed 0",
+        "align + uniform, 64-d, seed 0",
+        "contrastive (τ = 0.5), 64-d, seed 0",
+        "align + uniform, S¹, seed 0",
+        "contrastive (τ = 0.5), S¹, seed 0",
+    ]
+    for name in (demo.ALIGN_UNIFORM, demo.CONTRASTIVE, demo.UNTRAINED, demo.PIXELS):
+        assert name in said.out
+    *_, written, plane, circle, following = said.out.splitlines()
+    names = "figure3.png, figure3.svg, plane.png, plane.svg, results.json"
+    assert written == f"Written to {out}: {names}"
+    assert plane.startswith("Look at plane.png")
+    assert circle.startswith("Look at figure3.png")
+    assert following == "Next: align-uniform pretrain two-view --preset digits"
+    assert sorted(path.name for path in out.iterdir()) == sorted(demo.FILES)
+    document = json.loads((out / "results.json").read_text())
+    assert document["schema_version"] == 1
+    assert {(result["name"], result["dim"]) for result in document["results"]} == {
+        (demo.PIXELS, 256), (demo.UNTRAINED, 64), (demo.UNTRAINED, 2), (demo.ALIGN_UNIFORM, 64),
+        (demo.ALIGN_UNIFORM, 2), (demo.CONTRASTIVE, 64), (demo.CONTRASTIVE, 2),
+    }  # fmt: skip
+    assert all(
+        result["uniform"] <= 0 <= result["align"] and 0 <= result["knn"] <= 1
+        for result in document["results"]
+    )
+
+
+def test_an_earlier_demo_is_not_overwritten_without_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results.json").write_text("precious")
+    assert main(["demo", "--out", str(tmp_path), *TINY]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [
+        f"align-uniform: {tmp_path / 'results.json'} exists; pass --force to replace it, or another folder "
+        "with --out."
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    assert (tmp_path / "results.json").read_text() == "precious"
+
+
+def test_an_interrupted_demo_shows_what_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "train", interrupt)
+    assert main(["demo", "--out", str(tmp_path), *TINY]) == 130
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == "Interrupted: 3 of 7 encoders are shown."
+    assert demo.PIXELS in said.out
+    assert demo.ALIGN_UNIFORM not in said.out
+    assert len(json.loads((tmp_path / "results.json").read_text())["results"]) == 3

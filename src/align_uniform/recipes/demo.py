@@ -1,24 +1,24 @@
-"""The demo: encoders of handwritten digits, trained without labels in a minute or two, and what the two
-quantities say of them.
+"""The demo: small encoders of handwritten digits, trained without labels, and the two quantities of each.
 
 `align-uniform demo` trains with `align + uniform` and with the contrastive loss, in 64 dimensions over
-several seeds and once on the circle; sets them beside an untrained encoder and raw pixels; and prints and
-draws alignment, uniformity and accuracy.
+several seeds and once on the circle. It compares them with an untrained encoder and with raw pixels, and
+prints and draws alignment, uniformity and accuracy.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -31,6 +31,7 @@ from align_uniform import (
     uniform_loss,
     uniform_optimum,
 )
+from align_uniform._progress import progress_bar
 from align_uniform._writing import written_whole
 from align_uniform.recipes.demo_options import DemoOptions
 from align_uniform.recipes.encoders.networks import SmallConvNet
@@ -38,7 +39,9 @@ from align_uniform.recipes.images import digits
 from align_uniform.recipes.judge.knn import knn_predict
 from align_uniform.recipes.judge.logistic import linear_predict
 from align_uniform.recipes.judge.scores import wilson
-from align_uniform.recipes.small_two_view import Objective, Schedule, train
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""A function from the outputs of two views, [N, dim] each, to a scalar loss."""
 
 ALIGN_UNIFORM, CONTRASTIVE, UNTRAINED, PIXELS = (
     "align + uniform",
@@ -51,110 +54,177 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     CONTRASTIVE: lambda: ContrastiveLoss(tau=0.5),
 }
 DIM = 64
+"""Number of output features of the encoders that are not on the circle."""
+
+LEARNING_RATE, WEIGHT_DECAY = 2e-3, 1e-4
+"""Settings of Adam; the learning rate falls to 0 along a cosine."""
+
+FILES = ("results.json", "figure3.png", "figure3.svg", "plane.png", "plane.svg")
+"""The files that the demo writes."""
+
+NEXT = "align-uniform pretrain two-view --preset digits"
+"""The command that goes on where the demo ends: it trains for longer, and keeps the encoder."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of one encoder, on the test images alone."""
+    """The measurements of one encoder, on the test images alone."""
 
     name: str
     dim: int
     seed: int | None
     align: float
-    """Of two views of each test image."""
+    """Alignment of two views of each test image."""
     uniform: float
-    """Of the plain test images."""
+    """Uniformity of the plain test images."""
     optimum: float
+    """Uniformity of the uniform distribution."""
     linear: float
-    """Accuracy of a linear classifier on the features; raw pixels are their own features."""
+    """Accuracy of a linear classifier on the features; the features of raw pixels are the pixels."""
     knn: float
-    """5-nearest-neighbour accuracy on the features."""
+    """Accuracy of the 5 nearest neighbours among the features."""
     knn_output: float
-    """The same on the outputs, which is where alignment and uniformity are measured."""
+    """Accuracy of the 5 nearest neighbours among the outputs, where alignment and uniformity are measured."""
     test_images: int
+    """Number of test images."""
     circle: dict[str, list[list[float]] | list[float]] | None = field(default=None, repr=False)
+    """Outputs and distances of positive pairs, of an encoder on the circle."""
+
+    def __str__(self) -> str:
+        return f"alignment {self.align:.3f}, uniformity {self.uniform:.3f}, 5-NN accuracy {self.knn:.1%}"
 
 
 class Pixels(nn.Module):
-    """The encoder that learns nothing: the image itself, scaled to unit norm."""
+    """An encoder that learns nothing: its output is the image, scaled to unit norm."""
 
     def features(self, images: Tensor) -> Tensor:
-        """[N, 1, height, width] -> [N, height * width]."""
+        """Return images, [N, 1, height, width], as rows, [N, height * width]."""
         return images.flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[N, 1, height, width] -> [N, height * width], of unit norm."""
+        """Return images, [N, 1, height, width], as rows of unit norm, [N, height * width]."""
         return F.normalize(images.flatten(1), dim=-1)
 
 
 def run(options: DemoOptions) -> int:
     """Train, measure, print and draw; return the exit code, 130 after Ctrl-C."""
-    files = [
-        options.out / name
-        for name in ("results.json", "figure3.png", "figure3.svg", "plane.png", "plane.svg")
-    ]
+    files = [options.out / name for name in FILES]
     if (existing := [str(file) for file in files if file.exists()]) and not options.force:
         raise ValueError(f"{existing[0]} exists; pass --force to replace it, or another folder with --out.")
     options.out.mkdir(parents=True, exist_ok=True)
-
     split = digits.load_tensors()
-    results: list[Result] = []
-    code = 0
     plan = list(_plan(options.seeds))
-    with _progress() as progress:
-        task = progress.add_task(
-            "", total=sum(objective is not None for *_, objective in plan) * options.steps
-        )
-        try:
-            for name, dim, seed, objective in plan:
-                progress.update(task, description=f"{name}, {_space(dim)}, seed {seed}")
-                results.append(
-                    _make(name, dim, seed, objective, split, options.steps, lambda _: progress.advance(task))
-                )
-        except KeyboardInterrupt:
-            code = 130
+    results, code = _trained(plan, split, options)
     if code:
-        Console(stderr=True).print(f"Interrupted: {len(results)} of {len(plan)} encoders are shown.")
+        sys.stderr.write(f"Interrupted: {len(results)} of {len(plan)} encoders are shown.\n")
     if results:
         written = _write(results, split, options)
         _print(results, written, options)
     return code
 
 
-def _plan(seeds: int) -> Iterator[tuple[str, int, int, Callable[[], Objective] | None]]:
-    """Every encoder as `name, dim, seed, objective`; what needs no training first."""
-    yield PIXELS, 0, 0, None
+def _trained(plan: list[Planned], split: digits.Split, options: DemoOptions) -> tuple[list[Result], int]:
+    """Return the measurements of the planned encoders, up to Ctrl-C if it is pressed, and the exit code."""
+    results: list[Result] = []
+    trained = sum(planned.objective is not None for planned in plan)
+    with progress_bar("", trained * options.steps, shown=True) as progress:
+        progress.say(
+            f"Training {trained} encoders of {len(split.train.labels):,} handwritten digits, {options.steps} "
+            f"batches each, on the CPU; Ctrl-C shows what is done. Files go to {options.out.resolve()}."
+        )
+        try:
+            for planned in plan:
+                progress(0, str(planned))
+                results.append(planned.make(split, options.steps, lambda _: progress(1)))
+                progress.say(f"{planned}: {results[-1]}")
+        except KeyboardInterrupt:
+            return results, 130
+    return results, 0
+
+
+class Planned(NamedTuple):
+    """An encoder that the demo makes."""
+
+    name: str
+    dim: int
+    """Number of output features; 0 for raw pixels."""
+    seed: int
+    objective: Callable[[], Objective] | None = None
+    """The objective that the encoder is trained with, if it is trained."""
+
+    def __str__(self) -> str:
+        space = {0: "pixels", 2: "S¹"}.get(self.dim, f"{self.dim}-d")
+        return f"{self.name}, {space}, seed {self.seed}" if self.dim else self.name
+
+    def make(self, split: digits.Split, steps: int, on_step: Callable[[float], None]) -> Result:
+        """Train the encoder, and measure it."""
+        torch.manual_seed(self.seed)
+        encoder = SmallConvNet(self.dim) if self.dim else Pixels()
+        if self.objective is not None:
+            train(encoder, split.train.images, self.objective(), steps=steps, on_step=on_step)
+        return evaluate(self.name, encoder, self.seed, split)
+
+
+def _plan(seeds: int) -> Iterator[Planned]:
+    """Yield every encoder; those that need no training come first."""
+    yield Planned(PIXELS, 0, 0)
     for seed in range(seeds):
-        yield UNTRAINED, DIM, seed, None
-    yield UNTRAINED, 2, 0, None
+        yield Planned(UNTRAINED, DIM, seed)
+    yield Planned(UNTRAINED, 2, 0)
     for seed in range(seeds):
         for name, objective in OBJECTIVES.items():
-            yield name, DIM, seed, objective
+            yield Planned(name, DIM, seed, objective)
     for name, objective in OBJECTIVES.items():
-        yield name, 2, 0, objective
+        yield Planned(name, 2, 0, objective)
 
 
-def _make(
-    name: str,
-    dim: int,
-    seed: int,
-    objective: Callable[[], Objective] | None,
-    split: digits.Split,
+def train(
+    encoder: nn.Module,
+    images: Tensor,
+    objective: Objective,
+    *,
     steps: int,
-    on_step: Callable[[float], None],
-) -> Result:
-    torch.manual_seed(seed)
-    encoder = SmallConvNet(dim) if dim else Pixels()
-    if objective is not None:
-        train(encoder, split.train.images, digits.random_views, objective(), Schedule(steps=steps), on_step)
-    return evaluate(name, encoder, seed, split)
+    batch_size: int = 128,
+    on_step: Callable[[float], None] | None = None,
+) -> None:
+    """Train an encoder in place, without labels, on two random views of each image.
+
+    Args:
+        encoder: network from images to outputs on the sphere.
+        images: images of digits, [N, 1, height, width].
+        objective: `AlignUniformLoss(...)`, `ContrastiveLoss(...)`, or any function like them.
+        steps: number of batches.
+        batch_size: number of images in a batch.
+        on_step: function that is called after every step with its loss.
+    """
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    batches = _shuffled_batches(images, batch_size)
+    encoder.train()
+    for _ in range(steps):
+        batch = next(batches)
+        x, y = encoder(torch.cat([digits.random_views(batch), digits.random_views(batch)])).chunk(2)
+        loss = objective(x, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        if on_step is not None:
+            on_step(loss.item())
+
+
+def _shuffled_batches(images: Tensor, size: int) -> Iterator[Tensor]:
+    """Yield full batches without end, each image at most once in a pass over the images."""
+    size = min(size, len(images))
+    while True:
+        for rows in torch.randperm(len(images), device=images.device).split(size):
+            if len(rows) == size:
+                yield images[rows]
 
 
 @torch.no_grad()
 def evaluate(name: str, encoder: SmallConvNet | Pixels, seed: int, split: digits.Split) -> Result:
-    """Measure an encoder as in the paper: alignment on augmented pairs, uniformity on plain images, all of
-    the test set.
-    """
+    """Measure an encoder on test images: alignment of two views, uniformity of plain images, accuracies."""
     encoder.eval()
     train, test = split.train, split.test
     torch.manual_seed(0)  # the same views for every encoder
@@ -191,25 +261,34 @@ def _accuracy(predicted: Tensor, labels: Tensor) -> float:
 # ---------------------------------------------------------------------------------------------- what is shown
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-
-
-def _space(dim: int) -> str:
-    return {0: "pixels", 2: "S¹"}.get(dim, f"{dim}-d")
-
-
 def _print(results: list[Result], written: list[Path], options: DemoOptions) -> None:
+    """Print the table, what it means, the files, and the next command."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=128)  # a file or a pipe has no edge to wrap at
+    console.print(_table(results))
+    images, names = results[0].test_images, {path.name for path in written}
+    right = round(0.98 * images)
+    low, high = (100 * bound for bound in wilson(right, images))
+    for line in (
+        "(out): on the outputs, where alignment and uniformity are measured; otherwise on the layer kept "
+        "for other tasks.",
+        "Alignment is that of two random views of each test image, uniformity that of the plain test "
+        "images; alpha = t = 2.",
+        *([f"± is the deviation over {options.seeds} seeds."] if options.seeds > 1 else []),
+        f"One accuracy of {right / images:.1%} has a 95% interval of {low:.1f} to {high:.1f}%: too wide to "
+        "rank objectives by.",
+        "Another processor, or another version of torch, gives other last digits.",
+        f"Written to {options.out.resolve()}: {', '.join(path.name for path in written)}",
+        *(["Look at plane.png: alignment and uniformity of every encoder."] if "plane.png" in names else []),
+        *(["Look at figure3.png: the encoders on the circle."] if "figure3.png" in names else []),
+        f"Next: {NEXT}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _table(results: list[Result]) -> Table:
+    """Return a row for each kind of encoder, with means and deviations over the seeds."""
     table = Table(
         title=f"Handwritten digits, {results[0].test_images} test images",
         title_justify="left",
@@ -232,21 +311,7 @@ def _print(results: list[Result], written: list[Path], options: DemoOptions) -> 
             _spread([result.uniform - result.optimum for result in group], 3),
             *(_spread(values, 1) for values in accuracies),
         )
-    console.print(table)
-    images = results[0].test_images
-    right = round(0.98 * images)
-    low, high = (100 * bound for bound in wilson(right, images))
-    for line in (
-        "(out): on the outputs, where alignment and uniformity are measured; otherwise on the layer kept "
-        "for other tasks.",
-        "Alignment is that of two random views of each test image, uniformity that of the plain test "
-        "images; alpha = t = 2.",
-        *([f"± is the deviation over {options.seeds} seeds."] if options.seeds > 1 else []),
-        f"One accuracy of {right / images:.1%} has a 95% interval of {low:.1f} to {high:.1f}%: too wide to "
-        "rank objectives by.",
-        f"Written: {', '.join(map(str, written))}",
-    ):
-        console.print(line, highlight=False, soft_wrap=True)
+    return table
 
 
 def _spread(values: list[float], digits: int) -> str:
@@ -255,6 +320,7 @@ def _spread(values: list[float], digits: int) -> str:
 
 
 def _write(results: list[Result], split: digits.Split, options: DemoOptions) -> list[Path]:
+    """Write the figures and results.json, and return their paths."""
     written = []
     on_circle = [
         figures.CircleFeatures(

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from align_uniform._checks import usable_device
 
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others: one may evaluate, or download a data set, for all."""
+"""The time that a process waits for the others: one may evaluate, or download a data set, for all."""
 
 
 def device(name: str) -> torch.device:

@@ -55,7 +55,7 @@ class Log:
     """The open files of a log. A line that is written is there, however the run ends."""
 
     lines: TextIO | None = None
-    """log.jsonl; None on processes other than the first."""
+    """The file log.jsonl; None on processes other than the first."""
     board: Any = None
     """The writer of TensorBoard, if that is asked for."""
 

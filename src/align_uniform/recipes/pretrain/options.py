@@ -127,7 +127,7 @@ class OptimizerOptions(Options):
     weight_decay: float = 1e-4
     """Weight decay of SGD."""
     schedule: Literal["step", "cosine"] = "step"
-    """How the learning rate falls: by a factor of 10 at each milestone, or along a cosine, once an epoch."""
+    """The fall of the learning rate: by a factor of 10 at each milestone, or along a cosine."""
     milestones: tuple[int, ...] = (120, 160)
     """Epochs after which the learning rate falls by a factor of 10 (schedule step)."""
     seed: int = 0
