@@ -17,6 +17,7 @@ _LIBRARIES = {
     "rich": "rich",
     "safetensors": "safetensors",
     "scikit-learn": "sklearn",
+    "shtab": "shtab",
     "tensorboard": "tensorboard",
     "torchmetrics": "torchmetrics",
     "torchvision": "torchvision",
@@ -28,6 +29,7 @@ _REPORT = ("jinja2", "matplotlib", "pillow")
 
 EXTRAS = {
     "cli": _CLI,
+    "completion": ("shtab",),
     "files": ("h5py", "numpy", "pyarrow", "safetensors"),
     "metrics": ("torchmetrics",),
     "report": _REPORT,

@@ -87,7 +87,7 @@ def test_a_missing_library_is_told_of_before_any_work(
         (
             ["measure", "x.npy", "--pairs", "named.csv"],
             1,
-            "column x of named.csv must be row numbers, from 0; give --ids",
+            "column x of named.csv must be row numbers, from 0; if it has ids, give --ids",
         ),
         (
             ["measure", "x.npy", "--pairs", "pairs.csv", "--ids", "ids.txt"],

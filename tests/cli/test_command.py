@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import is_dataclass
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +82,8 @@ def test_what_a_command_names_is_there(words: tuple[str, ...]) -> None:
     command = COMMANDS[words]
     assert is_dataclass(named(command.options))
     assert callable(named(command.run))
+
+
+def test_the_documentation_lists_every_command() -> None:
+    page = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
+    assert [words for words in COMMANDS if f"`{' '.join(words)}`" not in page] == []

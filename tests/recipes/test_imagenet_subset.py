@@ -115,7 +115,7 @@ def test_force_never_replaces_what_is_no_link(
     (folder / "some" / real).parent.mkdir(parents=True, exist_ok=True)
     (folder / "some" / real).write_text("precious")
     said = refused(capsys, "full", "some", "--classes", "three.txt", "--force")
-    assert f"some holds more than links, which --force never replaces: {named};" in said
+    assert f"some contains files that --force never replaces: {named};" in said
 
 
 def test_neither_a_link_nor_a_file_nor_a_linked_split_is_replaced(
@@ -123,7 +123,7 @@ def test_neither_a_link_nor_a_file_nor_a_linked_split_is_replaced(
 ) -> None:
     link_subset(folder / "full", folder / "some", CLASSES[:2])
     (folder / "link").symlink_to(folder / "some")
-    assert "a link itself" in refused(capsys, "full", "link", "--classes", "three.txt", "--force")
+    assert "itself a link" in refused(capsys, "full", "link", "--classes", "three.txt", "--force")
     assert "a file" in refused(capsys, "full", "three.txt", "--classes", "three.txt", "--force")
     (folder / "odd").mkdir()
     (folder / "odd/train").symlink_to(folder / "some/train")
@@ -143,7 +143,9 @@ def test_a_subset_of_a_subset_and_not_in_its_own_place(
     link_subset(folder / "full", folder / "some", CLASSES)
     link_subset(folder / "some", folder / "fewer", CLASSES[:1])
     assert (folder / "fewer/train" / CLASSES[0] / "1.JPEG").exists()
-    assert "is the full ImageNet" in refused(capsys, "some", "some", "--classes", "three.txt", "--force")
+    assert "contains the full ImageNet" in refused(
+        capsys, "some", "some", "--classes", "three.txt", "--force"
+    )
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -245,9 +247,9 @@ def test_without_a_network_one_line_says_how_to_pass_the_list(
     monkeypatch.setattr(imagenet_subset, "urlopen", no_network)
     said = refused(capsys, "full", "some", "--classes", "imagenet-100")
     assert imagenet_subset.LIST_URL in said
-    assert "pass it: --classes FILE" in said
+    assert "give the file: --classes FILE" in said
 
 
 def test_the_command_needs_no_more_than_its_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["imagenet-subset", "full", "some"]) == 2
-    assert "--classes is missing" in capsys.readouterr().err
+    assert "give --classes FILE" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from align_uniform._extras import advice_for, require
 from align_uniform._version import __version__
 from align_uniform.cli import compare, measure, recipes
 from align_uniform.cli.command import Command, named
+from align_uniform.cli.completion import SHELLS, completion
 from align_uniform.cli.config import as_yaml, merged
 from align_uniform.cli.options import options_of
 from align_uniform.cli.parser import Parser, UsageError, did_you_mean
@@ -28,13 +29,17 @@ COMMANDS: dict[tuple[str, ...], Command] = {
 }
 """The commands, by their words."""
 
+HEADINGS = {"pretrain": "train an encoder without labels", "evaluate": "judge an encoder's features"}
+"""The help of the first words of commands that have two."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        words = _chosen(given)
-        code = _run(words, given[len(words) :])
+        words = _words(given)
+        run = _run if words in COMMANDS else _run_without_command
+        code = run(words, given[len(words) :])
         sys.stdout.flush()
     except SystemExit as ended:  # argparse ends so after a help page or a usage error
         return int(ended.code or 0)
@@ -57,20 +62,28 @@ def _failed(message: str, code: int = 1) -> int:
     return code
 
 
-def _chosen(given: Sequence[str]) -> tuple[str, ...]:
-    """Return the words of the command, or end with the help, the version, or a usage error."""
+def _words(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the words at the beginning that name a command, or several that begin so."""
     words: tuple[str, ...] = ()
-    while words not in COMMANDS:
-        nearby = {key[: len(words) + 1] for key in COMMANDS if key[: len(words)] == words}
-        word = next(iter(given[len(words) :]), "")
-        if (*words, word) not in nearby:
-            parser, known = _overview(words), sorted(key[-1] for key in nearby)
-            if word.startswith("-"):
-                parser.parse(given[len(words) :])
-            asked = f"there is no command {' '.join((*words, word))}{did_you_mean(word, known)}"
-            parser.error(asked if word and word[0] != "-" else f"give a command: {', '.join(known)}")
+    for word in given:
+        if not any(key[: len(words) + 1] == (*words, word) for key in COMMANDS):
+            break
         words = (*words, word)
     return words
+
+
+def _run_without_command(words: tuple[str, ...], given: Sequence[str]) -> int:
+    """Print the help, the version or the completion, or end with a usage error."""
+    parser = _overview(words)
+    known = list(dict.fromkeys(key[len(words)] for key in COMMANDS if key[: len(words)] == words))
+    if given and not given[0].startswith("-"):
+        asked = " ".join((*words, given[0]))
+        parser.error(f"there is no command {asked}{did_you_mean(given[0], known)}")
+    typed = parser.parse(given)
+    if "print_completion" not in typed:
+        parser.error(f"give a command: {', '.join(known)}")
+    sys.stdout.write(completion(COMMANDS, HEADINGS, typed["print_completion"]))
+    return 0
 
 
 def _overview(words: tuple[str, ...]) -> Parser:
@@ -85,6 +98,9 @@ def _overview(words: tuple[str, ...]) -> Parser:
         epilog=f"commands:\n{lines}\n\nalign-uniform COMMAND --help describes a command.",
     )
     if not words:
+        parser.add_argument(
+            "--print-completion", choices=SHELLS, help="Print a script that completes commands, and exit."
+        )
         parser.add_argument(
             "--version",
             action="version",

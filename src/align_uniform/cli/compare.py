@@ -62,7 +62,7 @@ class CompareOptions:
 
 
 def run(options: CompareOptions) -> int:
-    """Measure or read each, print the table and the differences, draw."""
+    """Measure or read each embedding, print the table and the differences, and draw the figure."""
     stem = None if options.figure is None else Path(options.figure)
     accuracy = options.accuracy or None
     if stem is not None:
@@ -96,7 +96,7 @@ def _check_figure(stem: Path, *, force: bool) -> None:
 
 
 def _result(number: int, options: CompareOptions) -> Measurement:
-    """Measure a file of rows, or read a measurement with its rows if they are where it says."""
+    """Measure a file of rows, or read a measurement, with its numbers of each row if that file is at hand."""
     from align_uniform.measuring.measurement import Details, Measurement
     from align_uniform.recipes.devices import device
 
@@ -117,7 +117,8 @@ def _result(number: int, options: CompareOptions) -> Measurement:
         )
     if options.positives:
         raise ValueError(
-            f"--positives are of files of rows, {path} is a measurement, which has its own; leave them out."
+            f"--positives go with files of rows, and {path} is a measurement, which has its own; leave them "
+            "out."
         )
     result = Measurement.from_json(Path(path).read_text(encoding="utf-8"), path)
     rows = result.provenance.get("rows")

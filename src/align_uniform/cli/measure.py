@@ -40,11 +40,12 @@ results so far.""",
     options="align_uniform.cli.measure:MeasureOptions",
     run="align_uniform.cli.measure:run",
     extra="cli",
+    processes=True,
 )
 
 
 def _file(metavar: str = "FILE") -> Any:
-    """A path that may be left out."""
+    """Declare the path of a file that may be left out."""
     return field(default=None, metadata={"metavar": metavar})
 
 
@@ -161,9 +162,8 @@ ENCODING = tuple(each.name for kind in (EncoderOverrides, ViewsOptions) for each
 
 
 def run(options: MeasureOptions) -> int:
-    """Measure, print, write; 130 after Ctrl-C."""
+    """Measure, print and write; return 0, or 130 after Ctrl-C."""
     from align_uniform import _ranks as ranks
-    from align_uniform.recipes.devices import process_group
 
     for path in (options.report, options.rows_out, options.features_out):
         if path is not None:
@@ -174,16 +174,15 @@ def run(options: MeasureOptions) -> int:
         require("recipes")
     if options.report is not None:
         require("report")
-    with process_group():
-        encoded = _encoded(options) if options.encoder is not None else None
-        result = _measure(options, encoded)
-        if ranks.rank() == 0:
-            _show(result, options, encoded)
+    encoded = _encoded(options) if options.encoder is not None else None
+    result = _measure(options, encoded)
+    if ranks.rank() == 0:
+        _show(result, options, encoded)
     return 130 if "interrupted" in result.provenance["method"] else 0
 
 
 def _encoded(options: MeasureOptions) -> Encoded:
-    """The features of the images, which are kept if that is asked for."""
+    """Encode the images, and write the features if there is a file for them."""
     import numpy as np
 
     from align_uniform import _ranks as ranks
@@ -273,16 +272,16 @@ def _show(result: Measurement, options: MeasureOptions, encoded: Encoded | None)
 
 
 def _ids(options: MeasureOptions) -> Any:
-    """What `measure` calls ids: one column, or two."""
+    """Return the ids as `measure` takes them: one column, or one for each of two towers."""
     if options.positives is None:
         return _column(options.ids)
     if (options.ids is None) != (options.positive_ids is None):
-        raise ValueError("--ids and --positive-ids go together where there are --positives; give both.")
+        raise ValueError("with --positives, --ids and --positive-ids go together; give both.")
     return None if options.ids is None else (_column(options.ids), _column(options.positive_ids))
 
 
 def _pairs(options: MeasureOptions, ids: Any) -> tuple[Any, Sequence[Any] | None]:
-    """Row numbers of the pairs, and their scores."""
+    """Read the row numbers of the pairs, and their scores if there is a threshold."""
     if options.pairs is None:
         return None, None
     from align_uniform.files import read_columns
@@ -299,18 +298,18 @@ def _pairs(options: MeasureOptions, ids: Any) -> tuple[Any, Sequence[Any] | None
 
 
 def _rows_of(column: Sequence[Any], ids: Sequence[Any] | None, name: str) -> list[int]:
-    """Row numbers as they are, or the first rows of these ids."""
+    """Return the row numbers in a column, or those of the first rows that have its ids."""
     if ids is None:
         if not all(isinstance(value, int) for value in column):
-            raise ValueError(f"{name} must be row numbers, from 0; give --ids where it is ids.")
+            raise ValueError(f"{name} must be row numbers, from 0; if it has ids, give --ids.")
         return list(column)
     first: dict[Any, int] = {}
     for row, value in enumerate(ids):
         first.setdefault(value, row)
     if unknown := [value for value in column if value not in first]:
         raise ValueError(
-            f"{name} has {len(unknown)} ids that no row has, {unknown[0]!r} the first; correct --ids or the "
-            "table."
+            f"{name} has {len(unknown)} ids that no row has, the first is {unknown[0]!r}; correct --ids or "
+            "the table."
         )
     return [first[value] for value in column]
 

@@ -1,4 +1,4 @@
-"""The commands of the recipes, in one table."""
+"""The commands of the recipes: one table of their help, options and functions."""
 
 from __future__ import annotations
 

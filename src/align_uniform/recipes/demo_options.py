@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from align_uniform._options import Options, check_at_least
+
 
 @dataclass(frozen=True)
-class DemoOptions:
+class DemoOptions(Options):
     """Options of the demo."""
 
     out: Path = Path("align-uniform-demo")
@@ -20,6 +22,5 @@ class DemoOptions:
     """Replace the files of an earlier demo in the folder."""
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "steps"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        super().__post_init__()
+        check_at_least(1, seeds=self.seeds, steps=self.steps)

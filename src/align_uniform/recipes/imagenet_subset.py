@@ -24,10 +24,10 @@ LIST_URL = (
 LIST_SHA256 = "79f3f1552ccc478ce24bd934b4573625db584ddc1f4643ae23c994a94cb11397"
 
 MOST_BYTES = 1 << 20
-"""No list of classes is longer."""
+"""Largest size of a list of classes."""
 
 SHOWN = 5
-"""Bad lines and strange files that a message shows, before it counts the rest."""
+"""Number of bad lines or files that an error names before it counts the rest."""
 
 _SYNSET = re.compile(r"n\d{8}", re.ASCII)
 
@@ -58,30 +58,28 @@ def run(options: SubsetOptions) -> int:
 
 
 def link_subset(full: Path, out: Path, classes: Sequence[str], *, force: bool = False) -> None:
-    """Make `out/train/CLASS` and `out/val/CLASS` links to the folders of the same names in `full`, all of
-    them or none.
+    """Make a folder `out` with links to the classes of `full`, in train and in val: all links or none.
 
-    The links are built beside `out`, which then gets its name at once. They are absolute, so that `out` can
-    be moved.
+    The links are absolute, so that `out` can be moved. They are made in a temporary folder next to `out`,
+    which is renamed once it is complete.
 
     Args:
-        full: folder with train and val, and in these a folder for each class.
-        out: what to make.
-        classes: synset ids, as `read_classes` gives them.
-        force: replace `out` if it is an earlier subset: two folders with nothing but links in them.
+        full: the folder of ImageNet, with train and val, and in these a folder for each class.
+        out: the folder to make.
+        classes: the synset ids, as `read_classes` returns them.
+        force: replace an earlier subset, which is two folders with nothing but links in them.
 
     Raises:
-        ValueError: classes are missing in `full`, all of which are named; or `out` is there, and is no such
-            subset or `force` is not given; or it would lie among the classes of `full`.
+        ValueError: `full` lacks some of the classes, which are all named; or `out` exists without `force`, or
+            is no earlier subset; or `out` would lie among the classes of `full`.
     """
     full = full.resolve()
     if not classes:
-        raise ValueError("There is no class to link; name at least one.")
+        raise ValueError("There is no class to link; give at least one.")
     for split in SPLITS:
         if not (full / split).is_dir():
             raise ValueError(
-                f"{full} has no folder {split}; give the folder of ImageNet that has {' and '.join(SPLITS)} "
-                "in it."
+                f"{full} has no folder {split}; give the folder that has {' and '.join(SPLITS)} in it."
             )
     missing = [
         f"{split}/{name}" for split in SPLITS for name in classes if not (full / split / name).is_dir()
@@ -114,37 +112,36 @@ def link_subset(full: Path, out: Path, classes: Sequence[str], *, force: bool = 
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Return the classes that a file lists: a synset id a line, as in n01440764; empty lines and # comments
-    are skipped.
+    """Return the synset ids in a file, one a line, such as n01440764.
+
+    Empty lines and comments, which begin with #, are skipped.
 
     Raises:
-        ValueError: there is a line of another kind or one that comes twice, which are named, or no class at
-            all.
+        ValueError: a line is no synset id or repeats an earlier one, or there is no synset id at all.
     """
     with path.open("rb") as file:
         return _classes_of(file.read(MOST_BYTES), str(path))
 
 
 def published_classes(url: str = LIST_URL, sha256: str = LIST_SHA256) -> tuple[str, ...]:
-    """Return the 100 classes of the paper's experiments, fetched from where they were published.
+    """Fetch the list of the 100 classes in the paper's experiments, and return them.
 
     Raises:
         OSError: the list could not be fetched.
-        ValueError: it is another list than the one expected.
+        ValueError: the list is not the one that was published.
     """
     try:
         with urlopen(url, timeout=30) as answer:
             text: bytes = answer.read(MOST_BYTES)
     except (OSError, http.client.HTTPException) as error:
         raise OSError(
-            f"The list of {IMAGENET_100} could not be fetched ({error}); get {url} in another way and pass "
-            "it: --classes FILE."
+            f"The list of {IMAGENET_100} could not be fetched ({error}); download {url} in another way and "
+            "give the file: --classes FILE."
         ) from error
     found = hashlib.sha256(text).hexdigest()
     if found != sha256:
         raise ValueError(
-            f"{url} has the SHA-256 {found} where {sha256} is expected; get the list and pass it: --classes "
-            "FILE."
+            f"{url} has the SHA-256 {found} where {sha256} is expected; give another file: --classes FILE."
         )
     return _classes_of(text, url)
 
@@ -163,9 +160,11 @@ def _classes_of(text: bytes, name: str) -> tuple[str, ...]:
         else:
             classes[line] = number
     if bad:
-        raise ValueError(f"{name} must have a synset id a line, such as n01440764, each once: {_shown(bad)}.")
+        raise ValueError(
+            f"{name} must have one synset id a line, such as n01440764, each only once: {_shown(bad)}."
+        )
     if not classes:
-        raise ValueError(f"{name} lists no class; give a synset id a line, such as n01440764.")
+        raise ValueError(f"{name} lists no class; write one synset id a line, such as n01440764.")
     return tuple(classes)
 
 
@@ -176,16 +175,15 @@ def _check_place(full: Path, out: Path) -> None:
     splits = [(full / split).resolve() for split in SPLITS]
     if place in (full, *full.parents) or any(split in (place, *place.parents) for split in splits):
         raise ValueError(
-            f"{out} is the full ImageNet, {full}, or holds it, or lies in its classes; choose another folder."
+            f"{out} contains the full ImageNet, {full}, or lies among its classes; choose another folder."
         )
 
 
 def _check_links(out: Path) -> None:
-    """Refuse to replace what is no subset: anything but links in train and val."""
+    """Refuse to replace a folder that holds anything but links in train and val."""
     if out.is_symlink() or not out.is_dir():
         raise ValueError(
-            f"{out} is no folder of links but {'a link itself' if out.is_symlink() else 'a file'}; remove it "
-            "first."
+            f"{out} is {'itself a link' if out.is_symlink() else 'a file'}, not a folder of links; remove it."
         )
     splits = [out / split for split in SPLITS]
     found = [path for path in out.iterdir() if path not in splits or path.is_symlink() or not path.is_dir()]
@@ -199,13 +197,12 @@ def _check_links(out: Path) -> None:
     if found:
         names = _shown(sorted(str(path.relative_to(out)) for path in found))
         raise ValueError(
-            f"{out} holds more than links, which --force never replaces: {names}; move it, or choose another "
-            "folder."
+            f"{out} contains files that --force never replaces: {names}; move them, or choose another folder."
         )
 
 
 def _remove_links(folder: Path) -> None:
-    """Remove a subset; nothing but links and empty folders can go."""
+    """Remove a subset, that is links and empty folders; anything else raises an OSError."""
     if not folder.is_dir():
         return
     for split in folder.iterdir():
