@@ -115,7 +115,7 @@ def test_force_never_replaces_what_is_no_link(
     (folder / "some" / real).parent.mkdir(parents=True, exist_ok=True)
     (folder / "some" / real).write_text("precious")
     said = refused(capsys, "full", "some", "--classes", "three.txt", "--force")
-    assert f"some contains files that --force never replaces: {named};" in said
+    assert f"some is no earlier subset, and --force never replaces {named};" in said
 
 
 def test_neither_a_link_nor_a_file_nor_a_linked_split_is_replaced(
@@ -127,7 +127,7 @@ def test_neither_a_link_nor_a_file_nor_a_linked_split_is_replaced(
     assert "a file" in refused(capsys, "full", "three.txt", "--classes", "three.txt", "--force")
     (folder / "odd").mkdir()
     (folder / "odd/train").symlink_to(folder / "some/train")
-    assert "more than links, which --force never replaces: train" in refused(
+    assert "odd is no earlier subset, and --force never replaces train" in refused(
         capsys, "full", "odd", "--classes", "three.txt", "--force"
     )
 

@@ -197,7 +197,7 @@ def _check_links(out: Path) -> None:
     if found:
         names = _shown(sorted(str(path.relative_to(out)) for path in found))
         raise ValueError(
-            f"{out} contains files that --force never replaces: {names}; move them, or choose another folder."
+            f"{out} is no earlier subset, and --force never replaces {names}; choose another folder."
         )
 
 
