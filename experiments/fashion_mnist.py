@@ -1,7 +1,7 @@
 """Training on Fashion-MNIST without labels: align + uniform next to the contrastive loss.
 
-    python -m benchmarks.fashion_mnist --root FOLDER [--out FOLDER] [--parts two-view moco plane] [--images
-    20000] [--epochs 48]
+    python -m experiments.fashion_mnist --root FOLDER [--out FOLDER] [--parts two-view moco plane]
+                                        [--images 20000] [--epochs 48]
 
 There are three parts. `two-view` and `moco` train an encoder for each objective and seed, and compare it with
 the same encoder untrained and with the pixels themselves. `plane` is the paper's figure 5: shorter runs over
@@ -126,7 +126,7 @@ class Outcome(Run):
 
 def main() -> int:
     """Train, judge, print, draw and write; return 130 after Ctrl-C or SIGTERM."""
-    parser = argparse.ArgumentParser("python -m benchmarks.fashion_mnist", description=__doc__)
+    parser = argparse.ArgumentParser("python -m experiments.fashion_mnist", description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder of Fashion-MNIST")
     parser.add_argument(
         "--out", type=Path, default=Path("fashion-mnist"), help="folder for runs, results.json and plane.png"
