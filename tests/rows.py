@@ -14,3 +14,14 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 def unit(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return rows drawn uniformly from the unit sphere."""
     return torch.nn.functional.normalize(normal(*shape, seed=seed), dim=-1).to(dtype)
+
+
+def rotation(dim: int) -> Tensor:
+    """A rotation, [dim, dim]."""
+    q, _ = torch.linalg.qr(normal(dim, dim, seed=99))
+    return torch.as_tensor(q)
+
+
+def cone(n: int, dim: int, share: float = 0.6) -> Tensor:
+    """Unit rows around a common direction."""
+    return torch.nn.functional.normalize(unit(n, dim) + share * unit(1, dim, seed=7), dim=-1)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align_uniform import Measurement, align_loss, measure, uniform_loss
-from align_uniform.measuring import row_sums
+from align_uniform.measuring import populations
 from tests import oracle, rows
 
 X, Y = rows.unit(40, 6), rows.unit(40, 6, seed=1)
@@ -176,7 +176,7 @@ def test_blocks_change_nothing(tiny_tiles: None, monkeypatch: pytest.MonkeyPatch
         "pairs": [[i, (7 * i + 1) % 40] for i in range(20)],
     }
     whole = measure(X, **options)
-    monkeypatch.setattr(row_sums.block_slices, "__defaults__", (7 * 6 * 4,))
+    monkeypatch.setattr(populations, "BLOCK_BYTES", 7 * 6 * 4)
     blocks = measure(X, **options)
     for name in ("align", "uniform", "tolerance", "duplicates", "norms", "mean_cosine", "w2", "rankme"):
         a, b = getattr(whole, name), getattr(blocks, name)

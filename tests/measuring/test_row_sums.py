@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from align_uniform.measuring import row_sums
+from align_uniform.measuring import populations, row_sums
 from align_uniform.measuring.populations import Population
 from tests import oracle, rows
 
@@ -25,8 +25,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Blocks of 7 rows of 5 features, and tiles of 3 rows, against all at once."""
     if request.param == "many blocks":
         request.getfixturevalue("tiny_tiles")
-        monkeypatch.setattr(row_sums, "BLOCK_BYTES", 7 * 5 * 4)
-        monkeypatch.setattr(row_sums.block_slices, "__defaults__", (7 * 5 * 4,))
+        monkeypatch.setattr(populations, "BLOCK_BYTES", 7 * 5 * 4)
 
 
 def log_sums(result: row_sums.RowSums) -> Tensor:
@@ -117,19 +116,3 @@ def test_the_mean_between_two_populations_is_the_definitions(blocks: None) -> No
     few = row_sums.cross_log_mean(population(x), population(y), 3, lambda _: None, rows=some)
     exponents = oracle.exponents_across(oracle.numbers(x[some]), oracle.numbers(y), 3)
     assert few == pytest.approx(oracle.log_sum_exp(exponents) - np.log(len(exponents)), abs=1e-10)
-
-
-def test_rows_are_taken_in_the_order_asked_for(blocks: None) -> None:
-    z, order = rows.normal(40, 5), torch.tensor([39, 0, 7, 7, 20, 6])
-    torch.testing.assert_close(row_sums.take(population(z), order), z[order])
-
-
-def test_the_nearest_row_is_another_and_its_distance_exact(blocks: None) -> None:
-    z = rows.unit(40, 5)
-    z[11] = z[2] + 1e-9
-    nearest, distances = row_sums.nearest_rows(population(z), torch.tensor([2, 30, 11]))
-    apart = np.linalg.norm(oracle.numbers(z)[:, None] - oracle.numbers(z)[None], axis=2) + 9 * np.eye(40)
-    assert nearest.tolist() == [11, int(apart[30].argmin()), 2]
-    np.testing.assert_allclose(
-        distances.numpy(), [apart[2].min(), apart[30].min(), apart[11].min()], rtol=1e-6
-    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -47,12 +49,19 @@ def nearest_neighbours(x: Tensor, queries: Tensor | None = None) -> tuple[Tensor
     rows = x if queries is None else queries.detach()
     centre = torch.stack([widest(block).sum(0) for block in x.split(TILE_ROWS)]).sum(0) / len(x)
     distances, neighbours = [], []
-    for number, narrow in enumerate(rows.split(TILE_ROWS)):
+    for start, narrow in _blocks(rows):
         block = widest(narrow)
-        found = _nearest(block - centre, x, centre, None if queries is not None else number * TILE_ROWS)
+        blocks = ((first, widest(columns) - centre) for first, columns in _blocks(x))
+        own = torch.arange(start, start + len(block)) if queries is None else None
+        found = nearest_in_blocks(block - centre, blocks, own=own)[1].squeeze(1)
         distances.append(torch.linalg.vector_norm(block - widest(x[found]), dim=1))
         neighbours.append(found)
     return torch.cat(distances), torch.cat(neighbours)
+
+
+def _blocks(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+    for number, block in enumerate(rows.split(TILE_ROWS)):
+        yield number * TILE_ROWS, block
 
 
 def koleo(nearest: Tensor, eps: float = 1e-8) -> float:
@@ -102,24 +111,63 @@ def koleo(nearest: Tensor, eps: float = 1e-8) -> float:
     return -widest(nearest).clamp(min=eps).log().mean().item()
 
 
-def _nearest(block: Tensor, x: Tensor, centre: Tensor, skip: int | None) -> Tensor:
-    """The number of the nearest row of x for each row of the block; row i of it may be row `skip + i` of x,
-    no neighbour.
+def nearest_in_blocks(
+    queries: Tensor,
+    blocks: Iterable[tuple[int, Tensor]],
+    k: int = 1,
+    *,
+    by: Literal["distance", "product"] = "distance",
+    own: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""Find the k nearest rows of each query, exactly, among rows that come in blocks.
+
+    The proximity of a query q and a row x is :math:`q \cdot x - \lVert x \rVert^2 / 2`, which orders rows as
+    their distance does, or :math:`q \cdot x`, which orders rows of one norm as their cosine does. O(Q N m)
+    time, and O(Q b) memory for blocks of b rows.
+
+    Args:
+        queries: [Q, m].
+        blocks: pairs of the number of a block's first row and the rows themselves, [b, m], of the dtype and
+            on the device of the queries. They follow each other from row 0 on.
+        k: the number of neighbours, at most the number of rows that a query may find.
+        by: the order, by distance or by product.
+        own: the number of the row that each query is, [Q], on the CPU: a query does not find itself. None for
+            queries that are no rows.
+
+    Returns:
+        The proximities and the numbers of the neighbours, [Q, k], the nearest first. Which of several equally
+        near rows is the k-th is left to torch.
     """
-    least = block.new_full((len(block),), math.inf)
-    neighbours = torch.zeros(len(block), dtype=torch.int64, device=block.device)
-    for number, narrow in enumerate(x.split(TILE_ROWS)):
-        start = number * TILE_ROWS
-        columns = widest(narrow) - centre
-        # |a - b|^2 less |a|^2, which is the same for all neighbours of a.
-        tile = torch.addmm(columns.square().sum(1), block, columns.mT, alpha=-2)
-        if start == skip:
-            tile.fill_diagonal_(math.inf)
-        values, positions = tile.min(1)
-        closer = values < least
-        least = torch.where(closer, values, least)
-        neighbours = torch.where(closer, positions + start, neighbours)
-    return neighbours
+    proximities = queries.new_empty(len(queries), 0)
+    numbers = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    for start, rows in blocks:
+        tile = (
+            queries @ rows.mT
+            if by == "product"
+            else torch.addmm(rows.square().sum(1).div_(-2), queries, rows.mT)
+        )
+        if own is not None:
+            _leave_out(tile, own - start)
+        near, positions = _largest(tile, k)
+        if start:
+            near, numbers = torch.cat([proximities, near], 1), torch.cat([numbers, positions + start], 1)
+            proximities, positions = _largest(near, k)
+            numbers = numbers.gather(1, positions)
+        else:
+            proximities, numbers = near, positions
+    return proximities, numbers
+
+
+def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest of each row and their places; of one, the first, and quicker than `topk`."""
+    found = values.max(1, keepdim=True) if k == 1 else values.topk(min(k, values.shape[1]))
+    return found.values, found.indices
+
+
+def _leave_out(tile: Tensor, columns: Tensor) -> None:
+    """Put the pairs of a query and itself out of reach; columns outside of the tile belong to other tiles."""
+    inside = ((columns >= 0) & (columns < tile.shape[1])).nonzero().squeeze(1)
+    tile[inside.to(tile.device), columns[inside].to(tile.device)] = -math.inf
 
 
 def _check_neighbourhood(x: Tensor, queries: Tensor | None) -> None:

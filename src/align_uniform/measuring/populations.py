@@ -1,10 +1,9 @@
-"""Rows as they come, from memory or from a file, made into a population: read by blocks, checked once,
-normalised.
-"""
+"""The rows of an embedding, from memory or from a file: read in blocks, checked once, normalised."""
 
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,37 +13,48 @@ import torch
 from torch import Tensor
 
 from align_uniform import _ranks as ranks
+from align_uniform.engine.tiles import slices
 from align_uniform.functional import normalize_rows
 from align_uniform.geometry import Moments
-from align_uniform.measuring.row_sums import block_slices
+
+BLOCK_BYTES = 2**25
+"""The size of a block of float32 rows. Every block is read again for each block that it meets, so larger
+blocks save reading.
+"""
 
 SURVEY_BYTES = 2**22
-"""Of a block of float32 rows in the first pass, which makes several wider copies of it."""
+"""The size of a block of float32 rows in the first pass, which makes several wider copies of it."""
 
 
 class Source(Protocol):
-    """What rows are read from: a tensor, a numpy array, a `files.Rows`."""
+    """The origin of rows: a tensor, a numpy array, or a `files.Rows`."""
 
     @property
     def shape(self) -> Sequence[int]:
-        """N and m."""
+        """The numbers of rows and features, N and m."""
 
     def __getitem__(self, part: slice, /) -> Any:
-        """Rows, as a tensor or an array."""
+        """Return some rows as a tensor or an array."""
 
 
 class Population:
     """The rows of one view or one tower.
 
     Args:
-        source: [N, m], real numbers of any width.
-        name: for messages.
-        normalize: divide rows by their norm.
-        device: where rows are brought to.
-        kept: indices, rising, of the rows that belong to the population; None for all.
+        source: the rows, [N, m], real numbers of any width.
+        name: the name of the population in messages.
+        normalize: whether to divide rows by their norms.
+        device: the device that rows are moved to.
+        kept: the numbers, rising, of the rows that belong to the population; None for all rows.
+
+    Attributes:
+        shape: the numbers of rows and features, N and m.
+        survey: the results of one pass over all rows.
+        centre: the mean of the rows, [m].
+        diameter: an upper bound of the distance of two rows.
 
     Raises:
-        ValueError: a row has a NaN or an infinity, or no direction to normalise to.
+        ValueError: a row has a NaN or an infinity, or has norm 0 and is to be normalised.
     """
 
     def __init__(
@@ -68,12 +78,12 @@ class Population:
         self.diameter = 2 * (1.0 if normalize else self.survey.largest)
 
     def __getitem__(self, part: slice) -> Tensor:
-        """Rows as they are measured."""
+        """Return rows as they are measured, in float32 or float64."""
         rows = self.raw(part)
         return normalize_rows(rows) if self.normalize else rows
 
     def raw(self, part: slice) -> Tensor:
-        """Rows as they came, in float32, or float64 if that is theirs."""
+        """Return rows as they were given, in float64 if that is their width and else in float32."""
         if self.kept is None:
             rows = _tensor(self.source[part])
         else:
@@ -83,12 +93,12 @@ class Population:
         return rows.to(self.device, torch.float64 if rows.dtype == torch.float64 else torch.float32)
 
     def number_of(self, rows: Tensor) -> Tensor:
-        """What these rows are numbered in the source."""
+        """Return the numbers of these rows in the source."""
         return rows if self.kept is None else self.kept[rows]
 
     @property
     def dtype_name(self) -> str:
-        """The source's dtype."""
+        """The name of the source's dtype."""
         return str(getattr(self.source, "dtype", "unknown")).removeprefix("torch.")
 
     def __len__(self) -> int:
@@ -110,25 +120,55 @@ def _tensor(rows: Any) -> Tensor:
     return rows.detach() if isinstance(rows, Tensor) else torch.from_numpy(rows.copy())
 
 
+def block_slices(population: Population, size: int | None = None) -> list[slice]:
+    """Cut rows into blocks of at most `size` bytes, and into enough blocks for every process to get work.
+
+    Args:
+        population: the rows.
+        size: bytes of a block of float32 rows; by default `BLOCK_BYTES`.
+    """
+    count, dim = population.shape
+    rows = (BLOCK_BYTES if size is None else size) // (4 * dim)
+    return slices(count, max(1, min(rows, math.ceil(count / (2 * ranks.world_size() - 1)))))
+
+
+def take(population: Population, indices: Tensor) -> Tensor:
+    """Return the rows with these numbers, in this order, wherever they lie."""
+    rising, order = indices.sort()
+    parts = []
+    for block in block_slices(population):
+        first, last = torch.searchsorted(rising, torch.tensor([block.start, block.stop])).tolist()
+        if first < last:
+            within = slice(int(rising[first]), int(rising[last - 1]) + 1)
+            parts.append(population[within][(rising[first:last] - within.start).to(population.device)])
+    rows = torch.empty_like(sorted_rows := torch.cat(parts))
+    rows[order.to(rows.device)] = sorted_rows
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------- one pass
+
+
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over rows, or over some of them, tells."""
+    """The results of one pass over rows, or over some of them."""
 
     moments: Moments
-    """of the rows as they are measured"""
+    """The moments of the rows as they are measured."""
     smallest: float
-    """norm"""
+    """The smallest norm."""
     largest: float
+    """The largest norm."""
     norms: float
-    """their sum"""
+    """The sum of the norms."""
     fourth: float
-    """the sum of |x|^4 of the rows as they are measured"""
+    """The sum of |x|^4 of the rows as they are measured."""
     invalid: Tensor
-    """indices of rows with a NaN or an infinity"""
+    """The numbers of the rows with a NaN or an infinity."""
     zero: Tensor
-    """indices of rows of norm 0"""
+    """The numbers of the rows of norm 0."""
     hashes: Tensor
-    """[N], int64: equal for equal rows"""
+    """A number for each row, [N], int64, equal for equal rows."""
 
     def __add__(self, other: Survey) -> Survey:
         return Survey(
@@ -144,12 +184,12 @@ class Survey:
 
     @property
     def duplicates(self) -> int:
-        """How many rows equal an earlier one."""
+        """The number of rows that equal an earlier row."""
         return len(self.hashes) - len(self.hashes.unique())
 
 
 def _survey(population: Population) -> Survey:
-    """Read all rows once, each process its share of them."""
+    """Read all rows once; each process reads a share of them."""
     parts = block_slices(population, SURVEY_BYTES)[ranks.rank() :: ranks.world_size()]
     own = (
         [functools.reduce(operator.add, (_survey_block(population, part) for part in parts))] if parts else []
@@ -179,7 +219,7 @@ def _survey_block(population: Population, part: slice) -> Survey:
 
 
 def _hashes(rows: Tensor) -> Tensor:
-    """64 bits a row: a sum, over its numbers' bits, of products with random odd numbers, modulo 2^64."""
+    """Return 64 bits a row: the sum of products of its numbers' bits with random odd numbers, modulo 2^64."""
     bits = (
         (rows + 0.0).view(torch.int32 if rows.dtype == torch.float32 else torch.int64).long()
     )  # -0.0 + 0.0 is 0.0

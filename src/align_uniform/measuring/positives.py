@@ -1,4 +1,4 @@
-"""Positive pairs: which they are, how far apart, and how far apart other rows are."""
+"""Positive pairs: their rows, their distances, and the distances of other rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ from torch import Tensor
 
 from align_uniform import geometry
 from align_uniform.engine.tiles import slices
-from align_uniform.measuring.populations import Population
-from align_uniform.measuring.row_sums import block_slices, take
+from align_uniform.measuring.populations import Population, block_slices, take
 
 PAIR_BLOCK = 65536
-"""Pairs whose rows are in memory at a time."""
+"""The number of pairs whose rows are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class PairChoice:
+    """The arguments of `measure` that choose positive pairs."""
+
+    pairs: Any
+    """The row numbers, [P, 2] or two sequences; None for rows that are pairs in order."""
+    scores: Sequence[float] | None
+    """The score of each pair, [P]."""
+    threshold: float | None
+    """The score above which a pair is positive."""
+    strict: bool
+    """Whether a score must lie above the threshold, or may equal it."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +38,22 @@ class Positives:
     x: Population
     y: Population
     x_rows: Tensor | None
-    """[P]: the rows of x; None for all in order"""
+    """The rows of x, [P]; None for all rows in order."""
     y_rows: Tensor | None
+    """The rows of y, [P]; None for all rows in order."""
 
     def distances(self) -> Tensor:
-        """[P], float64: of every pair, from the differences, since products cancel where rows are close."""
+        """Return the distance of every pair, [P], float64.
+
+        It is computed from the difference of the rows, since products cancel where rows are close.
+        """
         differences = (torch.linalg.vector_norm(x - y, dim=1) for x, y in self._blocks())
         return torch.cat([part.double().cpu() for part in differences])
 
     def other_mean_square(self, distances: Tensor) -> float | None:
-        """The mean squared distance of a row of x and a row of y that are no pair, in closed form; None if
-        there are none.
+        """Return the mean squared distance of a row of x and a row of y that are no pair, in closed form.
+
+        It is None if all rows are pairs.
         """
         x, y = self.x.survey.moments, self.y.survey.moments
         mean = geometry.cross_mean_squared_distance(x, y)
@@ -46,7 +64,7 @@ class Positives:
         return (total - float(distances.square().sum())) / others if others >= 1 else None
 
     def row_numbers(self, pair: int) -> tuple[int, int]:
-        """The rows of a pair."""
+        """Return the numbers of the rows of a pair."""
         if self.x_rows is None or self.y_rows is None:
             return pair, pair
         return int(self.x_rows[pair]), int(self.y_rows[pair])
@@ -60,26 +78,18 @@ class Positives:
                 yield take(self.x, self.x_rows[part]), take(self.y, self.y_rows[part])
 
 
-def chosen_pairs(
-    pairs: Any,
-    scores: Sequence[float] | None,
-    threshold: float | None,
-    strict: bool,
-    sizes: tuple[int, int],
-    name: str,
-) -> tuple[Tensor, Tensor, str]:
-    """The rows of the pairs that count as positive, and what to call them: `name`, with the threshold behind
-    it.
-    """
-    x_rows, y_rows = _two_columns(pairs)
+def chosen_pairs(choice: PairChoice, sizes: tuple[int, int], name: str) -> tuple[Tensor, Tensor, str]:
+    """Return the rows of the pairs that count as positive, and their name with the threshold."""
+    threshold, strict = choice.threshold, choice.strict
+    x_rows, y_rows = _two_columns(choice.pairs)
     for rows, size, side in ((x_rows, sizes[0], "first"), (y_rows, sizes[1], "second")):
         if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= size):
             raise ValueError(
                 f"the {side} numbers of pairs must be rows from 0 to {size - 1}, got {int(rows.min())} to "
                 f"{int(rows.max())}."
             )
-    if scores is not None:
-        is_positive = _passing(scores, threshold, strict, len(x_rows))
+    if choice.scores is not None:
+        is_positive = _passing(choice.scores, threshold, strict, len(x_rows))
         x_rows, y_rows = x_rows[is_positive], y_rows[is_positive]
         name = f"{name} with score {'>' if strict else '>='} {threshold:g}"
     elif threshold is not None:

@@ -1,21 +1,20 @@
-"""Sums of Gaussian potentials row by row, over populations larger than memory: what measuring needs of all
-pairs.
+"""Sums of Gaussian potentials for each row, over populations larger than memory.
 
 For rows x_1 ... x_N, read block by block, and for each of several t,
 
-    sums[i] = sum_{j != i} exp(-t ||x_i - x_j||^2)      of every row (`all_row_sums`), or of a few
-    (`anchor_row_sums`), squares = the same with squared potentials, summed over those rows.
+    sums[i] = sum_{j != i} exp(-t ||x_i - x_j||^2)
 
-Two blocks of rows are in memory at a time, and one tile of their pairs (see `engine`). The tile loop visits
-only the upper half of the pairs of all rows, the kernel both. Under many processes each visits a share of the
-blocks, and all end with all sums.
+of every row (`all_row_sums`) or of a few (`anchor_row_sums`); `squares` is the sum of the squared potentials
+of those rows. Two blocks of rows are in memory at a time, and one tile of their pairs (see `engine`). The
+tile loop visits only the upper half of the pairs of all rows, the kernel visits both halves. With several
+processes each visits a share of the blocks, and all of them get all sums.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,68 +24,42 @@ from align_uniform.engine import routes
 from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import Care, care, sum_dtype
 from align_uniform.engine.sweeps import sweep
-from align_uniform.engine.tiles import Columns, all_tiles, half_squares, slices, upper_tiles
+from align_uniform.engine.tiles import Columns, all_tiles, half_squares, upper_tiles
+from align_uniform.measuring.populations import Population, block_slices, take
 from align_uniform.measuring.quantities import NEAR_COSINE
 
-BLOCK_BYTES = 2**25
-"""Bytes of a block of float32 rows. Every block is read again for each block that it meets: larger blocks
-save reading.
-"""
-
 Progress = Callable[[int], None]
-"""Called with the number of potentials summed since the last call."""
-
-
-class Population(Protocol):
-    """Rows that are read in parts."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """N and m."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the rows are."""
-
-    @property
-    def centre(self) -> Tensor:
-        """[m]: a point amid the rows."""
-
-    @property
-    def diameter(self) -> float:
-        """No two rows are farther apart."""
-
-    def __getitem__(self, part: slice) -> Tensor:
-        """[b, m], float32 or float64, on the device."""
+"""A function that is called with the number of potentials summed since the last call."""
 
 
 class RowSums(NamedTuple):
-    """Sums are over exp(shift), sums of squares over exp(2 shift)."""
+    """Sums of potentials, divided by exp(shift), and of their squares, divided by exp(2 shift)."""
 
     sums: Tensor
-    """[T, rows], float64"""
+    """The sum of each row at each t, [T, rows], float64."""
     squares: Tensor
-    """[T], float64"""
+    """The sum of the squared potentials at each t, [T], float64."""
     shift: Tensor
-    """[T], float64"""
+    """The logarithm that was taken out at each t, [T], float64."""
     near: Tensor
-    """[rows]: whether another row is a near duplicate, if the rows are of unit norm"""
+    """Whether another row is a near duplicate, [rows]; for rows of unit norm."""
 
 
 class _Tile(NamedTuple):
-    """Some rows against some columns."""
+    """The pairs of some rows with some columns."""
 
     rows: slice
+    """The rows, by their place among the sums."""
     columns: slice | None
-    """None if column sums are not needed, or if the columns are also visited as rows"""
+    """The columns; None if column sums are not needed, or if the columns are also visited as rows."""
     exponents: Tensor
-    """[rows, columns]: -t ||x_i - x_j||^2 less a shift at the first t, -inf for a row and itself; to be
-    overwritten
+    """The values of -t ||x_i - x_j||^2 less a shift at the first t, [rows, columns]; -inf for a row and
+    itself. The reader may overwrite them.
     """
 
 
 def all_row_sums(population: Population, ts: Sequence[float], progress: Progress) -> RowSums:
-    """Sum over the others of every row: N (N - 1) / 2 potentials are computed."""
+    """Sum the potentials of every row with all others, which takes N (N - 1) / 2 potentials."""
     blocks = block_slices(population)
     pairs = [(rows, columns) for number, columns in enumerate(blocks, start=1) for rows in blocks[:number]]
     share = pairs[ranks.rank() :: ranks.world_size()]
@@ -105,7 +78,7 @@ def all_row_sums(population: Population, ts: Sequence[float], progress: Progress
 def anchor_row_sums(
     population: Population, anchors: Tensor, ts: Sequence[float], progress: Progress
 ) -> RowSums:
-    """Sum over the others of the rows with these indices, which rise: N potentials for each are computed."""
+    """Sum the potentials of the rows with these rising numbers with all others, which takes N for each."""
     anchor_rows = take(population, anchors)
     share = block_slices(population)[ranks.rank() :: ranks.world_size()]
     if _takes_kernel(population, ts):
@@ -122,7 +95,7 @@ def anchor_row_sums(
 def cross_log_mean(
     x: Population, y: Population, t: float, progress: Progress, rows: Tensor | None = None
 ) -> float:
-    """Return `log mean exp(-t ||x_i - y_j||^2)` over two populations, or over some rows of x and all of y."""
+    """Return log mean exp(-t ||x_i - y_j||^2) over two populations, or over some rows of x and all of y."""
     count = x.shape[0] if rows is None else len(rows)
     few = None if rows is None else take(x, rows)
     pairs = [
@@ -140,48 +113,6 @@ def cross_log_mean(
     return float(torch.tensor(everyones, dtype=torch.float64).logsumexp(0))
 
 
-def nearest_rows(population: Population, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """The index of the row that is nearest to each of these rows, itself apart, and its distance."""
-    queries = take(population, indices)
-    half_squares = queries.new_full((len(indices),), math.inf)
-    nearest = torch.zeros_like(indices)
-    for part in block_slices(population):
-        block = population[part]
-        halves = block.square().sum(1) / 2 - queries @ block.mT  # less half of the query's square
-        own = indices - part.start
-        here = ((own >= 0) & (own < len(block))).nonzero().squeeze(1)
-        halves[here.to(halves.device), own[here].to(halves.device)] = math.inf
-        least, position = halves.min(1)
-        nearest = torch.where((least < half_squares).cpu(), position.cpu() + part.start, nearest)
-        half_squares = torch.minimum(half_squares, least)
-    distances = torch.linalg.vector_norm(
-        queries - take(population, nearest), dim=1
-    )  # where near, products have cancelled
-    return nearest, distances.double().cpu()
-
-
-def block_slices(population: Population, size: int = BLOCK_BYTES) -> list[slice]:
-    """The blocks of so many bytes that a population is read in; several for each process, that all have
-    something to do.
-    """
-    count, dim = population.shape
-    return slices(count, max(1, min(size // (4 * dim), math.ceil(count / (2 * ranks.world_size() - 1)))))
-
-
-def take(population: Population, indices: Tensor) -> Tensor:
-    """The rows of these indices, in this order, wherever they lie."""
-    rising, order = indices.sort()
-    parts = []
-    for block in block_slices(population):
-        first, last = torch.searchsorted(rising, torch.tensor([block.start, block.stop])).tolist()
-        if first < last:
-            within = slice(int(rising[first]), int(rising[last - 1]) + 1)
-            parts.append(population[within][(rising[first:last] - within.start).to(population.device)])
-    rows = torch.empty_like(sorted_rows := torch.cat(parts))
-    rows[order.to(rows.device)] = sorted_rows
-    return rows
-
-
 # ------------------------------------------------------------------------------------------- by the tile loop
 
 
@@ -192,7 +123,7 @@ def _accumulate(
     tiles: Callable[[float, Care], Iterator[_Tile]],
     progress: Progress,
 ) -> RowSums:
-    """Sum the tiles, with the largest exponent taken out where `exp` could underflow."""
+    """Sum over tiles, and take the largest exponent out where `exp` could underflow."""
     shift, needs = 0.0, _needs(population, ts)
     if needs.largest_out:
         own = max((float(tile.exponents.amax()) for tile in tiles(0.0, needs)), default=-math.inf)
@@ -230,8 +161,9 @@ def _accumulate(
 
 
 def _needs(population: Population, ts: Sequence[float]) -> Care:
-    """What the exponents need, no two rows being farther apart than the diameter; float64 where float32 does
-    not do.
+    """Return the care that exponents need: no two rows are farther apart than the diameter.
+
+    Where float32 is not precise enough, they are computed in float64.
     """
     reach = max(ts) * population.diameter**2 / 4
     needs = care(reach, population.centre.dtype)
@@ -241,7 +173,7 @@ def _needs(population: Population, ts: Sequence[float]) -> Care:
 def _tiles_of_blocks(
     population: Population, t: float, rows: slice, columns: slice, shift: float, needs: Care
 ) -> Iterator[_Tile]:
-    """All distinct pairs of two blocks of one population, or of one block."""
+    """Yield all distinct pairs of two blocks of one population, or of one block."""
     a, others = _centred(population, population[rows], population[columns], t, needs)
     halves = half_squares(a)
     lift = halves.new_tensor([shift])
@@ -262,7 +194,7 @@ def _tiles_of_anchors(
     shift: float,
     needs: Care,
 ) -> Iterator[_Tile]:
-    """All pairs of the anchors with one block, except those of an anchor and itself."""
+    """Yield all pairs of the anchors with one block, except the pairs of an anchor and itself."""
     a, others = _centred(population, anchor_rows, population[part], t, needs)
     halves = half_squares(a)
     lift = halves.new_tensor([shift])
@@ -276,7 +208,7 @@ def _tiles_of_anchors(
 def _centred(
     population: Population, rows: Tensor, columns: Tensor, t: float, needs: Care
 ) -> tuple[Tensor, Columns]:
-    """Rows and columns as the tiles take them, [1, b, m]."""
+    """Return rows and columns in the form that tiles take, [1, b, m]."""
     scale = math.sqrt(2 * t)
     dtype = torch.float64 if needs.wider else rows.dtype
     centre = population.centre.to(dtype)
@@ -293,30 +225,29 @@ def _within(part: slice, inner: slice) -> slice:
 
 
 def _takes_kernel(population: Population, ts: Sequence[float]) -> bool:
-    """Whether the kernel computes these rows; far ones want float64, which it has not."""
+    """Whether the kernel computes these rows; rows that are far apart need float64, which it lacks."""
     return routes.takes_kernel(population.centre) and not _needs(population, ts).wider
 
 
 class _Visit(NamedTuple):
-    """Some rows against one block, as the kernel sums them: each row over the exp of its own largest
-    exponent.
-    """
+    """The kernel's sums of some rows with one block, each divided by exp of the row's largest exponent."""
 
     rows: slice
+    """The rows, by their place among the sums."""
     largest: Tensor
-    """[rows]: the largest exponent at the first t, -inf where there is none"""
+    """The largest exponent of each row at the first t, [rows]; -inf where there is none."""
     sums: Tensor
-    """[T, rows], float64"""
+    """The sums, [T, rows], float64."""
     squares: Tensor
-    """[T, rows], float64"""
+    """The sums of squares, [T, rows], float64."""
     potentials: int
-    """How many new ones were computed"""
+    """The number of potentials that no earlier visit computed."""
 
 
 def _kernel_visits(
     population: Population, ts: Sequence[float], rows: slice, columns: slice
 ) -> Iterator[_Visit]:
-    """All distinct pairs of two blocks, seen from either, or of one block."""
+    """Sum over all distinct pairs of two blocks, for the rows of either, or of one block."""
     a = population[rows] - population.centre
     if rows == columns:
         yield _Visit(rows, *_kernel_sums(a, a, ts, skip=0), len(a) ** 2)
@@ -329,7 +260,7 @@ def _kernel_visits(
 def _kernel_visit_of_anchors(
     population: Population, ts: Sequence[float], anchor_rows: Tensor, anchors: Tensor, part: slice
 ) -> _Visit:
-    """All pairs of the anchors with one block, except those of an anchor and itself."""
+    """Sum over all pairs of the anchors with one block, except the pairs of an anchor and itself."""
     a, b = (rows - population.centre for rows in (anchor_rows, population[part]))
     numbers = torch.arange(part.start, part.stop, device=b.device)
     sums = _kernel_sums(a, b, ts, ids=(anchors.to(b.device), numbers))
@@ -355,9 +286,7 @@ def _kernel_sums(
 def _merge(
     population: Population, count: int, ts: Sequence[float], visits: Iterator[_Visit], progress: Progress
 ) -> RowSums:
-    """Add what the kernel finds in each block, in logarithms, since every row has a largest exponent of its
-    own.
-    """
+    """Add up the visits, in logarithms, since every row has a largest exponent of its own."""
     logs = torch.full((len(ts), count), -math.inf, dtype=torch.float64, device=population.device)
     log_squares = logs.new_full((len(ts),), -math.inf)
     near = torch.zeros(count, dtype=torch.bool, device=population.device)

@@ -1,10 +1,10 @@
-"""What `measure` was given, made into populations and positive pairs."""
+"""The subject of a measurement: the arguments of `measure` as populations and positive pairs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,55 +14,54 @@ from torch import Tensor
 
 from align_uniform import _checks as checks
 from align_uniform.measuring.populations import Population, Source
-from align_uniform.measuring.positives import Positives, chosen_pairs
+from align_uniform.measuring.positives import PairChoice, Positives, chosen_pairs
 
 PAIRS_OF_TOWERS = "pairs of two towers"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An embedding, as the question that is asked of it."""
+    """An embedding that is to be measured."""
 
     name: str
+    """The name for tables."""
     rows: Population
-    """all rows of the first view or tower, as labels count them"""
+    """All rows of the first view or tower, in the order of the labels."""
     everyone: tuple[Population, ...]
-    """the same of every view or tower"""
+    """All rows of every view or tower."""
     populations: tuple[Population, ...]
-    """whose uniformity is measured: one, every view, or two towers"""
+    """The populations whose uniformity is measured: one, every view, or two towers."""
     are_towers: bool
+    """Whether the populations are two towers."""
     positives: tuple[Positives, ...]
-    """none, one, or one for each pair of views"""
+    """The positive pairs: none, one set, or one set for each pair of views."""
     of: str
-    """what a positive pair is"""
+    """The kind of the positive pairs, in words."""
 
 
 def subject(
     features: Any,
     second: Any,
+    choice: PairChoice,
     *,
-    pairs: Any,
-    scores: Sequence[float] | None,
-    threshold: float | None,
-    strict: bool,
     ids: Any,
     normalize: bool,
     device: str | torch.device | None,
     name: str | None,
 ) -> Subject:
-    """Understand the arguments of `measure`, which say what these are."""
+    """Interpret the arguments of `measure`, which documents them."""
     place = checks.usable_device(device) if device is not None else _device_of(features)
     rows = tuple(
         Population(source, label, normalize=normalize, device=place)
         for label, source in _named_sources(features, second)
     )
-    are_matched = pairs is not None or ids is not None
+    are_matched = choice.pairs is not None or ids is not None
     if are_matched and second is None and len(rows) > 1:
         raise ValueError(
             f"pairs and ids are of [N, m] features, got {len(rows)} views, which are pairs already."
         )
     are_towers = are_matched and second is not None
-    positives, of = _positives(rows, pairs, scores, threshold, strict, are_towers)
+    positives, of = _positives(rows, choice, are_towers)
     populations = rows if ids is None else _distinct(rows, ids if second is not None else (ids,))
     for population in populations:
         if len(population) < 2:
@@ -74,7 +73,7 @@ def subject(
 
 
 def _named_sources(features: Any, second: Any) -> list[tuple[str, Source]]:
-    """Every view or tower of one dimension, and what messages call it."""
+    """Return every view or tower with the name that messages give it; all have one dimension."""
     sources = _sources("features", features)
     if second is None:
         labels = ["features"] if len(sources) == 1 else [f"view {v}" for v in range(len(sources))]
@@ -93,7 +92,7 @@ def _named_sources(features: Any, second: Any) -> list[tuple[str, Source]]:
 
 
 def _sources(name: str, value: Any) -> list[Source]:
-    """[N, m], or V views, of whatever rows may come as."""
+    """Return the rows of each view, [N, m], of a tensor, an array or a file."""
     if isinstance(value, str | os.PathLike):
         from align_uniform.files import open_rows, open_shards
 
@@ -118,17 +117,13 @@ def _check_numbers(name: str, rows: Source) -> None:
 
 
 def _positives(
-    rows: tuple[Population, ...],
-    pairs: Any,
-    scores: Sequence[float] | None,
-    threshold: float | None,
-    strict: bool,
-    are_towers: bool,
+    rows: tuple[Population, ...], choice: PairChoice, are_towers: bool
 ) -> tuple[tuple[Positives, ...], str]:
-    """The pairs, and what they are called."""
+    """Return the positive pairs and their kind in words."""
     first, last = rows[0], rows[-1]
+    pairs, has_scores = choice.pairs, choice.scores is not None or choice.threshold is not None
     if pairs is None and len(rows) == 1:
-        if scores is not None or threshold is not None:
+        if has_scores:
             raise ValueError("scores and threshold are of pairs; pass pairs too.")
         return (), ""
     if pairs is None and len({len(population) for population in rows}) > 1:
@@ -136,15 +131,15 @@ def _positives(
             f"row i of features and row i of positives are a pair, got {len(first)} and {len(last)} rows; "
             f"pass pairs if they are matched otherwise."
         )
-    if pairs is None and scores is None and threshold is None:
+    if pairs is None and not has_scores:
         of = PAIRS_OF_TOWERS if are_towers else "two views" if len(rows) == 2 else f"{len(rows)} views"
         return tuple(Positives(x, y, None, None) for x, y in combinations(rows, 2)), of
     if pairs is None:
         if len(rows) > 2:
             raise ValueError(f"scores are of the pairs of two views, got {len(rows)} views.")
-        pairs = (torch.arange(len(first)),) * 2
+        choice = replace(choice, pairs=(torch.arange(len(first)),) * 2)
     x_rows, y_rows, of = chosen_pairs(
-        pairs, scores, threshold, strict, (len(first), len(last)), PAIRS_OF_TOWERS if are_towers else "pairs"
+        choice, (len(first), len(last)), PAIRS_OF_TOWERS if are_towers else "pairs"
     )
     if first is last and (same := int((x_rows == y_rows).sum())):
         raise ValueError(
@@ -154,7 +149,7 @@ def _positives(
 
 
 def _distinct(rows: tuple[Population, ...], ids: Any) -> tuple[Population, ...]:
-    """The populations of entities, each of which its first row stands for."""
+    """Return the populations of distinct entities; the first row of an entity stands for it."""
     if len(ids) != len(rows):
         raise ValueError(
             f"ids must be a tuple of two, those of features and those of positives, got {len(ids)}."
@@ -181,7 +176,7 @@ def _distinct(rows: tuple[Population, ...], ids: Any) -> tuple[Population, ...]:
 
 
 def codes_of(name: str, values: Any, count: int) -> Tensor:
-    """Whole numbers from 0, equal for equal values, one for each row."""
+    """Return a whole number from 0 for each row, equal for equal values."""
     if isinstance(values, str | os.PathLike):
         from align_uniform.files import read_column
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from align_uniform import sphere
 from align_uniform.measuring.measurement import Uniformity
-from align_uniform.measuring.populations import Population
-from align_uniform.measuring.row_sums import all_row_sums, anchor_row_sums, take
+from align_uniform.measuring.populations import Population, take
+from align_uniform.measuring.row_sums import all_row_sums, anchor_row_sums
 
 FEW_PAIRS = 100
 """So few pairs, effectively, make a standard error that cannot be relied on."""

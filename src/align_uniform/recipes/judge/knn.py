@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align_uniform._checks import check_choice, check_positive
+from align_uniform.geometry.neighbours import nearest_in_blocks
 from align_uniform.recipes.judge.scores import TOP, Scores, class_names, score
 
 Weight = Literal["votes", "softmax"]
@@ -119,20 +120,11 @@ def knn_predict(
 
 
 def _nearest(rows: Tensor, train_features: Tensor, train_labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Cosines and labels of the k nearest, [B, k], the nearest first."""
-    cosines, labels = rows.new_empty(len(rows), 0), train_labels.new_empty(len(rows), 0)
-    for start, columns in _blocks(train_features):
-        best = (rows @ columns.T).topk(min(k, len(columns)))
-        cosines = torch.cat([cosines, best.values], 1)
-        labels = torch.cat([labels, train_labels[start + best.indices]], 1)
-        kept = cosines.topk(min(k, cosines.shape[1]))
-        cosines, labels = kept.values, labels.gather(1, kept.indices)
-    return cosines, labels
-
-
-def _blocks(train_features: Tensor) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(train_features), TRAIN_BLOCK):
-        yield start, train_features[start : start + TRAIN_BLOCK]
+    """Return cosines and labels of the k nearest, [B, k], the nearest first."""
+    starts = range(0, len(train_features), TRAIN_BLOCK)
+    blocks = ((start, train_features[start : start + TRAIN_BLOCK]) for start in starts)
+    cosines, numbers = nearest_in_blocks(rows, blocks, k, by="product")
+    return cosines, train_labels[numbers]
 
 
 def _rank(cosines: Tensor, labels: Tensor, tau: float | None, classes: int) -> Tensor:
