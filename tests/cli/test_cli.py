@@ -37,6 +37,11 @@ def test_a_wrong_value_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "align-uniform: steps must be at least 1, got 0.\n"
 
 
+def test_an_error_names_an_option_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "moco", "--batch-size", "0"]) == 1
+    assert capsys.readouterr().err == "align-uniform: --batch-size must be at least 1, got 0.\n"
+
+
 def test_python_dash_m_is_the_same_command() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "align_uniform", "--version"],

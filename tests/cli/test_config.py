@@ -45,9 +45,12 @@ def test_an_unknown_preset_is_refused_with_those_that_are_known(tmp_path: Path) 
 
 def test_printed_options_are_read_back(tmp_path: Path) -> None:
     options = MocoOptions(queue=512, mean=(0.5, 0.25), std=(0.5, 0.5), start=Path("x.pth.tar"), mlp=True)
-    file = written(tmp_path, "options.yaml", as_yaml(options))
+    printed = as_yaml(
+        MocoOptions, {name: getattr(options, name) for name in ("queue", "mean", "std", "start", "mlp")}
+    )
+    file = written(tmp_path, "options.yaml", printed)
     assert MocoOptions(**merged(MocoOptions, {}, [file])) == options
-    assert set(yaml.safe_load(as_yaml(options))) >= {"preset", "limit", "queue", "resume"}
+    assert set(yaml.safe_load(printed)) >= {"preset", "limit", "queue", "resume"}
 
 
 @pytest.mark.parametrize(

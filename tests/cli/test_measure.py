@@ -92,6 +92,8 @@ def test_a_report_and_the_rows_are_written_beside_the_result(
 def test_options_come_from_a_file_and_go_to_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("options.yaml").write_text("features: x.npy\nt: [3.0]\n")
     assert printed_json(capsys, "measure", "--config", "options.yaml")["uniform"]["t"] == 3
+    assert main(["measure", "--print-config"]) == 0
+    assert "features: null" in capsys.readouterr().out
     assert main(["measure", "x.npy", "--t", "3", "--print-config"]) == 0
     printed = capsys.readouterr().out
     assert "features: x.npy" in printed

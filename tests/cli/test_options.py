@@ -250,7 +250,7 @@ def surface(words: tuple[str, ...]) -> list[str]:
     return [
         ("/".join(action.option_strings) or str(action.metavar))
         + (f" {{{','.join(map(str, action.choices))}}}" if action.choices else "")
-        for action in COMMANDS[words].parser(words)._actions
+        for action in COMMANDS[words].parser(words).actions
     ]
 
 
@@ -268,7 +268,7 @@ def helps() -> list[tuple[str, str]]:
     return [
         (f"{' '.join(words)} {'/'.join(action.option_strings) or action.metavar}", str(action.help))
         for words, command in COMMANDS.items()
-        for action in command.parser(words)._actions
+        for action in command.parser(words).actions
     ]
 
 

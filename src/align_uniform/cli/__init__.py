@@ -18,7 +18,7 @@ from align_uniform.cli import compare, measure, recipes
 from align_uniform.cli.command import Command, named
 from align_uniform.cli.completion import SHELLS, completion
 from align_uniform.cli.config import as_yaml, merged
-from align_uniform.cli.options import options_of
+from align_uniform.cli.options import as_typed, options_of
 from align_uniform.cli.parser import Parser, UsageError, did_you_mean
 from align_uniform.recipes.images.workers import reason
 
@@ -122,17 +122,24 @@ def _run(words: tuple[str, ...], given: Sequence[str]) -> int:
         values = merged(kind, typed, configs)
     except (ValueError, OSError) as error:
         parser.error(reason(error))
+    if only_print:
+        sys.stdout.write(as_yaml(kind, values))
+        return 0
+    options = _options(kind, values, parser)
+    with _processes() if command.processes else nullcontext():
+        return int(named(command.run)(options))
+
+
+def _options(kind: type, values: dict[str, Any], parser: Parser) -> Any:
+    """Return the dataclass of options; an error names them as they are typed."""
     if missing := [each.usage for each in options_of(kind) if each.is_required and each.name not in values]:
         parser.error(f"give {' and '.join(missing)}")
     try:
-        options = kind(**values)
+        return kind(**values)
     except UsageError as error:
         parser.error(str(error))
-    if only_print:
-        sys.stdout.write(as_yaml(options))
-        return 0
-    with _processes() if command.processes else nullcontext():
-        return int(named(command.run)(options))
+    except ValueError as error:
+        raise ValueError(as_typed(kind, str(error))) from error
 
 
 def _processes() -> Any:

@@ -29,10 +29,10 @@ def completion(commands: Mapping[tuple[str, ...], Command], headings: Mapping[st
     root.add_argument("--version", action="store_true", help="Print the version and exit.")
     groups: dict[tuple[str, ...], Any] = {(): root.add_subparsers()}
     for words, command in commands.items():
-        parser: Any = command.parser(words)
-        for action in parser._actions:
+        parser = command.parser(words)
+        for action in parser.actions:
             if action.nargs != 0 and not action.choices and action.metavar not in _NO_FILES:
-                action.complete = shtab.FILE
+                setattr(action, "complete", shtab.FILE)  # noqa: B010  # an attribute that argparse lacks
         if words[:-1] not in groups:
             group = groups[()].add_parser(words[0], help=headings[words[0]])
             groups[words[:-1]] = group.add_subparsers()

@@ -7,7 +7,7 @@ whatever the order on the command line.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ def read_config(options: type, file: Path) -> dict[str, Any]:
     return read_values(options, held, str(file))
 
 
-def as_yaml(options: Any) -> str:
-    """Return all options as a file that `--config` reads."""
+def as_yaml(options: type, given: Mapping[str, Any]) -> str:
+    """Return a file that `--config` reads, with some values and the defaults of the other options."""
     import yaml
 
-    values = {field.name: _plain(getattr(options, field.name)) for field in fields(options)}
+    defaults = {field.name: None if field.default is MISSING else field.default for field in fields(options)}
+    values = {name: _plain(value) for name, value in {**defaults, **given}.items()}
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False))
 
 

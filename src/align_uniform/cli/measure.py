@@ -237,17 +237,15 @@ def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
         labels=labels,
         name=name,
     )
-    if encoded is None:
-        return result
-    source = {
-        name: getattr(options, name)
-        for name in ("encoder", "weights", "layer", "images")
-        if getattr(options, name) is not None
-    }
-    return replace(
-        result,
-        provenance={**result.provenance, **source, "views": f"{encoded.preset}, {encoded.size} pixels"},
-    )
+    return result if encoded is None else _with_source(result, options, encoded)
+
+
+def _with_source(result: Measurement, options: MeasureOptions, encoded: Encoded) -> Measurement:
+    """Add the encoder, the images and the views to the provenance of a measurement."""
+    names = ("encoder", "weights", "layer", "images")
+    source = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    views = f"{encoded.preset}, {encoded.size} pixels"
+    return replace(result, provenance={**result.provenance, **source, "views": views})
 
 
 def _show(result: Measurement, options: MeasureOptions, encoded: Encoded | None) -> None:

@@ -94,20 +94,28 @@ def add_options(parser: Parser, options: type) -> None:
 def options_of(options: type) -> list[Option]:
     """Return what each field of a dataclass of options is on the command line."""
     hints, choices, documented = get_type_hints(options), choices_of(options), dict(_documented(options))
-    spelled = {
-        field.name: f"--{field.name.replace('_', '-')}" for field in fields(options) if "_" in field.name
-    }
-    other = re.compile(rf"\b({'|'.join(spelled)})\b" if spelled else "(?!)")
     return [
         _option(
             field,
             hints[field.name],
             choices.get(field.name, ()),
-            other.sub(lambda found: spelled[found[0]], documented[field.name]),
+            as_typed(options, documented[field.name]),
             _heading(options, field.name),
         )
         for field in fields(options)
     ]
+
+
+def as_typed(options: type, text: str) -> str:
+    """Return a text with the names of options, if they have several words, as they are typed.
+
+    >>> from align_uniform.recipes.encoders.options import ViewsOptions
+    >>> as_typed(ViewsOptions, "batch_size must be at least 1, but batch_size.npy is a file")
+    '--batch-size must be at least 1, but batch_size.npy is a file'
+    """
+    names = [field.name for field in fields(options) if "_" in field.name]
+    pattern = rf"(?<![\w./'-])({'|'.join(names)})(?![\w/'-]|\.\w)" if names else "(?!)"
+    return re.sub(pattern, lambda found: f"--{found[0].replace('_', '-')}", text)
 
 
 def read_values(options: type, values: Mapping[str, object], source: str) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class Parser(argparse.ArgumentParser):
         self._positionals.title = "arguments"
         self.add_argument("-h", "--help", action="help", help="Show this page and exit.")
 
+    @property
+    def actions(self) -> list[argparse.Action]:
+        """The options and arguments that were declared."""
+        return list(self._actions)
+
     def parse(self, words: Sequence[str]) -> dict[str, Any]:
         """Return what was typed, by the names of the options, or end with a usage error."""
         self._refuse_unknown_options(words)
@@ -69,7 +74,7 @@ class Parser(argparse.ArgumentParser):
 
     def _refuse_unknown_options(self, words: Iterable[str]) -> None:
         """Name an unknown option before argparse can take its value for an argument."""
-        known = [option for action in self._actions for option in action.option_strings]
+        known = [option for action in self.actions for option in action.option_strings]
         for word in words:
             option = word.partition("=")[0]
             if option == "--":
