@@ -28,6 +28,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.anchors
 	$(BIN)/python -m benchmarks.recipe
+	$(BIN)/python -m benchmarks.views
 	$(BIN)/python -m benchmarks.moco_step
 
 gpu: # a machine with a GPU brings a torch of its own, which no virtual environment replaces

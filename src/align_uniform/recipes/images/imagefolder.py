@@ -1,4 +1,8 @@
-"""ImageFolder: your own images, in a folder for each class in a folder for each split."""
+"""ImageFolder: your own images, in a folder for each class in a folder for each split.
+
+The folders are read here, and not by torchvision's `ImageFolder`: that one numbers the classes of each split
+on its own, takes hidden folders for classes, and does not name a file that cannot be read.
+"""
 
 from __future__ import annotations
 
