@@ -21,7 +21,6 @@ TO_READ = (
     "measuring",
     "metrics.py",
     "recipes/encoders",
-    "recipes/images",
     "recipes/judge",
     "report",
 )

@@ -37,7 +37,7 @@ class RandomResizedCrop:
     """Smallest and largest share of the image's area."""
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """Image -> [size x size]."""
+        """Image -> image of [size x size]."""
         left, top, width, height = self.box(image.width, image.height, rng)
         part = image.crop((left, top, left + width, top + height))
         return part.resize((self.size, self.size), Image.Resampling.BILINEAR)
@@ -179,7 +179,7 @@ class CenterCrop:
     """Height and width of the square."""
 
     def __call__(self, image: Image.Image, _rng: random.Random) -> Image.Image:
-        """Image -> [size x size]."""
+        """Image -> image of [size x size]."""
         left, top = round((image.width - self.size) / 2), round((image.height - self.size) / 2)
         return image.crop((left, top, left + self.size, top + self.size))
 

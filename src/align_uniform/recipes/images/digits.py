@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 grey scans of 8x8 pixels, as pictures and as tensors.
+"""The digits of scikit-learn: 1,797 grey scans of 8x8 pixels, as pictures and as tensors.
 
 Recipes read pictures, one at a time; the demo augments whole batches of tensors.
 """
@@ -20,9 +20,9 @@ class Labelled(NamedTuple):
     """Images with their classes."""
 
     images: Tensor
-    """[N, channels, height, width], float32 in [0, 1]"""
+    """Pixels [N, channels, height, width], float32 in [0, 1]."""
     labels: Tensor
-    """[N], int64"""
+    """Classes [N] as numbers from 0, int64."""
 
 
 class Split(NamedTuple):

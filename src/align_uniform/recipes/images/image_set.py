@@ -32,7 +32,7 @@ class ImageSet:
     name: str
     pictures: Pictures
     labels: Tensor
-    """[N], int64; -1 for an image without label"""
+    """Classes [N] as numbers from 0, int64; -1 for an image without label."""
     classes: tuple[str, ...]
     """The name of each label."""
 
@@ -77,7 +77,7 @@ class GreyArrays:
     """Grey pictures in one array in memory."""
 
     pixels: NDArray[np.uint8]
-    """[N, height, width]"""
+    """Pixels of all pictures, [N, height, width]."""
 
     def __len__(self) -> int:
         return len(self.pixels)
