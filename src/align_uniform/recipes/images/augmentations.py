@@ -4,7 +4,7 @@ A step draws its parameters from the `random.Random` it is given. Given the same
 pixels exactly as torchvision's step does, and the distributions of the parameters are torchvision's.
 
 The steps call Pillow, not `torchvision.transforms.v2.functional`: on STL-10's images half of torchvision's
-steps take 1.4 to 4 times as long, the others would save few lines, and importing it takes as long as
+steps take 1.3 to 4 times as long, the others would save few lines, and importing it takes as long as
 importing torch (benchmarks/views.json).
 """
 
