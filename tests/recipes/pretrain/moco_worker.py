@@ -100,12 +100,12 @@ def shuffled(rank: int) -> dict[str, Any]:
     torch.manual_seed(rank)
     chosen = moco.options("fashion-mnist", dim=4, batch_size=24, queue=24)
     model = moco.MocoModel(Marked(), chosen)
-    model._keys(images_of(rank))
+    model.keys(images_of(rank))
     norm = model.encoder_k.get_submodule("norm")
     assert isinstance(norm, nn.BatchNorm1d)
     model.encoder_k = nn.Flatten()
-    own, everyones = model._keys(images_of(rank))
-    orders = [model._order(24, torch.device("cpu")) for _ in range(2)]
+    own, everyones = model.keys(images_of(rank))
+    orders = [model.order(24, torch.device("cpu")) for _ in range(2)]
     return {"mean": norm.running_mean, "own": own, "everyones": everyones, "orders": orders}
 
 

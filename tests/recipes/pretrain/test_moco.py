@@ -107,7 +107,7 @@ def test_the_queue_goes_on_at_its_start_in_the_middle_of_a_batch(tmp_path: Path)
     expected, place = [*model.queue.T.clone()], 0
     for seed in range(6):
         keys = rows.unit(5, 8, seed=seed)
-        model._enqueue(keys)
+        model.enqueue(keys)
         for key in keys:
             expected[place] = key
             place = (place + 1) % 12
@@ -171,7 +171,7 @@ def test_half_precision_is_that_of_the_encoder_alone(precision: str, tmp_path: P
     for name in ("fp32", precision):
         running = normalised_trainer(options(tmp_path / name, batch_size=20, queue=60, precision=name))
         x, y = rows.normal(2, 20, 1, 16, 16, dtype=torch.float32)
-        with running._autocast():
+        with running.autocast():
             values = running.model(x, y)
         assert {value.dtype for value in values.values()} == {torch.float32}
         losses[name] = [running.step(running.model.train(), x, y) for _ in range(3)]
@@ -614,5 +614,5 @@ def test_encoders_are_compiled_where_asked(tmp_path: Path, monkeypatch: pytest.M
     compiled: list[nn.Module] = []
     monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
     running = normalised_trainer(options(tmp_path, compile=True))
-    running._distributed()
+    running.distributed()
     assert compiled == [running.model.get_submodule("encoder_q"), running.model.get_submodule("encoder_k")]

@@ -104,7 +104,7 @@ class Trainer:
         """Train to the end, or until a signal; return 0, or 128 plus the number of the signal."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        distributed, loader = self._distributed(), self._loader()
+        distributed, loader = self.distributed(), self._loader()
         with _signals(self._stop), self._progress() as progress, self._log() as log:
             self._stop_if_enough()
             self._evaluate_if_due(
@@ -160,7 +160,7 @@ class Trainer:
         """Take one step: forward, backward and the optimiser; return the losses of the batch."""
         layout = torch.channels_last if self.options.channels_last else torch.preserve_format
         x, y = (view.to(self.device, non_blocking=True, memory_format=layout) for view in (x, y))
-        with self._autocast():
+        with self.autocast():
             losses: dict[str, Tensor] = model(x, y)
         self.optimizer.zero_grad()
         self.scaler.scale(losses["loss"]).backward()
@@ -177,14 +177,15 @@ class Trainer:
         self.scaler.update()
         return numbers
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    def autocast(self) -> AbstractContextManager[object]:
+        """Compute in the precision of the options."""
         if self.options.precision == "fp32":
             return nullcontext()
         return torch.autocast(
             self.device.type, torch.bfloat16 if self.options.precision == "bf16" else torch.float16
         )
 
-    def _distributed(self) -> nn.Module:
+    def distributed(self) -> nn.Module:
         """Return the model, compiled if that is asked for, as one of several processes calls it."""
         if self.options.compile:
             for name, child in self.model.named_children():

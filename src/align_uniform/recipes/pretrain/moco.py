@@ -104,7 +104,7 @@ class MocoModel(nn.Module):
     def __init__(self, encoder: nn.Module, options: MocoOptions) -> None:
         super().__init__()
         self.options = options
-        self.objective = objective(options, intra_batch=options.intra_batch)
+        self.objective = objective(options)
         self.encoder_q = encoder
         self.encoder_k = copy.deepcopy(encoder).requires_grad_(False)
         self.register_buffer("queue", F.normalize(torch.randn(options.dim, options.queue), dim=0))
@@ -118,12 +118,12 @@ class MocoModel(nn.Module):
         q = unit_rows(self.encoder_q(x), self.options)
         if self.training:
             self._follow()
-        own, everyones = self._keys(y)
+        own, everyones = self.keys(y)
         # A copy, with a key in each row: the backward pass needs the queue as it was before newer keys came
         # in.
         terms = self.objective.terms(q, own, self.queue.T.clone(memory_format=torch.contiguous_format))
         if self.training:
-            self._enqueue(everyones)
+            self.enqueue(everyones)
         return by_name(terms)
 
     @torch.no_grad()
@@ -135,13 +135,13 @@ class MocoModel(nn.Module):
         torch._foreach_lerp_(followers, leaders, 1 - self.options.key_momentum)
 
     @torch.no_grad()
-    def _keys(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def keys(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return this process's keys, [N_r, dim], and all keys, [N, dim], in the order of the batch."""
         if ranks.world_size() == 1:
             keys = unit_rows(self.encoder_k(y), self.options)
             return keys, keys
         images, start = ranks.gather(y)
-        order = self._order(len(images), y.device)
+        order = self.order(len(images), y.device)
         share = shard(len(images), ranks.rank(), ranks.world_size())
         shuffled = unit_rows(self.encoder_k(images[order[share.start : share.stop]]), self.options)
         shuffled = ranks.gather(shuffled).rows
@@ -150,13 +150,13 @@ class MocoModel(nn.Module):
         return keys[start : start + len(y)], keys
 
     @staticmethod
-    def _order(count: int, device: torch.device) -> Tensor:
+    def order(count: int, device: torch.device) -> Tensor:
         """Return a random order that the first process draws for all."""
         drawn = torch.randperm(count) if ranks.rank() == 0 else torch.zeros(count, dtype=torch.long)
         return ranks.add_over_ranks_(drawn.to(device))
 
     @torch.no_grad()
-    def _enqueue(self, keys: Tensor) -> None:
+    def enqueue(self, keys: Tensor) -> None:
         """Replace the oldest keys of the queue by new ones, [N, dim]; the first column follows the last."""
         places = (self.queue_ptr + torch.arange(len(keys), device=keys.device)) % self.queue.shape[1]
         self.queue.index_copy_(1, places, keys.T.to(self.queue))

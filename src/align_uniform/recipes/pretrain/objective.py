@@ -11,18 +11,10 @@ from align_uniform.losses import AlignUniformLoss, Terms
 from align_uniform.recipes.pretrain.options import MachineOptions, ObjectiveOptions
 
 
-def objective(options: ObjectiveOptions, *, intra_batch: bool = True) -> AlignUniformLoss:
+def objective(options: ObjectiveOptions) -> AlignUniformLoss:
     """Return the objective that the options describe, over the batch of all processes unless it is local."""
-    return AlignUniformLoss(
-        options.align_weight,
-        options.uniform_weight,
-        options.align_alpha,
-        options.uniform_t,
-        contrastive_weight=options.contrastive_weight,
-        tau=options.contrastive_tau,
-        intra_batch=intra_batch,
-        gather_distributed=ranks.world_size() > 1 and not options.local_losses,
-    )
+    gather = ranks.world_size() > 1 and not options.local_losses
+    return AlignUniformLoss(**options.settings, gather_distributed=gather)
 
 
 def by_name(terms: Terms) -> dict[str, Tensor]:

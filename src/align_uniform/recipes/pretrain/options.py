@@ -94,6 +94,18 @@ class ObjectiveOptions(Options):
             check_positive(name, getattr(self, name))
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `AlignUniformLoss`."""
+        return {
+            "align_weight": self.align_weight,
+            "alpha": self.align_alpha,
+            "uniform_weight": self.uniform_weight,
+            "t": self.uniform_t,
+            "contrastive_weight": self.contrastive_weight,
+            "tau": self.contrastive_tau,
+        }
+
+    @property
     def objective(self) -> str:
         """The weights in short, as the reference names its folders: align1alpha2_unif1t2."""
         align = f"align{self.align_weight:g}alpha{self.align_alpha:g}"
@@ -305,6 +317,11 @@ class MocoOptions(PretrainOptions):
             raise ValueError(
                 f"aug_plus is for an imagefolder, and {self.data} has views of its own; leave aug_plus out."
             )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `AlignUniformLoss`."""
+        return {**super().settings, "intra_batch": self.intra_batch}
 
     @property
     def objective(self) -> str:
