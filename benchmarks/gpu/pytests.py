@@ -22,7 +22,7 @@ from benchmarks.gpu.session import Engine, Session
 ROOT = Path(__file__).parents[2]
 
 FILES = (
-    "tests/test_functional.py",
+    "tests/functional/test_*.py",
     "tests/test_losses.py",
     "tests/engine/test_*.py",
     "tests/measuring/test_row_sums.py",
