@@ -5,7 +5,7 @@ TORCH ?= torch==2.14.1 torchvision==0.29.1
 BIN := .venv/bin
 
 # The tests of what the kernel computes, which run once more through it, in Triton's interpreter.
-INTERPRETED := tests/engine tests/measuring/test_row_sums.py $(addprefix tests/test_,functional.py ids.py losses.py ranks.py)
+INTERPRETED := tests/engine tests/functional tests/measuring/test_row_sums.py $(addprefix tests/test_,ids.py losses.py ranks.py)
 
 .PHONY: demo test test-browser lint bench gpu docs clean
 

@@ -16,11 +16,10 @@ PACKAGE = Path(align_uniform.__file__).parent
 
 TO_READ = (
     "cli/measure.py",
-    "cli/options.py",
-    "geometry/moments.py",
     "measuring",
     "metrics.py",
-    "recipes/encoders",
+    "recipes/encoders/encode.py",
+    "recipes/encoders/features.py",
     "recipes/judge",
     "report",
 )

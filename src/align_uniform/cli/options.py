@@ -258,4 +258,4 @@ _KINDS: dict[Any, tuple[Callable[[object], Any], str]] = {
     Path: (_path, "PATH"),
     str: (_text, "NAME"),
 }
-"""For each type of a field, the function that reads a value, and the word that stands for one."""
+"""The function that reads a value and the word that stands for one, for each type of a field."""

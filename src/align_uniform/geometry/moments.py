@@ -73,7 +73,7 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """S/n, [m]."""
+        """The mean row, S/n, [m]."""
         check_count(self, 1, "the mean of no rows is not a number")
         return self.sum / self.count
 
