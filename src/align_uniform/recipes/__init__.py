@@ -7,6 +7,6 @@ The packages form a line, in which each imports only those before it:
 - `judge`: linear and nearest-neighbour accuracy;
 - `pretrain`: training on two views of each image, and with a momentum encoder and a queue (MoCo).
 
-`demo` is small enough to watch, `imagenet_subset` links some classes of ImageNet, and `devices` chooses where to
-compute.
+`demo` is small enough to watch, `imagenet_subset` links some classes of ImageNet, and `devices` chooses where
+to compute.
 """
