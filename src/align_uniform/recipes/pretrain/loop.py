@@ -129,7 +129,8 @@ class Trainer:
         if is_due and not (self.history and "evaluation" in self.history[-1]):
             found = self.evaluate()
             self._write(log, {"evaluation": True, "epoch": self.epoch, **found})
-            progress.say(f"after epoch {self.epoch} of {self.options.epochs}: {in_words(found)}")
+            if not last:  # the numbers of the last evaluation are said at the end of the run
+                progress.say(f"after epoch {self.epoch} of {self.options.epochs}: {in_words(found)}")
 
     def _epoch(self, model: nn.Module, loader: DataLoader[Any], progress: Progress, log: Log) -> None:
         """Train for one epoch, or for the rest of one."""
@@ -144,13 +145,13 @@ class Trainer:
             self.batch += 1
             for meter in (epoch, lately):
                 meter.add(losses, 2 * len(x) * ranks.world_size(), waited)
-            text = f"epoch {self.epoch + 1} of {self.options.epochs}, {epoch}"
-            progress(1, text)
+            text = f"epoch {self.epoch + 1} of {self.options.epochs}"
+            progress(1, f"{text}, loss {epoch.means()['loss']:.4f}")
             if self.batch % self.options.log_every == 0 or self.batch == self.sampler.batches:
                 self._report(log, lately.means())
                 lately = Meter()
             if self.batch == self.sampler.batches:
-                progress.say(f"{text}, {progress.left} left")
+                progress.say(f"{text}, {epoch}, {progress.left} left")
             self._stop_if_enough()
             if self._all_stopped():
                 return
