@@ -278,7 +278,7 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         (
             [*WITH[:2], *WITH[4:], "--images", "splits"],
             1,
-            "splits holds splits, not classes; give one of them, as in splits/val",
+            "splits holds splits, not classes; give one of them, such as splits/val",
         ),
         ([*WITH[:2], *WITH[4:], "--images", "torn"], 1, "torn/b.png cannot be read as an image"),
         (

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from align_uniform.recipes.encoders.features import features
-from align_uniform.recipes.judge.linear import LinearProtocol, score_linear, train_linear
+from align_uniform.recipes.judge.linear import LinearData, LinearProtocol, score_linear, train_linear
 from align_uniform.recipes.judge.scores import over_ranks, score
 from tests import processes
 
@@ -128,7 +128,7 @@ def linear(rank: int, name: str, counts: tuple[int, ...]) -> dict[str, Any]:
 
 def trained(protocol: LinearProtocol, train: Any, test: Any, test_images: int) -> dict[str, Any]:
     encoder = Encoder()
-    result = train_linear(encoder, train, test, "hidden", protocol, classes=CLASSES, test_images=test_images)
+    result = train_linear(encoder, LinearData(train, test, CLASSES, test_images), "hidden", protocol)
     again = score_linear(encoder, result.classifier, test, "hidden", classes=CLASSES, test_images=test_images)
     assert again == result.last
     return {

@@ -12,7 +12,7 @@ from torchvision.models import resnet18  # type: ignore[import-untyped]  # it is
 
 from align_uniform.recipes.encoders.networks import Encoder, build
 from align_uniform.recipes.judge.classifiers import classifier_of, save_linear
-from align_uniform.recipes.judge.linear import IMAGENET, LinearEpoch, train_linear
+from align_uniform.recipes.judge.linear import IMAGENET, LinearData, LinearEpoch, train_linear
 from tests import rows
 
 
@@ -28,9 +28,8 @@ def epochs(encoder: Encoder) -> list[LinearEpoch]:
     images, labels = rows.normal(12, 3, 32, 32, dtype=torch.float32), torch.arange(12) % 3
     told: list[LinearEpoch] = []
     protocol = IMAGENET.__class__(optimizer="sgd", lr=1.0, epochs=2, milestones=(1,), init_std=0.01)
-    train_linear(
-        encoder, [(images, labels)], [(images, labels)], "backbone", protocol, classes=3, on_epoch=told.append
-    )
+    data = LinearData([(images, labels)], [(images, labels)], 3)
+    train_linear(encoder, data, "backbone", protocol, on_epoch=told.append)
     return told
 
 

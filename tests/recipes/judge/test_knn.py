@@ -156,7 +156,7 @@ def test_computing_on_a_device_gives_the_same(device: str) -> None:
         ({"k": 0}, "got 0"),
         ({"k": 1, "weight": "distance"}, "weight must be one of 'votes', 'softmax', got 'distance'"),
         ({"k": 1, "tau": 0.0}, "tau must be a finite number above 0"),
-        ({"k": 1, "classes": 2}, "train_labels must be from 0, and below 2, got 0 to 2"),
+        ({"k": 1, "classes": 2}, "train_labels must be from 0 and below 2, .* got 0 to 2"),
         ({"k": 1, "train_labels": torch.arange(2)}, r"train_labels must be \[3\].*got \[2\]"),
         (
             {"k": 1, "test_features": torch.eye(4)},

@@ -1,1 +1,1 @@
-"""Networks, their files, and the features that they give."""
+"""Encoders: the networks, their files, and features of images."""

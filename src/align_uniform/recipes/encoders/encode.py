@@ -40,15 +40,15 @@ class Encoded(NamedTuple):
     """Features of images, and the images that they belong to."""
 
     views: Tensor
-    """[2, N, m]: rows i are the features of two random views of image i"""
+    """[2, N, m], the features of two random views of each image."""
     paths: list[Path]
-    """[N], sorted"""
+    """The paths of the N images, sorted."""
     labels: list[str] | None
-    """[N], the folder of each image, if there is a folder for each class"""
+    """The folders of the N images, if there is a folder for each class."""
     size: int
-    """height and width of the views"""
+    """Height and width of the views."""
     preset: str
-    """the augmentation that made them"""
+    """The augmentation that made the views."""
 
 
 def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
@@ -86,25 +86,24 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
 
 
 def images_of(folder: Path) -> tuple[list[Path], list[str] | None]:
-    """Return the paths of all images in a folder, and the class of each if every image lies in a folder for
-    its class.
+    """Return the paths of all images in a folder, and their classes if there is a folder for each class.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: it has no image, or holds splits instead of classes.
+        ValueError: the folder has no image, or holds splits instead of classes.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"There is no folder {folder}; give one of images, or of a folder of images for each class."
+            f"There is no folder {folder}; give a folder of images, or of one folder for each class."
         )
     paths = [Path(path) for path in image_paths(folder)]
     if not paths:
-        raise ValueError(f"{folder} has no image in it.")
+        raise ValueError(f"{folder} has no image in it; give a folder of images.")
     parts = [path.relative_to(folder).parts for path in paths]
     classes = {part[0] for part in parts if len(part) > 1}
     if classes and classes <= SPLITS:
         raise ValueError(
-            f"{folder} holds splits, not classes; give one of them, as in {folder / min(classes)}."
+            f"{folder} holds splits, not classes; give one of them, such as {folder / min(classes)}."
         )
     is_sorted_out = len(classes) > 1 and all(len(part) > 1 for part in parts)
     return paths, [part[0] for part in parts] if is_sorted_out else None
@@ -179,15 +178,16 @@ class _Grey:
 
 
 def _image_set(paths: list[Path], transform: Transform) -> ImageSet:
-    """RGB, or grey if the statistics are."""
+    """Return the images in colour, or in grey if there are statistics of one channel."""
     colour = ImageFiles([os.fspath(path) for path in paths])
     pictures = _Grey(colour) if len(transform.statistics.mean) == 1 else colour
     return ImageSet("images", pictures, torch.full((len(paths),), -1), ())
 
 
 def _side_by_side(items: list[tuple[Tensor, Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """[B] x two views -> [2 B, channels, height, width], and for each of these twice its image's number plus
-    its view's.
+    """Stack the two views of B images to [2 B, channels, height, width].
+
+    The second tensor has, for each of them, twice the number of its image plus the number of its view.
     """
     views = torch.stack([view for one, two, _ in items for view in (one, two)])
     return views, torch.tensor([2 * index + view for *_, index in items for view in (0, 1)])

@@ -1,5 +1,6 @@
-"""Features of a frozen encoder: at any of its layers, on any number of processes, and with proof that it
-stayed as it was.
+"""Features of a frozen encoder, at any layer and on any number of processes.
+
+The encoder's weights and buffers are hashed before and after, to prove that they stayed the same.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 from align_uniform._ranks import gather_objects, gather_rows
 
 Loader = Iterable[Any]
-"""Batches `(images, labels, ...)`; what comes after the labels is not looked at. Each process has its own."""
+"""Batches `(images, labels, ...)`, of which each process has its own; further items are ignored."""
 Layer = str | Callable[[Tensor], Tensor]
-"""Where features are taken: a name among the encoder's `layers`, such as "fc7"; "output", which every encoder
-has; the name of a submodule, such as "layer4"; or a function from images to features."""
+"""The place where features are taken: a name among the encoder's `layers`, such as "fc7"; "output", which
+every encoder has; the name of a submodule, such as "layer4"; or a function from images to features."""
 
 
 def features(
@@ -33,12 +34,12 @@ def features(
     """Return the features of all images of a loader, and their labels.
 
     Args:
-        encoder: runs in eval mode and without gradients; every module's mode is restored.
-        loader: batches `(images, labels)`, in an order that is kept.
-        layer: a name, see `layer_names`, or a function; features are flattened.
-        device: where the encoder runs; it is moved there. By default where its parameters are.
-        gather: return the rows of all processes, in order of rank, on each of them. Every process must call
-            this.
+        encoder: a network, which runs in eval mode and without gradients; every module's mode is restored.
+        loader: batches `(images, labels)`, whose order is kept.
+        layer: a name in `layer_names`, or a function; features are flattened.
+        device: the device that computes, to which the encoder is moved. By default the device that it is on.
+        gather: whether to return the rows of all processes, in order of rank, on each of them; every process
+            must then call this.
         on_batch: called after every batch with its number of images.
 
     Returns:
@@ -65,7 +66,7 @@ def features(
 
 
 def layer_names(encoder: nn.Module) -> list[str]:
-    """Return what `layer` may be: the encoder's own names for its layers, "output", and its submodules."""
+    """Return the names of layers: the encoder's own names for them, "output", and those of its submodules."""
     return list(
         dict.fromkeys(
             [*_own_layers(encoder), "output", *(name for name, _ in encoder.named_modules() if name)]
@@ -79,7 +80,7 @@ def _own_layers(encoder: nn.Module) -> tuple[str, ...]:
 
 
 class _ReachedError(Exception):
-    """The layer has its output; the rest of the encoder need not run."""
+    """Signals that the layer has its output, so that the rest of the encoder need not run."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
@@ -88,7 +89,7 @@ class _ReachedError(Exception):
 
 @torch.no_grad()
 def extract(encoder: nn.Module, layer: Layer, images: Tensor) -> Tensor:
-    """[B, ...] images -> [B, m] features."""
+    """Return the features of a batch of images at a layer, [B, m]."""
     if callable(layer):
         output = layer(images)
     elif layer in _own_layers(encoder):
@@ -134,8 +135,12 @@ def _listed(encoder: nn.Module, most: int = 40) -> str:
 
 @contextmanager
 def frozen(encoder: nn.Module) -> Iterator[str]:
-    """Eval mode inside, each module's own mode afterwards; yields the digest of the weights and buffers,
-    which must remain.
+    """Put an encoder into eval mode, and restore each module's own mode at the end.
+
+    Yield the digest of the weights and buffers.
+
+    Raises:
+        ValueError: they have changed at the end.
     """
     modes = {module: module.training for module in encoder.modules()}
     before = _digests(encoder)
@@ -149,7 +154,8 @@ def frozen(encoder: nn.Module) -> Iterator[str]:
     if changed := [name for name in before | after if before.get(name) != after.get(name)]:
         raise ValueError(
             f"the encoder must come out as it went in, but {', '.join(changed[:3])} changed, {len(changed)} "
-            "in all; its forward pass writes to them in eval mode: the accuracy is not that of one encoder."
+            "in all: its forward pass writes to them, so the accuracy is not that of one encoder; make it "
+            "leave them alone in eval mode."
         )
 
 
@@ -164,13 +170,13 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def batches_of(loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and integer labels of each batch."""
+    """Yield the images and the integer labels of each batch."""
     for images, labels, *_ in loader:
         yield images, torch.as_tensor(labels).long()
 
 
 def placed(encoder: nn.Module, device: str | torch.device | None) -> torch.device:
-    """Move the encoder to the device, and return that; without one it stays where it is."""
+    """Move an encoder to a device, and return the device; None leaves it where it is."""
     if device is not None:
         encoder.to(device)
         return torch.device(device)
@@ -178,7 +184,7 @@ def placed(encoder: nn.Module, device: str | torch.device | None) -> torch.devic
 
 
 def agreed(rows: Tensor) -> tuple[int, torch.dtype]:
-    """The number of features and their dtype, also for a process that has seen none."""
+    """Return the number of features and their dtype, also on a process that has seen no image."""
     kinds = {
         other
         for other in gather_objects((rows.shape[1], rows.dtype) if len(rows) else None)

@@ -1,1 +1,1 @@
-"""How well the features of a frozen encoder tell classes apart: linear classifiers and nearest neighbours."""
+"""The accuracy of a frozen encoder's features, by linear classifiers and by nearest neighbours."""

@@ -1,10 +1,8 @@
-"""Linear classifiers in the layout of the reference's files: a ResNet of torchvision whose `fc` is the
-classifier.
+"""Linear classifiers in the reference's files: a ResNet of torchvision whose `fc` is the classifier.
 
-`checkpoint.pth.tar` is of the last epoch, `model_best.pth.tar` of the one that was best on the test images.
-They hold epoch (the one that comes next), arch, state_dict (`module.*`), best_acc1, acc1 and acc5 (%), and
-optimizer. Training is resumed from another file, the `state` of a `LinearEpoch`, which `classifier_of` reads
-too.
+`checkpoint.pth.tar` has the last epoch, `model_best.pth.tar` the epoch that was best on the test images.
+They hold epoch (the next one), arch, state_dict (`module.*`), best_acc1, acc1 and acc5 (%), and optimizer.
+Training resumes from another file, with the `state` of a `LinearEpoch`, which `classifier_of` reads too.
 """
 
 from __future__ import annotations
@@ -21,17 +19,17 @@ from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_chec
 from align_uniform.recipes.judge.linear import LinearEpoch
 
 HEAD = "fc."
-"""Before the names of what stands in the classifier's place."""
+"""Prefix of the names of the classifier's parameters."""
 
 
 def save_linear(folder: Path, encoder: nn.Module, epoch: LinearEpoch, *, arch: str) -> None:
-    """Write checkpoint.pth.tar, and model_best.pth.tar if no epoch before was as good.
+    """Write checkpoint.pth.tar, and model_best.pth.tar if the epoch is the best so far.
 
     Args:
-        folder: made if it is not there.
+        folder: folder of the files, which is made if it does not exist.
         encoder: a `ResNetEncoder`, whose backbone is written.
-        epoch: what `train_linear` tells after an epoch.
-        arch: its name in torchvision.
+        epoch: the result of an epoch of `train_linear`.
+        arch: name of the encoder in torchvision.
     """
     classifier = {HEAD + name: value for name, value in epoch.state["classifier"].items()}
     network = {name: value.cpu() for name, value in _backbone(encoder.state_dict()).items()} | classifier
@@ -42,7 +40,7 @@ def save_linear(folder: Path, encoder: nn.Module, epoch: LinearEpoch, *, arch: s
         "state_dict": {PREFIX + name: value for name, value in network.items()},
         "best_acc1": 100 * epoch.state["best"]["scores"]["top1"],
         "acc1": 100 * epoch.scores.top1,
-        "acc5": 100 * (1.0 if top5 is None else top5),  # of five classes or fewer, all
+        "acc5": 100 * (1.0 if top5 is None else top5),  # with five classes or fewer, every image counts
         "optimizer": epoch.state["optimizer"],
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,14 +50,14 @@ def save_linear(folder: Path, encoder: nn.Module, epoch: LinearEpoch, *, arch: s
 
 
 def classifier_of(path: Path, encoder: nn.Module) -> nn.Linear:
-    """Return the classifier of a file: in the layout above, or the `state` of a `LinearEpoch`.
+    """Return the classifier in a file of the reference's layout, or in the `state` of a `LinearEpoch`.
 
     Args:
         path: the file.
-        encoder: whose features are classified.
+        encoder: the encoder whose features are classified.
 
     Raises:
-        ValueError: the file holds no classifier, or that of another backbone.
+        ValueError: the file holds no classifier, or the classifier of another backbone.
     """
     held = read_checkpoint(path)
     held = held if isinstance(held, Mapping) else {}
@@ -87,8 +85,8 @@ def _linear(state: Mapping[str, Any], path: Path) -> nn.Linear:
     shapes = {name: getattr(state.get(name), "ndim", None) for name in ("weight", "bias")}
     if shapes != {"weight": 2, "bias": 1}:
         raise ValueError(
-            f"{path} must hold a linear classifier, such as a file of --state or model_best.pth.tar, it "
-            f"holds {', '.join(map(str, list(state)[:4])) or 'none'}."
+            f"{path} must hold a linear classifier, like model_best.pth.tar or a file of --state, it holds "
+            f"{', '.join(map(str, list(state)[:4])) or 'none'}."
         )
     classes, dim = state["weight"].shape
     classifier = nn.Linear(dim, classes)

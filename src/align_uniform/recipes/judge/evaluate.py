@@ -36,6 +36,7 @@ from align_uniform.recipes.judge.knn import knn_scores
 from align_uniform.recipes.judge.linear import (
     IMAGENET,
     STL10,
+    LinearData,
     LinearEpoch,
     LinearProtocol,
     LinearResult,
@@ -91,13 +92,13 @@ class Features(NamedTuple):
     """Rows and their classes, to learn from and to be judged by."""
 
     train: Tensor
-    """[N, m], the rows of all processes"""
+    """[N, m], the rows of all processes."""
     train_labels: Tensor
-    """[N]"""
+    """[N], the classes of these rows."""
     test: Tensor
-    """[M, m], this process's own rows"""
+    """[M, m], this process's own rows."""
     test_labels: Tensor
-    """[M]"""
+    """[M], the classes of these rows."""
     classes: tuple[str, ...]
 
 
@@ -140,24 +141,19 @@ def train_classifier(options: LinearOptions, protocol: LinearProtocol) -> Linear
     batches = GlobalBatchSampler(
         len(train), protocol.batch_size, rank=ranks.rank(), world=ranks.world_size(), seed=options.seed
     )
+    loader = DataLoader(views, batch_sampler=batches, num_workers=options.workers)
+    statistics = [*map(list, views.transform.statistics)]
+    identity = {"data": task.data.name, "size": task.size, "statistics": statistics}
     state = read_state(options.state)
     with progress_bar("epochs", protocol.epochs, shown=ranks.rank() == 0) as advance:
         return train_linear(
             encoder,
-            DataLoader(views, batch_sampler=batches, num_workers=options.workers),
-            task.loader(test),
+            LinearData(loader, task.loader(test), train.classes, len(test), identity),
             options.layer,
             protocol,
-            classes=train.classes,
-            test_images=len(test),
             seed=options.seed,
             on_epoch=after_epoch(options, protocol, encoder, advance),
             resume=state,
-            images={
-                "data": task.data.name,
-                "size": task.size,
-                "statistics": [*map(list, views.transform.statistics)],
-            },
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from align_uniform._checks import check_choice, check_positive
 from align_uniform.geometry.neighbours import nearest_in_blocks
-from align_uniform.recipes.judge.scores import TOP, Scores, class_names, score
+from align_uniform.recipes.judge.scores import TOP, Scores, check_labels, class_names, score
 
 Weight = Literal["votes", "softmax"]
 
@@ -29,33 +29,31 @@ def knn_scores(
     weight: Weight = "votes",
     tau: float = 0.07,
     classes: int | Sequence[str] | None = None,
-    block: int = 1024,
 ) -> Scores:
-    """Score the classes that `knn_rank` gives the test rows.
+    """Return the scores of the nearest neighbours' votes, which `knn_rank` counts, on the test rows.
 
     The paper's 5-NN is `k=5`; the weighted vote that is customary for ImageNet is `k=200, weight="softmax",
     tau=0.07`.
 
     Args:
-        train_features: [N, m], all of them on every process: see `gather` of `features.features`.
+        train_features: [N, m], the same rows on every process, as `features.features(gather=True)` returns.
         train_labels: [N] integers from 0.
-        test_features: [M, m], this process's own; add up with `scores.over_ranks`. M may be 0.
-        test_labels: [M].
+        test_features: [M, m], this process's own rows; add up the scores by `scores.over_ranks`. M may be 0.
+        test_labels: [M] integers from 0.
         k: number of neighbours, at most N.
-        weight: what a neighbour's vote counts, see `knn_rank`.
+        weight: weight of a neighbour's vote, as in `knn_rank`.
         tau: temperature of "softmax".
-        classes: names or number of classes; by default one more than the largest label. Processes must agree
-            on it.
-        block: test rows compared at a time.
+        classes: names or number of classes, the same on every process. By default one more than the largest
+            label.
 
     Returns:
         Scores; a class that no neighbour has is not among the five.
     """
-    if classes is None:
-        classes = 1 + max(int(labels.max()) for labels in (train_labels, test_labels) if len(labels))
-    names = class_names(classes)
-    options = {"weight": weight, "tau": tau, "classes": len(names), "block": block}
-    return score(knn_rank(train_features, train_labels, test_features, k, **options), test_labels, names)  # type: ignore[arg-type]
+    names = class_names(classes, train_labels, test_labels)
+    ranked = knn_rank(
+        train_features, train_labels, test_features, k, weight=weight, tau=tau, classes=len(names)
+    )
+    return score(ranked, test_labels, names)
 
 
 def knn_rank(
@@ -69,29 +67,27 @@ def knn_rank(
     classes: int | None = None,
     block: int = 1024,
 ) -> Tensor:
-    r"""Return the classes that the k training rows of largest cosine vote for, those of most votes first.
+    r"""Return the classes that the k training rows of largest cosine vote for, the most votes first.
 
-    With "votes" each neighbour counts 1, and of classes with as many votes the one with the nearest neighbour
-    goes first. With "softmax" a neighbour of cosine :math:`s` counts :math:`e^{s / \tau}`. The search is
-    exact; it is made in tiles, so memory does not grow with N M. On CUDA, cosines are as exact as torch's
-    setting for float32 products lets them be.
+    With "votes" each neighbour counts 1, and the class of the nearest neighbour wins a tie. With "softmax" a
+    neighbour of cosine :math:`s` counts :math:`e^{s / \tau}`. The search is exact. It proceeds in tiles, so
+    that memory does not grow with N M. On CUDA, cosines are as exact as torch's setting for float32 products.
 
     Args:
-        train_features: [N, m]; rows are normalised here, and half precision is widened to float32.
+        train_features: [N, m], rows that are normalised here; half precision is widened to float32.
         train_labels: [N] integers from 0.
         test_features: [M, m] on the same device.
-        k: number of neighbours, at most N. Which of several equally near rows is the k-th is left to
-            `torch.topk`.
+        k: number of neighbours, at most N. `torch.topk` decides between rows that are equally near.
         weight: "votes" or "softmax".
         tau: temperature of "softmax".
-        classes: number of classes; by default one more than the largest training label.
-        block: test rows compared at a time.
+        classes: number of classes. By default one more than the largest training label.
+        block: number of test rows that are compared at a time.
 
     Returns:
         [M, min(5, classes)] classes, -1 where the neighbours have no further class.
 
     Raises:
-        ValueError: k is not between 1 and N, or features or labels that do not fit.
+        ValueError: k is not between 1 and N, or features or labels do not fit.
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, section 5: 5 nearest neighbours. Wu et al., CVPR 2018,
@@ -113,9 +109,7 @@ def knn_rank(
 def knn_predict(
     train_features: Tensor, train_labels: Tensor, test_features: Tensor, k: int = 5, *, block: int = 1024
 ) -> Tensor:
-    """Return [M] classes, the first ones of `knn_rank`: the commonest among k neighbours, the nearest where
-    two tie.
-    """
+    """Return the commonest class among the k nearest neighbours, the first of `knn_rank`, [M]."""
     return knn_rank(train_features, train_labels, test_features, k, block=block)[:, 0]
 
 
@@ -150,7 +144,7 @@ def _rank(cosines: Tensor, labels: Tensor, tau: float | None, classes: int) -> T
 def _directions(name: str, features: Tensor) -> Tensor:
     if not bool(features.isfinite().all()):
         raise ValueError(
-            f"{name} must be finite numbers, got a NaN or an infinity: no neighbour is near; look at the "
+            f"{name} must be finite numbers, got a NaN or an infinity, which has no neighbours; look at the "
             "encoder."
         )
     wide = features if features.dtype == torch.float64 else features.float()
@@ -160,21 +154,12 @@ def _directions(name: str, features: Tensor) -> Tensor:
 def _check(
     train_features: Tensor, train_labels: Tensor, test_features: Tensor, k: int, classes: int | None
 ) -> int:
-    """Refuse what does not fit; return the number of classes."""
+    """Refuse features or labels that do not fit, and return the number of classes."""
     if not 1 <= k <= len(train_features):
         raise ValueError(f"k must be between 1 and the {len(train_features)} training rows, got {k}.")
-    if train_labels.shape != train_features.shape[:1]:
-        raise ValueError(
-            f"train_labels must be [{len(train_features)}], one a row, got {list(train_labels.shape)}."
-        )
     if len(test_features) and train_features.shape[1:] != test_features.shape[1:]:
         raise ValueError(
             "train_features and test_features must have one number of features, got "
             f"{list(train_features.shape)} and {list(test_features.shape)}; take both from the same layer."
         )
-    least, most = int(train_labels.min()), int(train_labels.max())
-    if least < 0 or (classes is not None and most >= classes):
-        raise ValueError(
-            f"train_labels must be from 0, and below {classes or 'their number'}, got {least} to {most}."
-        )
-    return most + 1 if classes is None else classes
+    return check_labels(train_labels, len(train_features), classes, name="train_labels")

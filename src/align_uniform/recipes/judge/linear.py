@@ -1,15 +1,15 @@
-"""Linear accuracy as the papers measure it: a linear classifier trained in epochs on features of newly
-augmented images.
+"""Linear accuracy as in the papers: a linear classifier is trained in epochs on newly augmented images.
 
-The encoder is frozen, and checked to come out as it went in. `logistic` has the quicker way, for features
-computed once.
+The encoder is frozen, and checked to be unchanged at the end. `logistic` has the quicker way, for features
+that are computed once.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -28,41 +28,44 @@ from align_uniform.recipes.encoders.features import (
     frozen,
     placed,
 )
-from align_uniform.recipes.judge.logistic import check_labels, linear_layer, scored
-from align_uniform.recipes.judge.scores import Scores, class_names, over_ranks
+from align_uniform.recipes.judge.logistic import linear_layer, scored
+from align_uniform.recipes.judge.scores import Scores, check_labels, class_names, over_ranks
 
 T = TypeVar("T")
 
 STATE_VERSION = 1
+"""The version of the layout of a state."""
 
 
 @dataclass(frozen=True)
 class LinearProtocol:
-    """How a linear classifier is trained on frozen features; `dataclasses.replace(STL10, epochs=10)` varies
-    one.
+    """A way to train a linear classifier on frozen features.
+
+    Example:
+        >>> dataclasses.replace(STL10, epochs=70).milestones
+        (60, 80)
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
-    """Adam or SGD."""
+    """The optimiser, Adam or SGD."""
     lr: float = 1e-3
-    """Learning rate at the start."""
+    """The learning rate at the start."""
     betas: tuple[float, float] = (0.5, 0.999)
-    """Adam's."""
+    """Betas of Adam."""
     momentum: float = 0.9
-    """SGD's."""
+    """Momentum of SGD."""
     weight_decay: float = 0.0
-    """Added to the gradient, times the weights."""
+    """Factor of the weights that is added to the gradient."""
     epochs: int = 100
-    """Times that every training image is seen."""
+    """Number of passes over the training images."""
     milestones: tuple[int, ...] = (60, 80)
-    """Epochs, counted from 0, from whose start the learning rate is `gamma` times what it was."""
+    """Epochs (0-based) at whose start the learning rate is multiplied by `gamma`."""
     gamma: float = 0.2
-    """See `milestones`."""
+    """Factor of the learning rate at each milestone."""
     batch_size: int = 128
-    """Images of a batch of all processes together; the loader brings them, and more are refused."""
+    """Number of images in a batch, summed over all processes; larger batches of the loader are refused."""
     init_std: float | None = None
-    """Deviation of the normal weights to start from, with a bias of 0; None is the way of `torch.nn.Linear`.
-    """
+    """Standard deviation of normal first weights, with biases of 0; None for those of `torch.nn.Linear`."""
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, ("adam", "sgd"))
@@ -82,134 +85,140 @@ class LinearProtocol:
             raise ValueError(f"milestones must be epochs from 1 in rising order, got {self.milestones}.")
 
     def lr_at(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0."""
+        """Return the learning rate of an epoch, counted from 0."""
         return self.lr * self.gamma ** sum(milestone <= epoch for milestone in self.milestones)
 
 
 STL10 = LinearProtocol()
-"""The protocol of the STL-10 example."""
+"""The protocol of the reference's STL-10 example."""
 IMAGENET = LinearProtocol(optimizer="sgd", lr=30.0, gamma=0.1, batch_size=256, init_std=0.01)
 """The protocol of MoCo, for ImageNet and ImageNet-100."""
 
 
 @dataclass(frozen=True)
 class LinearEpoch:
-    """What an epoch came to."""
+    """The result of one epoch."""
 
     epoch: int
-    """Counted from 0."""
+    """The epoch, counted from 0."""
     lr: float
+    """The learning rate of the epoch."""
     loss: float
     """Mean cross-entropy of the training images, each before the step that used it."""
     train_top1: float
-    """Share of the training images, augmented, that were classified right before that step."""
+    """Share of the augmented training images that were classified right before the step that used them."""
     scores: Scores
-    """Of the test images of all processes, after the epoch."""
+    """Scores on the test images of all processes after the epoch."""
     is_best: bool
-    """No epoch before had as high a top-1."""
+    """Whether the top-1 is higher than after every earlier epoch."""
     state: dict[str, Any] = field(repr=False)
-    """What `train_linear(resume=...)` goes on from: plain values and CPU tensors, fit for
+    """The state that `train_linear` resumes from: plain values and CPU tensors, which can be read by
     `torch.load(weights_only=True)`.
     """
 
 
 @dataclass(frozen=True)
 class LinearResult:
-    """What the training of a linear classifier came to."""
+    """The result of training a linear classifier."""
 
     classifier: nn.Linear
-    """After the last epoch."""
+    """The classifier after the last epoch."""
     last: Scores
-    """Of `classifier`."""
+    """Scores of `classifier`."""
     best: Scores
     """Scores after the best epoch: optimistic, since they decided which epoch was the best."""
     best_epoch: int
-    """The first epoch, counted from 0, of the highest top-1."""
+    """The first epoch, counted from 0, with the highest top-1."""
     state: dict[str, Any] = field(repr=False)
     """State after the last epoch: "history" has every epoch's numbers, "best" the best epoch's weights."""
 
 
+@dataclass(frozen=True)
+class LinearData:
+    """The labelled images of a linear evaluation."""
+
+    train: Loader
+    """Batches `(images, labels)` of augmented images, read once an epoch. If the loader, its dataset, sampler
+    or batch sampler has a method `set_epoch`, it is called before each epoch.
+    """
+    test: Loader
+    """Batches `(images, labels)`, read once, with each test image on one process only."""
+    classes: int | Sequence[str]
+    """The names of the classes, or their number."""
+    test_images: int | None = None
+    """Number of test images on all processes, to be checked; None for no check."""
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values, such as the name of the data set, that a run and a resumed one must have in common."""
+
+
 def train_linear(
     encoder: nn.Module,
-    train_loader: Loader,
-    test_loader: Loader,
+    data: LinearData,
     layer: Layer = "output",
     protocol: LinearProtocol = STL10,
-    device: str | torch.device | None = None,
     *,
-    classes: int | Sequence[str],
-    test_images: int | None = None,
+    device: str | torch.device | None = None,
     seed: int = 0,
     on_epoch: Callable[[LinearEpoch], None] | None = None,
-    on_batch: Callable[[int], None] | None = None,
     resume: dict[str, Any] | None = None,
-    images: Mapping[str, Any] | None = None,
 ) -> LinearResult:
-    """Train a linear classifier on the features of a frozen encoder, as the papers do, and score it after
-    every epoch.
+    """Train a linear classifier on the features of a frozen encoder, and score it after every epoch.
 
-    The classifier of the best epoch is kept, as the reference does. Which epoch is best is decided on the
-    test images, so `best` is an optimistic number: report `last` beside it, or instead.
+    The best epoch is chosen on the test images, as in the reference, so `best` is an optimistic number:
+    report `last` next to it, or instead.
 
-    Several processes: every process calls this with its own part of each batch and of the test images. The
-    gradient of a step is the mean over the images of all processes, however many each of them has, so that
-    the result is that of one process with the same batches, to rounding. A process without images in a step,
-    or without test images, takes part with none.
+    With several processes, every process calls this with its own part of each batch and of the test images.
+    The gradient of a step is the mean over the images of all processes, however many each of them has, so
+    that one process with the same batches has the same result, to rounding. A process may have no images in
+    a step, and no test images.
 
     The encoder runs in eval mode and without gradients. Its weights and buffers are hashed before and after.
 
     Args:
-        encoder: from images to features; it is not wrapped, and the same on every process.
-        train_loader: batches `(images, labels)`, augmented; read once an epoch. Where it, its dataset,
-            sampler or batch sampler has a method `set_epoch`, that is called before.
-        test_loader: batches `(images, labels)`, each test image on one process alone; read once, its features
-            are kept on the CPU.
-        layer: a name, see `layer_names`, or a function; features are flattened.
-        protocol: `STL10`, `IMAGENET`, or another.
-        device: where to compute; the encoder is moved there. By default where its parameters are.
-        classes: their names, or how many there are.
-        test_images: how many test images there are on all processes together; another count is an error.
-        seed: of the classifier's first weights.
+        encoder: a network from images to features, not wrapped, the same on every process.
+        data: the images to train and to test on; features of the test images are kept on the CPU.
+        layer: a name in `layer_names`, or a function; features are flattened.
+        protocol: `STL10`, `IMAGENET`, or another protocol.
+        device: the device that computes, to which the encoder is moved. By default the device that it is on.
+        seed: seed of the classifier's first weights.
         on_epoch: called after every epoch, on every process.
-        on_batch: called after every batch of training or test images with its number.
-        resume: the `state` of a `LinearEpoch`. On the CPU what follows is then, bit for bit, what would have
-            followed, provided that the loader's images depend on nothing but the epoch and, in one process,
-            torch's random numbers.
-        images: what a run and the one it resumes must have in common of them, in plain values: the name of
-            the data set, say.
+        resume: the `state` of a `LinearEpoch`. On the CPU, the resumed run then equals the undisturbed one
+            bit for bit if the loader's images depend only on the epoch and, in one process, on torch's random
+            numbers.
 
     Raises:
         ValueError: the loss is not a number; the encoder has changed; `resume` is the state of other options
-            or of another encoder; more images in a batch than the protocol says; a test image counted twice
-            or not at all; or there is no such layer.
+            or of another encoder; a batch has more images than the protocol allows; a test image is counted
+            twice or not at all; or there is no such layer.
     """
     device = placed(encoder, device)
-    names = class_names(classes)
+    names = class_names(data.classes)
     with frozen(encoder) as digest:
-        test = features(encoder, test_loader, layer, on_batch=on_batch)
+        test = features(encoder, data.test, layer)
         dim, dtype = agreed(test[0])
         run = _Run(protocol, names, _first_weights(protocol, dim, len(names), dtype, seed).to(device))
         run.identity = {
-            "protocol": asdict(protocol),
+            "protocol": dataclasses.asdict(protocol),
             "layer": layer if isinstance(layer, str) else "a function",
             "classes": names,
             "features": dim,
             "seed": seed,
             "encoder": digest,
-            "images": dict(images or {}),
+            "images": dict(data.identity),
         }
         if resume is not None:
             run.load(resume)
         for epoch in range(len(run.history), protocol.epochs):
-            _set_epoch(train_loader, epoch)
+            _set_epoch(data.train, epoch)
             batches = (
                 (extract(encoder, layer, images.to(device)), labels)
-                for images, labels in _counted(train_loader, on_batch)
+                for images, labels in batches_of(data.train)
             )
             loss, top1 = run.train(batches)
-            told = run.close(loss, top1, over_ranks(scored(run.classifier, *test, names), test_images))
+            scores = over_ranks(scored(run.classifier, *test, names), data.test_images)
+            result = run.close(loss, top1, scores)
             if on_epoch is not None:
-                on_epoch(told)
+                on_epoch(result)
     return run.result()
 
 
@@ -224,9 +233,10 @@ def score_linear(
     test_images: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Scores:
-    """Return the score of a classifier that is there already, of the test images of all processes.
+    """Return the scores of a trained classifier on the test images of all processes.
 
-    The arguments are those of `train_linear`. Every process calls this.
+    Every process must call this. The arguments are those of `train_linear` and the fields of `LinearData`;
+    `on_batch` is called with the number of images in each batch.
     """
     names = class_names(classes)
     rows, labels = features(encoder, test_loader, layer, device=device, on_batch=on_batch)
@@ -234,7 +244,7 @@ def score_linear(
 
 
 class _Run:
-    """A classifier in training, and all that a resumed run must know."""
+    """A classifier in training, with everything that a resumed run must know."""
 
     def __init__(self, protocol: LinearProtocol, names: tuple[str, ...], classifier: nn.Linear) -> None:
         self.protocol, self.names, self.classifier = protocol, names, classifier
@@ -248,7 +258,7 @@ class _Run:
         self.rng = torch.get_rng_state()
 
     def train(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-        """One epoch; return the mean loss and the share classified right."""
+        """Train for one epoch, and return the mean loss and the share of images classified right."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.protocol.lr_at(len(self.history))
         loss, right, images = 0.0, 0.0, 0.0
@@ -261,16 +271,17 @@ class _Run:
             loss, right, images = loss + sums[0], right + sums[1], images + sums[2]
         if not images:
             raise ValueError(
-                "train_loader must bring images, got none in an epoch; make the batch size smaller."
+                "the training loader must bring images, got none in an epoch; make the batch size smaller."
             )
         return loss / images, right / images
 
     def _gradient(self, rows: Tensor, labels: Tensor, *, are_there: bool) -> list[float]:
-        """Set the gradient of the mean loss of all processes; return their sums of loss, hits, images and
-        batches.
+        """Set the gradient of the mean loss of all processes.
+
+        Return the sums of loss, hits, images and batches over all processes.
         """
         weight, bias = self.classifier.weight, self.classifier.bias
-        check_labels(labels, len(self.names))
+        check_labels(labels, len(rows), len(self.names))
         labels = labels.to(rows.device)
         with torch.enable_grad():
             logits = F.linear(rows, weight, bias)
@@ -305,7 +316,7 @@ class _Run:
             )
 
     def close(self, loss: float, top1: float, scores: Scores) -> LinearEpoch:
-        """End an epoch."""
+        """End an epoch, and return its result."""
         epoch, lr = len(self.history), self.protocol.lr_at(len(self.history))
         is_best = self.best is None or scores.top1 > self.best.top1
         if is_best:
@@ -320,7 +331,7 @@ class _Run:
         return LinearEpoch(epoch, lr, loss, top1, scores, is_best, self.state())
 
     def state(self) -> dict[str, Any]:
-        """A copy."""
+        """Return a copy of the state, on the CPU."""
         assert self.last is not None
         assert self.best is not None
         state: dict[str, Any] = {
@@ -342,15 +353,18 @@ class _Run:
         return copy
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         if state.get("version") != STATE_VERSION:
             raise ValueError(
-                f"resume must be a state of version {STATE_VERSION}, got {state.get('version')}; start anew."
+                f"resume must be a state of version {STATE_VERSION}, got {state.get('version')}; start again "
+                "without it."
             )
         for name, value in self.identity.items():
             if state.get(name) != value:
-                told = _difference(state.get(name), value)
-                raise ValueError(f"resume must be of the same run, but its {name} differs: {told}.")
+                raise ValueError(
+                    f"resume must be the state of the same run, but its {name} differs: "
+                    f"{_difference(state.get(name), value)}; restore that, or start again without the state."
+                )
         self.classifier.load_state_dict(state["classifier"])
         self.optimizer.load_state_dict(
             _on_cpu(state["optimizer"])
@@ -362,7 +376,7 @@ class _Run:
             torch.set_rng_state(self.rng)
 
     def result(self) -> LinearResult:
-        """Everything, after the last epoch."""
+        """Return the result after the last epoch."""
         assert self.last is not None
         assert self.best is not None
         device = self.classifier.weight.device
@@ -383,7 +397,10 @@ def _optimizer(protocol: LinearProtocol, parameters: list[Tensor]) -> torch.opti
 def _first_weights(
     protocol: LinearProtocol, dim: int, classes: int, dtype: torch.dtype, seed: int
 ) -> nn.Linear:
-    """The same on every process and device, and the global random numbers are left alone."""
+    """Return a classifier with first weights that are the same on every process and device.
+
+    The global random numbers are not used.
+    """
     generator = torch.Generator().manual_seed(seed)
     weight, bias = torch.empty(classes, dim, dtype=dtype), torch.zeros(classes, dtype=dtype)
     if protocol.init_std is None:
@@ -402,22 +419,15 @@ def _set_epoch(loader: Loader, epoch: int) -> None:
             part.set_epoch(epoch)
 
 
-def _counted(loader: Loader, on_batch: Callable[[int], None] | None) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, labels in batches_of(loader):
-        yield images, labels
-        if on_batch is not None:
-            on_batch(len(images))
-
-
 def _and_then_none(batches: Iterable[T]) -> Iterator[T | None]:
-    """Without end: a process that has no more images waits for the others, who may."""
+    """Yield None without end after the batches: a process without images waits for the others."""
     yield from batches
     while True:
         yield None
 
 
 def _on_cpu(value: Any) -> Any:
-    """A copy with its tensors on the CPU."""
+    """Return a copy with all tensors on the CPU."""
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     if isinstance(value, dict):

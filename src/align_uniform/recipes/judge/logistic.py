@@ -1,6 +1,4 @@
-"""Logistic regression on features that are kept in memory: the best linear classifier, without epochs or a
-learning rate.
-"""
+"""Logistic regression on features in memory: the best linear classifier, without epochs or rates."""
 
 from __future__ import annotations
 
@@ -12,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align_uniform._checks import check_positive
-from align_uniform.recipes.judge.scores import Scores, class_names, score
+from align_uniform.recipes.judge.scores import Scores, check_labels, class_names, score
 
 SCORED_ROWS = 4096
-"""Rows classified at a time."""
+"""The number of rows that are classified at a time."""
 
 
 def fit_linear(
@@ -40,21 +38,21 @@ def fit_linear(
     Args:
         features: [N, m].
         labels: [N] integers from 0.
-        classes: number of classes; by default one more than the largest label.
-        l2: lambda, above 0.
-        standardize: z are the features less their mean, divided by their deviation, so that lambda means the
-            same whatever their scale; the classifier that is returned takes the features as they are.
-        iterations: L-BFGS steps at most.
-        tolerance: the largest part of the gradient at which the minimum is reached.
+        classes: number of classes. By default one more than the largest label.
+        l2: the weight lambda, above 0.
+        standardize: whether z are the features minus their mean, divided by their standard deviation, so that
+            lambda does not depend on their scale. The returned classifier takes the features themselves.
+        iterations: largest number of L-BFGS steps.
+        tolerance: the minimum is reached if no part of the gradient is larger.
 
     Returns:
         A linear layer from m features to classes, in the dtype of the features (float32 for half precision).
 
     Raises:
-        ValueError: features that are not finite, or labels that do not fit.
+        ValueError: features are not finite, or labels do not fit.
 
     Warns:
-    RuntimeWarning: the minimum was not reached.
+        RuntimeWarning: the minimum was not reached.
     """
     classes = _check_fit(features, labels, classes)
     check_positive("l2", l2)
@@ -83,20 +81,18 @@ def linear_scores(
     classes: int | Sequence[str] | None = None,
     l2: float = 1e-3,
 ) -> Scores:
-    """Score `fit_linear` of the training rows on the test rows.
+    """Fit a classifier to the training rows by `fit_linear`, and return its scores on the test rows.
 
     Args:
-        train_features: [N, m], all of them on every process.
+        train_features: [N, m], the same rows on every process.
         train_labels: [N] integers from 0.
-        test_features: [M, m], this process's own; add up with `scores.over_ranks`. M may be 0.
-        test_labels: [M].
-        classes: names or number of classes; by default one more than the largest label. Processes must agree
-            on it.
-        l2: see `fit_linear`.
+        test_features: [M, m], this process's own rows; add up the scores by `scores.over_ranks`. M may be 0.
+        test_labels: [M] integers from 0.
+        classes: names or number of classes, the same on every process. By default one more than the largest
+            label.
+        l2: the weight lambda of `fit_linear`.
     """
-    if classes is None:
-        classes = 1 + max(int(labels.max()) for labels in (train_labels, test_labels) if len(labels))
-    names = class_names(classes)
+    names = class_names(classes, train_labels, test_labels)
     return scored(
         fit_linear(train_features, train_labels, len(names), l2=l2), test_features, test_labels, names
     )
@@ -105,7 +101,7 @@ def linear_scores(
 def linear_predict(
     train_features: Tensor, train_labels: Tensor, test_features: Tensor, *, l2: float = 1e-3
 ) -> Tensor:
-    """Return the [M] classes that `fit_linear` of the training rows gives the test rows."""
+    """Fit a classifier to the training rows by `fit_linear`, and return the classes of the test rows, [M]."""
     classifier = fit_linear(train_features, train_labels, l2=l2)
     return F.linear(test_features, classifier.weight, classifier.bias).argmax(1).detach()
 
@@ -154,32 +150,21 @@ def _check_fit(features: Tensor, labels: Tensor, classes: int | None) -> int:
         )
     if not bool(features.isfinite().all()):
         raise ValueError(
-            "features must be finite numbers, got a NaN or an infinity: nothing can be fitted; look at the "
-            "encoder."
+            "features must be finite numbers, got a NaN or an infinity, which nothing can be fitted to; look "
+            "at the encoder."
         )
-    check_labels(labels, classes)
-    return int(labels.max()) + 1 if classes is None else classes
-
-
-def check_labels(labels: Tensor, classes: int | None) -> None:
-    """Refuse labels that are not from 0 and below the number of classes."""
-    if len(labels) and (int(labels.min()) < 0 or (classes is not None and int(labels.max()) >= classes)):
-        raise ValueError(
-            f"labels must be from 0, and below {classes or 'the number of classes'}, got {int(labels.min())} "
-            f"to {int(labels.max())}; use the part of the data that has labels, and the number of its "
-            "classes."
-        )
+    return check_labels(labels, len(features), classes)
 
 
 def linear_layer(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """A layer of copies of these."""
+    """Return a linear layer with copies of a weight and a bias."""
     classifier = nn.Linear(weight.shape[1], len(weight), device="meta", dtype=weight.dtype)
     classifier.weight, classifier.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
     return classifier
 
 
 def scored(classifier: nn.Linear, rows: Tensor, labels: Tensor, names: tuple[str, ...]) -> Scores:
-    """Score a classifier on rows, some at a time."""
+    """Return the scores of a classifier on rows, which it classifies some at a time."""
     total = score(torch.empty(0, len(names)), labels[:0], names)
     weight, bias = classifier.weight.detach(), classifier.bias.detach()
     for some, their in (

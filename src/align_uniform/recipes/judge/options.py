@@ -94,7 +94,7 @@ class LinearOptions(EvaluateOptions):
     state: Path | None = None
     """File that keeps the state of training after each epoch, from which an interrupted run resumes."""
     resume: Literal["auto", "never"] = "auto"
-    """auto: resume from the file of state if it exists; never: refuse to start if it exists."""
+    """Resume from the file of state if it exists (auto), or refuse to start if it exists (never)."""
     checkpoints: Path | None = None
     """Folder for checkpoint.pth.tar and model_best.pth.tar, in MoCo's layout, for classifiers of a ResNet's
     backbone.

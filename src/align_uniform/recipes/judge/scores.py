@@ -1,6 +1,4 @@
-"""Scores of a classifier: counts of test images, which add up over batches and processes, and what they
-say.
-"""
+"""Scores of a classifier: counts of test images, which add up over batches and processes."""
 
 from __future__ import annotations
 
@@ -17,25 +15,26 @@ from align_uniform.measuring.quantities import NORMAL_95
 
 SCHEMA_VERSION = 1
 TOP = 5
+"""The number of classes that are ranked for the top-5 accuracy."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How many test images of each class were seen, and how many were ranked right.
+    """Counts of test images of each class, and of those that were classified right.
 
-    Only counts are kept: `a + b` is the score of the images of both, in whatever batches and processes they
-    were seen. `print(scores)` shows a table, `to_dict` and `from_dict` keep one as JSON.
+    Only counts are kept: `a + b` is the score of all images of both, whatever batches and processes they were
+    in. `print(scores)` shows a table; `to_dict` and `from_dict` write and read JSON.
     """
 
     classes: tuple[str, ...]
-    """Names, in order of label."""
+    """Names of the classes, in the order of their labels."""
     images: tuple[int, ...]
-    """Test images of each class."""
+    """Number of test images of each class."""
     first: tuple[int, ...]
-    """Of those, the ones whose class was ranked first."""
+    """Number of images of each class whose class was ranked first."""
     among_five: tuple[int, ...] | None
-    """Of those, the ones whose class was among the first five; None where five were not ranked, or are all
-    there are.
+    """Number of images of each class whose class was among the first five; None if fewer than five classes
+    were ranked, or if there are no more than five.
     """
 
     def __post_init__(self) -> None:
@@ -54,32 +53,32 @@ class Scores:
 
     @property
     def n(self) -> int:
-        """Test images."""
+        """Number of test images."""
         return sum(self.images)
 
     @property
     def top1(self) -> float:
-        """Share of the images whose class was ranked first; NaN of no image."""
+        """Share of the images whose class was ranked first; NaN if there are no images."""
         return _share(sum(self.first), self.n)
 
     @property
     def top5(self) -> float | None:
-        """Share of the images whose class was among the first five; None where that says nothing."""
+        """Share of the images whose class was among the first five; None if `among_five` is."""
         return None if self.among_five is None else _share(sum(self.among_five), self.n)
 
     @property
     def top1_interval(self) -> tuple[float, float]:
-        """95% interval of `top1`, of the images as a sample; it says nothing of other seeds."""
+        """95% interval of `top1`, with the images as a sample; other seeds may vary by more."""
         return wilson(sum(self.first), self.n)
 
     @property
     def top5_interval(self) -> tuple[float, float] | None:
-        """95% interval of `top5`."""
+        """95% interval of `top5`; None if `among_five` is."""
         return None if self.among_five is None else wilson(sum(self.among_five), self.n)
 
     @property
     def per_class(self) -> dict[str, float]:
-        """Share of each class's images whose class was ranked first; NaN of a class without images."""
+        """Share of each class's images whose class was ranked first; NaN for a class without images."""
         return {
             name: _share(*counts) for name, *counts in zip(self.classes, self.first, self.images, strict=True)
         }
@@ -101,9 +100,7 @@ class Scores:
         return Scores(self.classes, _sums(self.images, other.images), _sums(self.first, other.first), five)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `json.dumps` takes: shares, intervals, and for each class its counts; null where there
-        is no image.
-        """
+        """Return shares, intervals and counts as plain values, for JSON; None if there is no image."""
         five = self.among_five or [None] * len(self.classes)
         return {
             "schema_version": SCHEMA_VERSION,
@@ -128,11 +125,11 @@ class Scores:
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Scores:
-        """Read what `to_dict` returned."""
+        """Return the scores in a document that `to_dict` returned."""
         if document.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(
-                f"schema_version must be {SCHEMA_VERSION}, got {document.get('schema_version')}; these are "
-                "not scores, or of another version: score again."
+                f"schema_version must be {SCHEMA_VERSION}, got {document.get('schema_version')}: these are "
+                "no scores, or scores of another version; score again."
             )
         rows = document["per_class"]
         five = tuple(row["among_five"] for row in rows)
@@ -162,17 +159,16 @@ def score(ranking: Tensor, labels: Tensor, classes: int | Sequence[str]) -> Scor
     """Count the images whose class is ranked first, and among the first five.
 
     Args:
-        ranking: logits, [N, C] floating point, where the class of smaller number goes first of two equal
-            ones; or ranked classes, [N, r] integers, the best first and -1 where no further class is ranked;
-            or one class for each, [N].
+        ranking: logits, [N, C] floating point, where the smaller class number wins a tie; or ranked classes,
+            [N, r] integers, the best first, with -1 where no further class is ranked; or classes, [N].
         labels: [N] integers from 0. N may be 0.
-        classes: their names, or how many there are.
+        classes: the names of the classes, or their number.
 
     Returns:
         Counts. `among_five` is None if there are five classes or fewer, or if fewer than five are ranked.
 
     Raises:
-        ValueError: shapes or labels that do not fit, or a NaN among the logits.
+        ValueError: shapes or labels do not fit, or a logit is NaN.
 
     Example:
         >>> scores = score(
@@ -199,16 +195,16 @@ def score(ranking: Tensor, labels: Tensor, classes: int | Sequence[str]) -> Scor
 
 
 def over_ranks(scores: Scores, expected: int | None = None) -> Scores:
-    """Return the score of the images of all processes, the same on each; every process calls this, also one
-    without images.
+    """Return the score of the images of all processes, on each of them.
+
+    Every process must call this, also one without images.
 
     Args:
-        scores: of this process's own images.
-        expected: how many images there are; a sampler that fills up its shards by showing images twice is
-            then found out.
+        scores: scores of this process's own images.
+        expected: number of images in all processes. It reveals a sampler that repeats images to fill shards.
 
     Raises:
-        ValueError: the processes' classes differ, or the number of images is not the one expected.
+        ValueError: the processes' classes differ, or the number of images is not the expected one.
     """
     first, *others = gather_objects(scores)
     for other in others:
@@ -222,7 +218,7 @@ def over_ranks(scores: Scores, expected: int | None = None) -> Scores:
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Return the 95% interval of a share of n (Wilson, 1927); all of 0 to 1 if n is 0.
+    """Return the 95% interval of a share of n (Wilson, 1927); 0 to 1 if n is 0.
 
     Example:
         >>> [round(bound, 4) for bound in wilson(353, 360)]
@@ -237,14 +233,41 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
 
 
-def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of classes, which are their numbers if only their count is given."""
+def class_names(classes: int | Sequence[str] | None, *labels: Tensor) -> tuple[str, ...]:
+    """Return the names of classes.
+
+    Args:
+        classes: the names; or the number of classes, whose names are then numbers; or None for as many
+            classes as the largest label needs.
+        labels: the labels that are looked at if `classes` is None.
+    """
+    if classes is None:
+        classes = 1 + max(int(some.max()) for some in labels if len(some))
     names = tuple(map(str, range(classes) if isinstance(classes, int) else classes))
     if not names:
         raise ValueError(
             f"classes must be at least one, got {classes!r}; pass their names or how many there are."
         )
     return names
+
+
+def check_labels(labels: Tensor, rows: int, classes: int | None = None, *, name: str = "labels") -> int:
+    """Return the number of classes; by default as many as the largest label needs.
+
+    Raises:
+        ValueError: there is not one label for each row, or a label is negative or not below the number of
+            classes.
+    """
+    if labels.shape != (rows,):
+        raise ValueError(f"{name} must be [{rows}], one for each row, got {list(labels.shape)}.")
+    least, most = (int(labels.min()), int(labels.max())) if rows else (0, -1)
+    if least < 0 or (classes is not None and most >= classes):
+        below = "" if classes is None else f" and below {classes}, the number of classes"
+        raise ValueError(
+            f"{name} must be from 0{below}, got {least} to {most}; use the part of the data that has labels, "
+            "and the classes of the whole data set."
+        )
+    return most + 1 if classes is None else classes
 
 
 def _check(ranking: Tensor, labels: Tensor, classes: int) -> None:
@@ -254,23 +277,15 @@ def _check(ranking: Tensor, labels: Tensor, classes: int) -> None:
         raise ValueError(
             f"ranked classes must be [N, r] with r at least 1, or [N], got {list(ranking.shape)}."
         )
-    if labels.shape != ranking.shape[:1]:
-        raise ValueError(
-            f"labels must be [{len(ranking)}], one for each row ranked, got {list(labels.shape)}."
-        )
-    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= classes):
-        raise ValueError(
-            f"labels must be from 0 to {classes - 1} for {classes} classes, got {int(labels.min())} to "
-            f"{int(labels.max())}; pass the classes of the whole data set."
-        )
+    check_labels(labels, len(ranking), classes)
     if ranking.is_floating_point() and bool(ranking.isnan().any()):
         raise ValueError(
-            "logits must be numbers, got NaN: nothing can be ranked by them; look for NaN in the features."
+            "logits must be numbers, got NaN, by which nothing can be ranked; look for NaN in the features."
         )
 
 
 def _place_of_logit(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many classes go before the right one, [N]."""
+    """Return the number of classes that are ranked before the right one, [N]."""
     own = logits.gather(1, labels[:, None])
     number = torch.arange(logits.shape[1], device=logits.device)
     return ((logits > own) | ((logits == own) & (number < labels[:, None]))).sum(1)
