@@ -156,7 +156,7 @@ def _draw(results: list[Measurement], accuracy: Sequence[float] | None, stem: Pa
 
     if len({result.dim for result in results}) > 1:
         raise ValueError(
-            "the plane is of embeddings of one dimension, which share an optimum; leave --figure out."
+            "the plane shows embeddings of one dimension, since they share an optimum; leave --figure out."
         )
     points = []
     for number, result in enumerate(results):
