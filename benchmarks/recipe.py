@@ -30,8 +30,8 @@ from torchvision import transforms  # type: ignore[import-untyped]  # it is not 
 
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.recipes.encoders.networks import SmallAlexNet
-from align_uniform.recipes.images.datasets import STATISTICS
 from align_uniform.recipes.images.image_set import ImageSet
+from align_uniform.recipes.images.statistics import STATISTICS
 from align_uniform.recipes.images.views import TwoViews, generator, training_transform
 from align_uniform.recipes.pretrain import two_view
 from align_uniform.recipes.pretrain.loop import Trainer

@@ -29,7 +29,7 @@ from torchvision.transforms.v2 import functional as v2  # type: ignore[import-un
 
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.recipes.images import augmentations
-from align_uniform.recipes.images.datasets import STATISTICS
+from align_uniform.recipes.images.statistics import STATISTICS
 from align_uniform.recipes.images.views import Transform, generator
 
 SIZES = {"STL-10": (96, 96, 64), "photograph": (500, 400, 224)}

@@ -20,7 +20,7 @@ from align_uniform.recipes.encoders import encode, networks
 from align_uniform.recipes.encoders.encode import images_of
 from align_uniform.recipes.encoders.options import EncodeOptions
 from align_uniform.recipes.encoders.weights import EncoderCard, save_encoder
-from align_uniform.recipes.images.datasets import STATISTICS, Statistics
+from align_uniform.recipes.images.statistics import STATISTICS, Statistics
 from align_uniform.recipes.images.views import generator, training_transform
 
 CLASSES = ("cat", "dog", "fox")

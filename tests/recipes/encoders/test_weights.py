@@ -20,7 +20,7 @@ from align_uniform.recipes.encoders.weights import (
     read_checkpoint,
     save_encoder,
 )
-from align_uniform.recipes.images.datasets import Statistics
+from align_uniform.recipes.images.statistics import Statistics
 
 GREY = Statistics((0.25,), (0.5,))
 

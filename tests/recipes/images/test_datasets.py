@@ -15,11 +15,10 @@ import torch
 from align_uniform.recipes.encoders.weights import EncoderCard
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.datasets import (
-    Statistics,
-    given_statistics,
     load,
 )
 from align_uniform.recipes.images.image_set import GreyArrays, ImageSet, measure_statistics
+from align_uniform.recipes.images.statistics import Statistics, given_statistics
 from align_uniform.recipes.images.views import evaluation_transform, training_transform
 from align_uniform.recipes.judge import evaluate
 from align_uniform.recipes.judge.options import KnnOptions
@@ -142,7 +141,8 @@ def test_the_roles_and_presets_of_every_record_exist() -> None:
 def test_the_records_add_no_package_to_what_the_package_itself_imports() -> None:
     program = (
         "import sys, align_uniform; before = set(sys.modules)\n"
-        "from align_uniform.recipes.images import datasets; datasets.given_statistics([0.5], [1])\n"
+        "from align_uniform.recipes.images import datasets, statistics\n"
+        "statistics.given_statistics([0.5], [1])\n"
         "heavy = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(*heavy & {'torch', 'numpy', 'PIL', 'torchvision'})"
     )

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from align_uniform.recipes.images.datasets import STATISTICS, load
+from align_uniform.recipes.images.datasets import load
 from align_uniform.recipes.images.image_set import ImageSet, measure_statistics
+from align_uniform.recipes.images.statistics import STATISTICS
 from tests.recipes.images.small_sets import write_folder, write_stl10
 
 

@@ -23,9 +23,9 @@ from align_uniform.recipes.images.augmentations import (
     RandomGrayscale,
     RandomResizedCrop,
 )
-from align_uniform.recipes.images.datasets import STATISTICS, Statistics
 from align_uniform.recipes.images.image_set import ImageSet
 from align_uniform.recipes.images.sampler import EvalSampler, GlobalBatchSampler
+from align_uniform.recipes.images.statistics import STATISTICS, Statistics
 from align_uniform.recipes.images.views import (
     LabelledViews,
     Transform,

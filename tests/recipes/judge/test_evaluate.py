@@ -20,8 +20,9 @@ from PIL import Image
 from align_uniform.cli import main
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import encoder_state
-from align_uniform.recipes.images.datasets import STATISTICS, Statistics, load
+from align_uniform.recipes.images.datasets import load
 from align_uniform.recipes.images.image_set import measure_statistics
+from align_uniform.recipes.images.statistics import STATISTICS, Statistics
 from align_uniform.recipes.judge import evaluate
 from align_uniform.recipes.judge.linear import LinearEpoch, train_linear
 from align_uniform.recipes.judge.options import EvaluateOptions, KnnOptions

@@ -11,7 +11,8 @@ from PIL import Image
 
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import EncoderCard, save_encoder
-from align_uniform.recipes.images.datasets import STATISTICS, Statistics, load
+from align_uniform.recipes.images.datasets import load
+from align_uniform.recipes.images.statistics import STATISTICS, Statistics
 from align_uniform.recipes.images.views import generator
 from align_uniform.recipes.judge.options import EvaluateOptions, LinearOptions
 from align_uniform.recipes.judge.task import Task, show_heading

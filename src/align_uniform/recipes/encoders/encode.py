@@ -25,10 +25,10 @@ from align_uniform.recipes.encoders import published
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.options import TORCHVISION, EncodeOptions, ViewsPreset
 from align_uniform.recipes.encoders.weights import EncoderFile
-from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageFiles, ImageSet
 from align_uniform.recipes.images.imagefolder import image_paths
 from align_uniform.recipes.images.sampler import EvalSampler
+from align_uniform.recipes.images.statistics import given_statistics
 from align_uniform.recipes.images.views import Transform, TwoViews, training_transform
 from align_uniform.recipes.images.workers import reason
 
@@ -140,7 +140,7 @@ def _encoder(options: EncodeOptions) -> _Encoder:
 def _encoder_of_a_file(options: EncodeOptions) -> _Encoder:
     """Return the encoder of a file or folder; what encoder.json says holds unless an option overrides it."""
     file = EncoderFile.read(options.encoder)
-    size, statistics = options.size, datasets.given_statistics(options.mean, options.std)
+    size, statistics = options.size, given_statistics(options.mean, options.std)
     data = ""
     if file.card is not None:
         if ranks.rank() == 0:

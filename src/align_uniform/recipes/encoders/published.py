@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from align_uniform.recipes.encoders.weights import check_fits, encoder_state, load_encoder
-from align_uniform.recipes.images.datasets import Statistics
+from align_uniform.recipes.images.statistics import Statistics
 
 __all__ = ["imagenet_resnet50_encoder", "torchvision_encoder", "weights_file"]
 

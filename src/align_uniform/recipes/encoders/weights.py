@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from align_uniform._options import check_at_least, check_statistics
 from align_uniform._writing import written_whole
 from align_uniform.recipes.encoders.networks import Architecture, Encoder, build
-from align_uniform.recipes.images.datasets import Statistics
+from align_uniform.recipes.images.statistics import Statistics
 
 __all__ = ["EncoderCard", "EncoderFile", "check_fits", "load_encoder", "read_checkpoint", "save_encoder"]
 

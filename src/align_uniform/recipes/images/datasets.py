@@ -8,37 +8,18 @@ data set is loaded, so that options can be declared and checked without them.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from align_uniform._options import check_statistics
+from align_uniform.recipes.images.statistics import STATISTICS, Statistics
 
 if TYPE_CHECKING:
     from align_uniform.recipes.images.image_set import ImageSet
 
 Loader = Callable[[Path, str, bool], "ImageSet"]
 """Returns a split of the data set in a folder; the last argument asks for a download of missing files."""
-
-
-class Statistics(NamedTuple):
-    """Mean and standard deviation of each channel, with pixels scaled to [0, 1]."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-STATISTICS = {
-    "stl10": Statistics(
-        (0.44087801806139126, 0.42790631331699347, 0.3867879370752931),
-        (0.26826768628079806, 0.2610450402318512, 0.26866836876860795),
-    ),
-    "imagenet": Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "fashion-mnist": Statistics((0.2860405969887955,), (0.3530242445149223,)),
-    "digits": Statistics((0.30538230688935286,), (0.31860230836127507,)),
-}
-"""Statistics of training images: for STL-10 with and without labels, for the digits at 16x16."""
 
 
 def loader_in(module: str) -> Loader:
@@ -208,13 +189,3 @@ def load_on_all_ranks(name: str, root: str | Path, split: str, *, download: bool
         load(name, root, split, download=True)
     ranks.barrier()
     return load(name, root, split)
-
-
-def given_statistics(mean: Sequence[float], std: Sequence[float]) -> Statistics | None:
-    """Return the statistics that the options `mean` and `std` ask for, or None if both are empty.
-
-    Raises:
-        ValueError: the two differ in length, or a standard deviation is not positive.
-    """
-    check_statistics(mean, std)
-    return Statistics(tuple(mean), tuple(std)) if mean else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from align_uniform.recipes.images.datasets import Statistics
+from align_uniform.recipes.images.statistics import Statistics
 
 
 class Pictures(Protocol):

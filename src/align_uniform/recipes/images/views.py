@@ -29,8 +29,8 @@ from align_uniform.recipes.images.augmentations import (
     Resize,
     Step,
 )
-from align_uniform.recipes.images.datasets import STATISTICS, Statistics
 from align_uniform.recipes.images.image_set import ImageSet
+from align_uniform.recipes.images.statistics import STATISTICS, Statistics
 
 
 @dataclass(frozen=True)

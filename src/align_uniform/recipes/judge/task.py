@@ -16,6 +16,7 @@ from align_uniform.recipes.encoders.weights import CARD, EncoderCard, load_encod
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageSet
 from align_uniform.recipes.images.sampler import EvalSampler
+from align_uniform.recipes.images.statistics import Statistics, given_statistics
 from align_uniform.recipes.images.views import LabelledViews, evaluation_transform
 from align_uniform.recipes.judge.options import EvaluateOptions, LinearOptions
 
@@ -44,10 +45,10 @@ class Task:
         return self.options.size or (self.data.size if self.card is None else self.card.size)
 
     @property
-    def statistics(self) -> datasets.Statistics | None:
+    def statistics(self) -> Statistics | None:
         """The statistics that images are normalised by; None for ImageNet's, where nothing else is known."""
         known = self.data.statistics if self.card is None else self.card.statistics
-        return datasets.given_statistics(self.options.mean, self.options.std) or known
+        return given_statistics(self.options.mean, self.options.std) or known
 
     def images(self, *, train: bool) -> ImageSet:
         """Return the images to learn from, or the images to judge by."""

@@ -33,6 +33,7 @@ from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_checkpoint
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.sampler import shard
+from align_uniform.recipes.images.statistics import given_statistics
 from align_uniform.recipes.images.views import Transform, TwoViews, evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import presets
 from align_uniform.recipes.pretrain.loop import Trainer
@@ -239,7 +240,7 @@ def transforms(options: MocoOptions) -> tuple[Transform, Transform]:
     An ImageFolder is normalised by ImageNet's statistics by default, those of its presets.
     """
     data_set = datasets.data_set(options.data)
-    statistics = datasets.given_statistics(options.mean, options.std) or data_set.statistics
+    statistics = given_statistics(options.mean, options.std) or data_set.statistics
     views = data_set.moco_views[options.aug_plus]
     return (
         training_transform(views, size=options.size, statistics=statistics),

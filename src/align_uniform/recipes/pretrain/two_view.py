@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.images import datasets
-from align_uniform.recipes.images.datasets import Statistics
 from align_uniform.recipes.images.image_set import measure_statistics
+from align_uniform.recipes.images.statistics import Statistics, given_statistics
 from align_uniform.recipes.images.views import Transform, TwoViews, evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import presets
 from align_uniform.recipes.pretrain.loop import Trainer
@@ -57,7 +57,7 @@ def run(options: TwoViewOptions) -> int:
     torch.manual_seed(options.seed)
     data_set = datasets.data_set(options.data)
     images, labelled = training_images(options)
-    given = datasets.given_statistics(options.mean, options.std)
+    given = given_statistics(options.mean, options.std)
     statistics = given or data_set.statistics or measure_statistics(images)
     model = TwoViewModel(
         build(options.arch, options.dim, size=options.size, channels=images.channels), options
