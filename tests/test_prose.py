@@ -14,12 +14,7 @@ import align_uniform
 
 PACKAGE = Path(align_uniform.__file__).parent
 
-TO_READ = (
-    "cli/measure.py",
-    "measuring",
-    "metrics.py",
-    "report",
-)
+TO_READ = ("cli/measure.py",)
 """Folders and files of the package that are still to be read; the rules hold for all others."""
 
 LARGEST_MODULE, LONGEST_BODY, MOST_PARAMETERS = 450, 40, 8

@@ -147,7 +147,7 @@ def test_a_record_is_all_that_a_number_needs_to_be_shown_everywhere(
     before = str(result), report_html(result), compared(result, tmp_path, capsys)
     assert not any("glow" in text for text in before)
     monkeypatch.setattr(quantities, "QUANTITIES", (*QUANTITIES, made_up))
-    monkeypatch.setattr("align_uniform.cli.compare.Measurement", Wider)
+    monkeypatch.setattr("align_uniform.measuring.measurement.Measurement", Wider)
     assert re.search(r"glow of the rows +0\.25 ± 0\.50 +of at most 60 candles", str(result))
     page = report_html(result)
     assert "glow of the rows" in page

@@ -23,7 +23,7 @@ from align_uniform import Measurement, measure
 from align_uniform.figures import Trajectory
 from align_uniform.measuring.quantities import fixed, with_error
 from align_uniform.report import report_html, write_report
-from align_uniform.report._rows import LONGEST_TEXT, THUMBNAIL, shortened, thumbnail
+from align_uniform.report.rows import LONGEST_TEXT, THUMBNAIL, shortened, thumbnail
 from tests.rows import unit
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&]]>--></pre></style></title>{{ 7 * 6 }}"

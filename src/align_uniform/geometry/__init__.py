@@ -1,8 +1,7 @@
-"""Measures of features beside alignment and uniformity: from moments, spectra, classes and nearest
-neighbours.
+"""Measures of features in addition to alignment and uniformity.
 
-Uniformity sees a cone that the rank measures miss once the mean is taken off; the rank measures see a
-collapsed dimension that uniformity hides in its third decimal. So a set of rows is looked at from several
+Uniformity shows a cone that the rank measures miss once the mean is subtracted; the rank measures show a
+collapsed dimension that uniformity hides in its third decimal. So a set of rows is measured from several
 sides:
 
 * **Moments**, the sum of the rows and of their outer products, give the mean cosine, W2 uniformity, RankMe,
@@ -11,9 +10,8 @@ sides:
   classes.
 * **Nearest neighbours** give KoLeo, and the near duplicates.
 
-Moments and class sums are float64, small, and mergeable with `+`: rows that come in many files, or on many
-processes, are measured a part at a time, and the parts give what the whole would. Nothing here has a
-gradient.
+Moments and class sums are float64, small, and mergeable with `+`. Rows in many files, or on many processes,
+are measured a part at a time, with the same result as the whole. Nothing here has a gradient.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sums class by class, and what they tell of how close the rows of a class are."""
+"""Sums class by class, and the closeness of the rows of a class, which follows from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from align_uniform.geometry._rows import block_rows, check_rows, check_same_dim, wide_blocks, widened
+from align_uniform.geometry.rows import block_rows, check_rows, check_same_dim, wide_blocks, widened
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +40,15 @@ class ClassSums:
 
     @classmethod
     def of(cls, z: Tensor, labels: Tensor) -> ClassSums:
-        """The sums of labelled rows, accumulated in float64 a block at a time; on the CPU for MPS, which has
-        no float64.
+        """Sum labelled rows in float64 a block at a time, on the CPU for MPS, which lacks float64.
 
         Args:
             z: rows, [N, m], of any floating-point dtype.
-            labels: the class of each row, [N], whole numbers from 0. The memory is that of the largest: of
-                names, or of numbers with gaps, `torch.unique(labels, return_inverse=True)` makes such labels.
+            labels: the class of each row, [N], whole numbers from 0. The largest decides the memory;
+                `torch.unique(labels, return_inverse=True)` turns numbers with gaps into such labels.
 
         Raises:
-            ValueError: z or labels are not as above, or z holds NaN or infinity.
+            ValueError: z or labels have another form, or z has NaN or infinity.
         """
         check_rows("z", z)
         _check_labels(labels, len(z))
@@ -81,12 +80,12 @@ class ClassSums:
 
     @property
     def dim(self) -> int:
-        """m, the number of features."""
+        """The number of features, m."""
         return self.sums.shape[1]
 
     @property
     def singletons(self) -> int:
-        """The number of classes of one row, which have no pair and no part in the means over pairs."""
+        """The number of classes of one row, which have no pair and do not count in means over pairs."""
         return int((self.counts == 1).sum())
 
     @property
@@ -141,8 +140,7 @@ def tolerance(classes: ClassSums) -> float:
 
 
 def class_alignment(classes: ClassSums) -> float:
-    r"""The mean squared distance over the pairs of distinct rows of the same class: alignment, with classes
-    as positives.
+    r"""Alignment with classes as positives: the mean squared distance of distinct rows of one class.
 
     .. math:: A = \frac{2 \sum_c \left( n_c q_c - \lVert S_c \rVert^2 \right)}{\sum_c n_c (n_c - 1)}
 
@@ -165,7 +163,7 @@ def class_alignment(classes: ClassSums) -> float:
         2.0
 
     Note:
-        As of `tolerance`: a cone makes it small, and the large classes decide.
+        As with `tolerance`, a cone makes it small, and the large classes decide.
 
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, section 4.1.1, with pairs of one class in place of two
@@ -180,9 +178,8 @@ def within_class_products(z: Tensor, labels: Tensor, classes: ClassSums) -> Tens
 
     .. math:: a_i = z_i^T S_{c(i)} - \lVert z_i \rVert^2, \qquad T = \sum_i a_i \, / \sum_c n_c (n_c - 1)
 
-    A second pass over the rows, O(N m) time. Over n_c - 1, a low share is that of a row unlike its class: an
-    outlier, or a wrong label. Rows in parts give their shares in parts, `classes` being the sums of all of
-    them.
+    A second pass over the rows, O(N m) time. Over n_c - 1, a low share means that a row is unlike its class:
+    an outlier, or a wrong label. Rows may come in parts, `classes` being the sums of all parts.
 
     Args:
         z: rows, [N, m], of any floating-point dtype.
@@ -193,7 +190,7 @@ def within_class_products(z: Tensor, labels: Tensor, classes: ClassSums) -> Tens
         [N], float64.
 
     Raises:
-        ValueError: an argument is not as above.
+        ValueError: an argument has another form.
 
     Example:
         >>> import torch
@@ -220,9 +217,9 @@ def tolerance_stderr(products: Tensor, labels: Tensor, classes: ClassSums) -> fl
               \sum_c \frac{n_c (n_c - 1)}{(n_c - 2)^2} \sum_{i \in c} (a_i - \bar a_c)^2
 
     The jackknife of a U-statistic within each class: leaving row i out moves the class mean by a multiple of
-    a_i. A class of two rows has one cosine, which shows no variance; K such classes add K times the variance
-    of their cosines to the sum over classes, which the differences between these classes make too large
-    rather than too small. O(N) time.
+    a_i. A class of two rows has one cosine, which shows no variance. K such classes add K times the variance
+    of their cosines to the sum over classes; differences between these classes make it too large rather than
+    too small. O(N) time.
 
     Args:
         products: a_i of all rows, [N], from `within_class_products`.
@@ -233,7 +230,7 @@ def tolerance_stderr(products: Tensor, labels: Tensor, classes: ClassSums) -> fl
         The standard error, at least 0.
 
     Raises:
-        ValueError: an argument is not as above, or no two rows share a class.
+        ValueError: an argument has another form, or no two rows share a class.
 
     Example:
         >>> import torch
@@ -244,11 +241,11 @@ def tolerance_stderr(products: Tensor, labels: Tensor, classes: ClassSums) -> fl
         0.4807
 
     Note:
-        It answers "other rows of these classes", not "other classes". It errs on the wide side of classes of
-        fewer than 10 rows, and of classes that are themselves spread evenly over the sphere: there up to
-        sqrt(2), the noise of a_i being counted as spread. Simulated coverage of T +- 1.96 standard errors: 95
+        It is the error for other rows of these classes, not for other classes. It is too large for classes of
+        fewer than 10 rows, and for classes that are themselves spread evenly over the sphere, by up to
+        sqrt(2), since the noise of a_i counts as spread. Simulated coverage of T +- 1.96 standard errors: 95
         to 97% for classes of 10 and 30 rows, 97 to 98% for classes of 5, 99% for 30 rows spread evenly. A
-        single class of two, with no other of its size, adds nothing: alone it has the error 0.
+        single class of two rows adds nothing: alone it has the error 0.
 
     Reference:
         Arvesen, 1969, "Jackknifing U-statistics", Annals of Mathematical Statistics 40(6).

@@ -1,4 +1,4 @@
-"""The first two moments of rows, and what follows from them alone."""
+"""The first two moments of rows, and the measures that follow from them alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from align_uniform.geometry._rows import check_rows, check_same_dim, wide_blocks, widened
+from align_uniform.geometry.rows import check_rows, check_same_dim, wide_blocks, widened
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,9 @@ class Moments:
         (3, 0.0)
 
     Note:
-        The covariance M/n - mean mean^T loses the digits that a far-off mean takes: of unit rows none that
-        matter; of rows at distance R from the origin and spread r, the relative accuracy is 1e-16 R^2 / r^2.
-        Subtract a common centre then.
+        The covariance M/n - mean mean^T loses digits if the mean is far from the origin. For unit rows this
+        does not matter; for rows at distance R from the origin and with spread r the relative accuracy is
+        1e-16 R^2 / r^2, and a common centre should be subtracted first.
     """
 
     count: int
@@ -43,14 +43,13 @@ class Moments:
 
     @classmethod
     def of(cls, z: Tensor) -> Moments:
-        """The moments of rows, accumulated in float64 a block at a time; on the CPU for MPS, which has no
-        float64.
+        """Compute the moments of rows in float64 a block at a time, on the CPU for MPS, which lacks float64.
 
         Args:
             z: rows, [N, m], of any floating-point dtype.
 
         Raises:
-            ValueError: z is not as above, or holds NaN or infinity.
+            ValueError: z has another form, or has NaN or infinity.
         """
         check_rows("z", z)
         total = widened(z[:0]).sum(0)
@@ -68,7 +67,7 @@ class Moments:
 
     @property
     def dim(self) -> int:
-        """m, the number of features."""
+        """The number of features, m."""
         return len(self.sum)
 
     @property
@@ -85,7 +84,7 @@ class Moments:
 
     @property
     def covariance(self) -> Tensor:
-        """M/n - mean mean^T, [m, m]: divided by n, not by n - 1."""
+        """The covariance, M/n - mean mean^T, [m, m]: divided by n, not by n - 1."""
         return self.second / self.count - torch.outer(self.mean, self.mean)
 
 
@@ -112,7 +111,7 @@ def mean_cosine(moments: Moments) -> float:
         0.6
 
     Note:
-        It is 0 for any law with mean 0, two opposite points among them: it sees cones, and nothing else.
+        It is 0 for any law with mean 0, such as two opposite points: it shows cones, and nothing else.
     """
     check_count(moments, 2, "a single row has no pair")
     products = moments.sum.square().sum().item() - moments.second.trace().item()
@@ -161,9 +160,9 @@ def cross_mean_squared_distance(x: Moments, y: Moments) -> float:
               = \frac{1}{N} \sum_i \lVert x_i \rVert^2 + \frac{1}{M} \sum_j \lVert y_j \rVert^2 - 2\, \bar x^T
               \bar y
 
-    The scale to read `align_loss(x, y)` by: a cone makes all distances small, those of positive pairs as
-    well. Where row i of x and row i of y are a positive pair, the mean D over the N (N - 1) pairs that are
-    not is `(N * D_all - align) / (N - 1)`, and align / D is the relative alignment: 0 is perfect, 1 no better
+    This is the scale for `align_loss(x, y)`: a cone makes all distances small, also the distances of positive
+    pairs. Where row i of x and row i of y are a positive pair, the mean D over the N (N - 1) other pairs is
+    `(N * D_all - align) / (N - 1)`, and align / D is the relative alignment: 0 is perfect, 1 is no better
     than chance. O(m) time.
 
     Args:

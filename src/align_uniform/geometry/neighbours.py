@@ -1,4 +1,4 @@
-"""The nearest other row of each row, and what its distance tells."""
+"""Exact search for nearest neighbours, and the entropy that follows from their distances."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
-from align_uniform.geometry._rows import check_rows, widest
+from align_uniform.geometry.rows import check_rows, widest
 
 TILE_ROWS = 1024
-"""A tile of the distances between rows has so many rows and columns (8 MiB)."""
+"""The number of rows and of columns of a tile of distances (8 MiB)."""
 
 
 def nearest_neighbours(x: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    r"""The distance of each row to the nearest other row, and which it is.
+    r"""Return the distance of each row to the nearest other row, and the number of that row.
 
     .. math:: \min_{j \ne i} \lVert x_i - x_j \rVert_2, \qquad \mathrm{or} \quad
               \min_j \lVert q_i - x_j \rVert_2
@@ -28,15 +28,15 @@ def nearest_neighbours(x: Tensor, queries: Tensor | None = None) -> tuple[Tensor
 
     Args:
         x: rows, [N, m], of any floating-point dtype; at least 2, or with queries 1.
-        queries: rows to find the neighbours of, [Q, m]; None takes those of x, of which none is its own
+        queries: rows whose neighbours are wanted, [Q, m]; by default the rows of x, none of which is its own
             neighbour.
 
     Returns:
-        Distances [Q], float64 (float32 on MPS), and the numbers of the neighbours among x, [Q], int64. Of
-        neighbours whose distances from a row agree to about 1e-8 of the spread of x, either may be named.
+        The distances, [Q], float64 (float32 on MPS), and the numbers of the neighbours among x, [Q], int64.
+        If the distances of two rows agree to about 1e-8 of the spread of x, either may be the neighbour.
 
     Raises:
-        ValueError: an argument is not as above, or holds NaN or infinity.
+        ValueError: an argument has another form, or has NaN or infinity.
 
     Example:
         >>> import torch
@@ -65,8 +65,9 @@ def _blocks(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def koleo(nearest: Tensor, eps: float = 1e-8) -> float:
-    r"""KoLeo: the mean negative log distance to the nearest neighbour, an estimate of the entropy but for its
-    sign and scale.
+    r"""Return KoLeo, the mean negative log distance to the nearest neighbour.
+
+    It is an estimate of the entropy, except for its sign and scale.
 
     .. math:: -\frac{1}{N} \sum_{i=1}^{N} \log \max \left(
               \min_{j \ne i} \lVert z_i - z_j \rVert, \epsilon \right)
@@ -75,14 +76,13 @@ def koleo(nearest: Tensor, eps: float = 1e-8) -> float:
 
     Args:
         nearest: distances to the nearest neighbour, [N], from `nearest_neighbours`; at least one.
-        eps: the least distance to take a log of, above 0. How many are below says how many rows are
-            duplicates.
+        eps: the least distance whose log is taken, above 0. Rows below it are duplicates.
 
     Returns:
         A number, lower for more evenly spread rows.
 
     Raises:
-        ValueError: an argument is not as above.
+        ValueError: an argument has another form.
 
     Example:
         >>> import torch
@@ -93,7 +93,7 @@ def koleo(nearest: Tensor, eps: float = 1e-8) -> float:
     Note:
         One duplicate in a thousand adds log(1/eps)/1000, and a few per cent of them decide the value: report
         their count. It rises with N, by log(N)/(m - 1) for a uniform law, so compare values of the same N
-        only. It sees the nearest neighbour alone, and cannot tell a few large gaps from none.
+        only. It depends on the nearest neighbour alone, and does not show a few large gaps.
 
     Reference:
         Sablayrolles et al., ICLR 2019, arXiv 1806.03198; the estimator of Kozachenko & Leonenko, 1987.
@@ -171,7 +171,7 @@ def _leave_out(tile: Tensor, columns: Tensor) -> None:
 
 
 def _check_neighbourhood(x: Tensor, queries: Tensor | None) -> None:
-    """Rows that have a neighbour."""
+    """Refuse rows that have no neighbour."""
     check_rows("x", x)
     if queries is None:
         checks.check_row_count(len(x), 2, "a single row has no neighbour; give more, or queries")

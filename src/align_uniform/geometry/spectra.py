@@ -1,4 +1,4 @@
-"""How many directions rows use: measures of the eigenvalues of their moments."""
+"""Measures of the number of directions that rows use, from the eigenvalues of their moments."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def spectrum(moments: Moments) -> Tensor:
         moments: of at least 1 row.
 
     Returns:
-        [m], float64, descending. What is less than the rounding of the sums, a share max(N, m) eps of the
-        largest eigenvalue and of the squared mean, is 0, so that rounding does not count as rank.
+        The eigenvalues, [m], float64, descending. Eigenvalues below the rounding of the sums, a share
+        max(N, m) eps of the largest eigenvalue and of the squared mean, are 0, so that rounding does not
+        count as rank.
 
     Raises:
         ValueError: there is no row.
@@ -34,7 +35,7 @@ def spectrum(moments: Moments) -> Tensor:
         tensor([0.6400, 0.0000], dtype=torch.float64)
 
     Note:
-        The mean is taken off, so a cone does not show. Of N <= m rows at most N - 1 eigenvalues are not 0.
+        The mean is subtracted, so a cone does not show. N <= m rows have at most N - 1 eigenvalues above 0.
     """
     return _eigenvalues(moments.covariance, _rounding(moments), moments.mean.square().sum().item())
 
@@ -48,8 +49,8 @@ def singular_values(moments: Moments) -> Tensor:
         moments: of any number of rows.
 
     Returns:
-        [min(N, m)], float64, descending. As they come from squares, those below sqrt(max(N, m) eps) of the
-        largest (5e-6 for N = 10^5) are rounding, and 0.
+        The singular values, [min(N, m)], float64, descending. They come from squares, so values below
+        sqrt(max(N, m) eps) of the largest (5e-6 for N = 10^5) are rounding, and set to 0.
 
     Example:
         >>> import torch
@@ -84,9 +85,9 @@ def rankme(moments: Moments) -> float:
         3.0
 
     Note:
-        It is at most min(N, m), and for a sample of N rows it lies below its limit: 254 for N = 4096 uniform
-        rows of m = 256. Compare values of the same N and m only. The mean is left in, so a cone counts as one
-        large singular value. It says nothing about which directions matter.
+        RankMe is at most min(N, m), and for a sample of N rows it lies below its limit: 254 for N = 4096
+        uniform rows of m = 256. Compare values of the same N and m only. The mean is not subtracted, so a
+        cone counts as one large singular value. RankMe does not depend on which directions matter.
 
     Reference:
         Garrido et al., ICML 2023, arXiv 2210.02885; the effective rank of Roy & Vetterli, EUSIPCO 2007.
@@ -101,8 +102,7 @@ def rankme(moments: Moments) -> float:
 
 
 def participation_ratio(moments: Moments) -> float:
-    r"""The number of dimensions that the features fill, by the second moment of the eigenvalues of the
-    covariance.
+    r"""The number of dimensions that the features fill, by the squares of the covariance's eigenvalues.
 
     .. math:: \frac{(\sum_k \lambda_k)^2}{\sum_k \lambda_k^2}
               = \frac{(\mathrm{tr}\, \Sigma)^2}{\lVert \Sigma \rVert_F^2}
@@ -125,8 +125,8 @@ def participation_ratio(moments: Moments) -> float:
         4.0
 
     Note:
-        The mean is taken off: a cone does not show. A few large eigenvalues decide, where RankMe listens to
-        the small ones. For a uniform law in m dimensions a sample of N rows gives about m / (1 + m/N) (241
+        The mean is subtracted, so a cone does not show. A few large eigenvalues decide, while RankMe depends
+        on the small ones. A sample of N rows of the uniform law in m dimensions has about m / (1 + m/N) (241
         for N = 4096, m = 256).
 
     Reference:
@@ -164,9 +164,9 @@ def w2_uniformity(moments: Moments) -> float:
         0.0
 
     Note:
-        It sees the first two moments only: the corners above, or any law with the moments of the uniform one,
-        have value 0. A sample of the uniform law itself has `w2_floor(N, m)`, which falls slowly with N:
-        subtract nothing, but show it beside the value.
+        It depends on the first two moments only: the corners above, or any law with the moments of the
+        uniform law, have value 0. A sample of the uniform law itself has `w2_floor(N, m)`, which falls slowly
+        with N; show it next to the value.
 
     Reference:
         Fang et al., ICLR 2024, arXiv 2403.00642.
@@ -186,8 +186,8 @@ def w2_floor(n: int, dim: int) -> float:
               \quad \gamma = \tfrac{m - 1}{n - 1} \le 1,
 
     lambda being an eigenvalue of a sample covariance of n - 1 degrees of freedom, by the law of Marchenko and
-    Pastur. For gamma > 1 the two sides of the matrix change roles: E sqrt(lambda) is the same of 1/gamma,
-    over sqrt(gamma). The approximation is for large m and larger n.
+    Pastur. For gamma > 1 the two sides of the matrix change roles: E sqrt(lambda) is its value at 1/gamma,
+    divided by sqrt(gamma). The approximation is for large m and larger n.
 
     Args:
         n: the number of rows, at least 1.
@@ -198,7 +198,7 @@ def w2_floor(n: int, dim: int) -> float:
         samples to 3% (simulated, m = 2 to 256), and closer for large m.
 
     Raises:
-        ValueError: a number is not as above.
+        ValueError: a number is not a whole number of at least 1.
 
     Example:
         >>> from align_uniform.geometry import w2_floor
@@ -217,7 +217,7 @@ def w2_floor(n: int, dim: int) -> float:
 
 
 def _mean_root(ratio: float) -> float:
-    """2F1(-1/2, 1/2; 2; ratio); the terms fall like k^-3 at worst, so 200 leave an error of 2e-6."""
+    """Return 2F1(-1/2, 1/2; 2; ratio); its terms fall like k^-3 at worst, so 200 leave an error of 2e-6."""
     term = total = 1.0
     for k in range(200):
         term *= (k - 0.5) * (k + 0.5) / ((k + 2) * (k + 1)) * ratio
@@ -226,15 +226,14 @@ def _mean_root(ratio: float) -> float:
 
 
 def _eigenvalues(matrix: Tensor, rounding: float, scale: float = 0) -> Tensor:
-    """Eigenvalues, descending, and 0 where they are rounding: of entries the size of the largest, plus
-    `scale`.
-    """
+    """Return the eigenvalues, descending, with 0 for those that are rounding of the largest plus `scale`."""
     values: Tensor = torch.linalg.eigvalsh(matrix).flip(0)
     return values.masked_fill(values <= rounding * (values[0] + scale), 0)
 
 
 def _rounding(moments: Moments) -> float:
-    """The relative rounding of the sums; of equal rows, whose errors all have the same sign, it grows with
-    their number.
+    """Return the relative rounding of the sums, which grows with the number of rows.
+
+    The errors of equal rows all have the same sign.
     """
     return max(moments.count, moments.dim) * torch.finfo(torch.float64).eps

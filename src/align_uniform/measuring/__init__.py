@@ -1,6 +1,7 @@
-"""How an embedding is measured, from what was passed to the numbers: `api.measure` reads top to bottom.
+"""The measurement of an embedding, from arguments to numbers; `measure.measure` reads from top to bottom.
 
-`subject` understands the arguments; `populations` reads and checks rows; `positives` are the pairs;
-`row_sums` visits all pairs of rows; `uniformity` makes a number with an error of those sums. The result is a
-`measurement.Measurement`.
+`subject` interprets the arguments, `populations` reads and checks rows, and `positives` are the pairs.
+`sweep` visits all pairs of rows by `row_sums`, which `uniformity` turns into a number with an error;
+`alignment` and `notable_rows` measure the rest. The result is a `measurement.Measurement`, whose numbers are
+named in `quantities`, judged by `verdict`, and subtracted in `difference`.
 """

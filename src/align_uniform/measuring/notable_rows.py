@@ -1,4 +1,4 @@
-"""The rows and pairs that a measurement names, and what it says about single rows."""
+"""The rows and pairs that a measurement names, and the numbers of single rows."""
 
 from __future__ import annotations
 

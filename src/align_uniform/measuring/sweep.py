@@ -45,9 +45,9 @@ class Sums:
     potentials: tuple[tuple[Potentials, ...], ...]
     """The potentials of each population at each t."""
     near: tuple[Tensor, ...]
-    """For each population, whether each row that was summed has a near duplicate."""
+    """Whether each row that was summed has a near duplicate, for each population."""
     anchors: tuple[Tensor | None, ...]
-    """For each population, the numbers of the rows that were summed; None for all rows."""
+    """The numbers of the rows that were summed, for each population; None for all rows."""
     cross: float | None
     """The log mean potential between two towers."""
 

@@ -1,4 +1,4 @@
-"""From row sums of potentials to uniformity, with its error and its calibration."""
+"""Uniformity from the row sums of potentials, with its error and its calibration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from align_uniform.measuring.populations import Population, take
 from align_uniform.measuring.row_sums import all_row_sums, anchor_row_sums
 
 FEW_PAIRS = 100
-"""So few pairs, effectively, make a standard error that cannot be relied on."""
+"""The effective number of pairs below which a standard error cannot be relied on."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,19 @@ class Potentials:
     """The mean potential of one population at one t, and of its rows."""
 
     log_mean: float
-    """L_uniform"""
+    """The log of the mean potential, L_uniform."""
     approximation_stderr: float
-    """of it; 0 if all rows were summed"""
+    """The standard error of `log_mean` as an estimate from the anchors; 0 if all rows were summed."""
     relative: Tensor
-    """[rows]: g_i = mean potential of row i over the mean of all"""
+    """The mean potential of each row over the mean of all, g_i, [rows]."""
     square: float
-    """mean squared potential over the squared mean: 1 if all pairs weigh the same"""
+    """The mean squared potential over the squared mean potential: 1 if all pairs weigh the same."""
 
 
 def exact_potentials(
     population: Population, ts: Sequence[float], progress: Callable[[int], None]
 ) -> tuple[list[Potentials], Tensor]:
-    """Sum over all pairs; and say which rows have a near duplicate."""
+    """Sum over all pairs. Return the potentials at each t, and whether each row has a near duplicate."""
     result = all_row_sums(population, ts, progress)
     count = population.shape[0]
     potentials: list[Potentials] = []
@@ -50,7 +50,7 @@ def exact_potentials(
 def anchor_potentials(
     population: Population, anchors: Tensor, ts: Sequence[float], progress: Callable[[int], None]
 ) -> tuple[list[Potentials], Tensor]:
-    r"""Estimate the sum over all pairs from that of a simple random sample of rows, the anchors.
+    r"""Estimate the sum over all pairs from the sums of a simple random sample of rows, the anchors.
 
     The mean potential h_k of an anchor with all others is exact. It is regressed on two more means over all
     others, those of the cosine and of its square, whose means over all rows are known from the moments (the
@@ -73,13 +73,12 @@ def anchor_potentials(
 
 
 def _covariates(population: Population, anchors: Tensor) -> tuple[Tensor, Tensor]:
-    """For each anchor, mean product and mean squared product with the others, [K, 2]; and the same over all
-    rows, [2].
+    """Return each anchor's mean product and mean squared product with the other rows, and their means.
 
-    With S the sum of the rows and M that of their outer products, sum_{j != k} x_k.x_j = x_k.S - |x_k|^2, and
-    sum_{j != k} (x_k.x_j)^2 = x_k.M x_k - |x_k|^4; the sums over all k of the first terms are |S|^2 and
-    ||M||_F^2. Where norms differ, distances are not told by products alone: |x_k|^2 and |x_k|^4 are two
-    covariates more.
+    The former are [K, 2], the latter are means over all rows, [2]. Let S be the sum of the rows and M the sum
+    of their outer products. Then sum_{j != k} x_k.x_j = x_k.S - |x_k|^2, and sum_{j != k} (x_k.x_j)^2 =
+    x_k.M x_k - |x_k|^4; the sums over all k of the first terms are |S|^2 and ||M||_F^2. Where norms differ,
+    products alone do not determine distances, and |x_k|^2 and |x_k|^4 are two more covariates.
     """
     moments, count = population.survey.moments, population.shape[0]
     rows = take(population, anchors).double().cpu()
@@ -97,17 +96,17 @@ def _covariates(population: Population, anchors: Tensor) -> tuple[Tensor, Tensor
 
 
 def _regression_estimate(values: Tensor, covariates: Tensor, known: Tensor) -> tuple[float, float]:
-    """The mean of `values` where the covariates' mean is `known`, and its standard error.
+    """Return the mean of `values` at which the mean of the covariates is `known`, and its standard error.
 
     The estimate is a weighted mean, sum_k w_k values_k. A row of high leverage pulls the fit towards itself,
-    and its residual is too small by the factor 1 - leverage: it is put back, or the error of a cone, whose
-    tail is long, would be too small.
+    which makes its residual too small by the factor 1 - leverage. Residuals are divided by that factor, or
+    the error of a cone, whose tail is long, would be too small.
     """
     centre = covariates.mean(0)
     deviations = covariates - centre
     spread = deviations.square().sum(0).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
     left, singular, right = torch.linalg.svd(deviations / spread, full_matrices=False)
-    kept = singular > 1e-9  # covariates that are constant, or follow from others, tell nothing
+    kept = singular > 1e-9  # covariates that are constant, or follow from others, are of no use
     left, singular, right = left[:, kept], singular[kept], right[kept]
     weights = 1 / len(values) + left @ ((right @ ((known - centre) / spread)) / singular)
     leverage = 1 / len(values) + left.square().sum(1)
@@ -117,7 +116,7 @@ def _regression_estimate(values: Tensor, covariates: Tensor, known: Tensor) -> t
         weights @ values,
         (weights * residuals / (1 - leverage).clamp(min=1e-3)).square().sum().sqrt(),
     )
-    if estimate <= 0:  # no mean of potentials is: the regression reached beyond its sample
+    if estimate <= 0:  # no mean of potentials is: the regression extrapolated too far
         return float(values.mean()), float(values.std() / math.sqrt(len(values)))
     return float(estimate), float(error)
 
@@ -126,24 +125,24 @@ def _regression_estimate(values: Tensor, covariates: Tensor, known: Tensor) -> t
 
 
 def stderr(relative: Tensor, excess: float, n: int, size: int | None = None) -> float | None:
-    r"""The standard error of L_uniform, the rows being a sample.
+    r"""Return the standard error of L_uniform, the rows being a sample.
 
     .. math:: Var(U) = \frac{4 (n-2) \zeta_1 + 2 \zeta_2}{n (n-1)}, \quad
               \zeta_1 = \frac{(n-1)^2 V / (n-2) - \zeta_2}{n-4}, \quad \zeta_2 = E G^2 - U^2
 
-    where V is the sample variance of the row means h_i, and zeta_1 not less than 0; all of it relative to U,
-    which makes it the variance of log U. The part of V that is noise of the h_i themselves is taken out: near
-    the uniform law, where the potential of a row hardly depends on the row, that noise is all there is, and 4
-    V / n would be twice the variance.
+    where V is the sample variance of the row means h_i, and zeta_1 is at least 0. All terms are relative to
+    U, which makes this the variance of log U. The part of V that is noise of the h_i themselves is
+    subtracted. Near the uniform law, where the potential of a row hardly depends on the row, that noise is
+    all of V, and 4 V / n would be twice the variance.
 
     Args:
         relative: h_i / U of all n rows, or of a sample of them.
         excess: zeta_2 / U^2.
         n: the number of rows.
-        size: of another sample of the population, whose error is told from these rows.
+        size: the size of another sample of the population, whose error is wanted; by default n.
 
     Returns:
-        None for fewer than 5 rows.
+        The standard error, or None for fewer than 5 rows.
     """
     if n < 5 or len(relative) < 2:
         return None
@@ -154,7 +153,7 @@ def stderr(relative: Tensor, excess: float, n: int, size: int | None = None) -> 
 
 
 def of_items(rows: Tensor, items: Tensor | None) -> Tensor:
-    """Averages over the rows of an item, scaled so that the mean over items is the mean over rows."""
+    """Return a mean over the rows of each item, scaled so that the mean over items is the mean over rows."""
     if items is None:
         return rows
     sums = torch.zeros(int(items.max()) + 1, dtype=rows.dtype).index_add_(0, items, rows)
@@ -164,9 +163,9 @@ def of_items(rows: Tensor, items: Tensor | None) -> Tensor:
 def uniformity(
     t: float, populations: Sequence[Potentials], n: int, dim: int, error: float | None
 ) -> Uniformity:
-    """Average over the populations, and compare with the optimum."""
+    """Average over the populations, and compare the result with the optimum."""
     value = sum(population.log_mean for population in populations) / len(populations)
-    # The anchors of all views are the same items, and so their errors may be of one sign.
+    # The anchors of all views are the same items, so their errors may have one sign.
     approximation = sum(population.approximation_stderr for population in populations) / len(populations)
     optimum = sphere.uniform_optimum(dim, t)
     equivalent = sphere.equivalent_dim(value, t)

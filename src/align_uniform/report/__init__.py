@@ -1,6 +1,4 @@
-"""A measurement as a page to look at: one HTML file that holds all it needs and asks nothing of the
-network.
-"""
+"""A measurement as a page to look at: one HTML file that needs neither other files nor the network."""
 
 from __future__ import annotations
 
@@ -22,9 +20,9 @@ with needs("report"):
     import jinja2
 
     from align_uniform.figures import Trajectory
-    from align_uniform.report._drawings import drawings
-    from align_uniform.report._numbers import headlines, number_groups
-    from align_uniform.report._rows import Contents, tables
+    from align_uniform.report.drawings import drawings
+    from align_uniform.report.numbers import headlines, number_groups
+    from align_uniform.report.rows import Contents, tables
 
 __all__ = ["report_html", "write_report"]
 
@@ -41,22 +39,22 @@ def write_report(
     """Write `report_html` to a file, whole or not at all.
 
     Args:
-        path: of the file.
-        measurement: what to show.
-        texts: see `report_html`.
-        images: see `report_html`.
-        runs: see `report_html`.
-        force: replace a file that is there.
+        path: the path of the file.
+        measurement: the measurement to show.
+        texts: the texts of the rows; see `report_html`.
+        images: the pictures of the rows; see `report_html`.
+        runs: the training runs of the encoder; see `report_html`.
+        force: whether to replace an existing file.
 
     Raises:
-        ValueError: there is such a file and `force` is not given, or no such folder; or as `report_html`.
+        ValueError: the file exists and `force` is not given, or its folder does not exist, or `report_html`
+            refuses an argument.
     """
     check_replaceable(path, force=force)
     page = report_html(measurement, texts=texts, images=images, runs=runs)
     with written_whole(path) as partial:
-        partial.write_bytes(
-            page.encode("utf-8", "replace")
-        )  # names of files may hold what UTF-8 has no code for
+        # Names of files may contain characters that UTF-8 cannot encode.
+        partial.write_bytes(page.encode("utf-8", "replace"))
 
 
 def report_html(
@@ -66,22 +64,22 @@ def report_html(
     images: Sequence[Path] | tuple[Sequence[Path], Sequence[Path]] | None = None,
     runs: Sequence[Trajectory] = (),
 ) -> str:
-    """The page of a measurement: the verdict first, then the numbers, figures, and the rows to look at.
+    """Return the page of a measurement: the verdict, the numbers, figures, and the rows to look at.
 
-    It is one document: figures are inline SVG, pictures `data:` URIs, and a Content-Security-Policy lets
-    nothing else in, and no script or style but the page's own, by their hash. Everything that comes from
-    outside is escaped.
+    The page is one document: figures are inline SVG and pictures are `data:` URIs. A Content-Security-Policy
+    admits nothing else, and no script or style except the page's own, by their hashes. Everything that comes
+    from outside is escaped.
 
     Args:
-        measurement: what to show; figures need its `details`.
-        texts: a text for each row, shown beside its number. Of two towers, a tuple of two, or the texts of
-            the second.
-        images: the path of a picture for each row, likewise. Of two towers, a tuple of two, or the pictures
-            of the first.
-        runs: how alignment and uniformity went while the encoder was trained.
+        measurement: the measurement to show; figures need its `details`.
+        texts: a text for each row, shown next to its number. For two towers, a tuple of two, or the texts of
+            the second tower.
+        images: the path of a picture for each row. For two towers, a tuple of two, or the pictures of the
+            first tower.
+        runs: alignment and uniformity during the training of the encoder.
 
     Raises:
-        ValueError: there is a row without a text or a path.
+        ValueError: a row has no text or no path.
     """
     contents = Contents(texts, images, are_towers=measurement.towers is not None)
     found = verdict.findings(measurement)
@@ -112,12 +110,12 @@ def _template() -> jinja2.Template:
 
 
 def _source_hash(text: str) -> str:
-    """What a Content-Security-Policy knows a script or a style sheet by."""
+    """Return the hash by which a Content-Security-Policy admits a script or a style sheet."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _plain(number: float) -> str:
-    """For reading: three decimals, fewer of a large number."""
+    """Return a number for reading, with three decimals or, if it is large, with fewer."""
     return f"{number:,.0f}" if abs(number) >= 100 else fixed(number, 3 if abs(number) < 10 else 1)
 
 
@@ -127,7 +125,7 @@ def _as_text(value: Any) -> str:
 
 @dataclass(frozen=True)
 class _Check:
-    """A heuristic, and what it came to."""
+    """A heuristic with its number and its outcome."""
 
     heuristic: verdict.Heuristic
     number: str

@@ -1,4 +1,4 @@
-"""The tables that name rows: the worst pairs and the most crowded, with their texts and pictures."""
+"""The tables that name rows: the worst pairs and the most crowded rows, with their texts and pictures."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from align_uniform.measuring.measurement import Measurement
 T = TypeVar("T")
 
 LONGEST_TEXT = 240
-"""Characters of a text that are shown."""
+"""The number of characters of a text that are shown."""
 
 THUMBNAIL = 112
-"""Pixels of the longer side of a picture."""
+"""The pixels of the longer side of a picture."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number, or the number of a row with what the row is of."""
+    """A number, or the number of a row with its text and picture."""
 
     text: str
     order: float
-    """what its column is sorted by"""
+    """The number that its column is sorted by."""
     note: str = ""
     picture: str = ""
-    """a data: URI"""
+    """The picture as a data: URI."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that can be sorted by each column; it comes sorted by one, the largest first."""
+    """A table that can be sorted by each column, and is sorted by one of them, the largest first."""
 
     title: str
     caption: str
@@ -48,7 +48,7 @@ class Table:
 
 
 class Contents:
-    """What the rows are of: `cell` is a row's number, its text and its picture."""
+    """The texts and pictures of rows; `cell` puts them next to the row's number."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Contents:
         *,
         are_towers: bool,
     ) -> None:
-        # Of views all rows of one number are one item. Of two towers pictures alone are of the first, texts
-        # of the second.
+        # Rows of different views with one number are one item. For two towers, pictures alone belong to the
+        # first and texts alone to the second.
         self.texts = _by_tower(texts, (None, texts)) if are_towers else (texts,)
         self.images = _by_tower(images, (images, None)) if are_towers else (images,)
 
     def cell(self, population: int, row: int) -> Cell:
-        """The row of a view or tower."""
+        """Return the cell of a row of a view or tower."""
         text = _content("texts", self.texts[min(population, len(self.texts) - 1)], row)
         path = _content("images", self.images[min(population, len(self.images) - 1)], row)
         picture = "" if path is None else thumbnail(Path(path))
@@ -74,7 +74,7 @@ class Contents:
 
 
 def _by_tower(values: Any, alone: tuple[Any, Any]) -> tuple[Any, ...]:
-    """Those of either tower, or those of one alone."""
+    """Return the values of both towers, or of one tower and None."""
     is_one_of_each = (
         isinstance(values, tuple) and len(values) == 2 and not isinstance(values[0], str | os.PathLike)
     )
@@ -86,21 +86,21 @@ def _content(name: str, values: Sequence[T] | None, row: int) -> T | None:
         return None
     if row >= len(values):
         raise ValueError(
-            f"{name} must be one for each row, got {len(values)} where there is a row {row}; pass them all, "
-            "in order."
+            f"{name} must be one for each row, got {len(values)} where there is a row {row}; pass all of "
+            "them in the order of the rows."
         )
     return values[row]
 
 
 def shortened(text: str) -> str:
-    """One line of a text, its beginning if it is long, without characters that move or hide others."""
+    """Return the beginning of a text as one line, without characters that move or hide others."""
     plain = "".join(character if character.isprintable() else " " for character in text[: 2 * LONGEST_TEXT])
     words = " ".join(plain.split())
     return words if len(words) <= LONGEST_TEXT else words[:LONGEST_TEXT] + "…"
 
 
 def thumbnail(path: Path) -> str:
-    """A picture, made small, as a data: URI; nothing if it cannot be read."""
+    """Return a small version of a picture as a data: URI, or nothing if it cannot be read."""
     try:
         with Image.open(path) as opened:
             opened.draft("RGB", (THUMBNAIL, THUMBNAIL))
@@ -119,7 +119,7 @@ def thumbnail(path: Path) -> str:
 
 
 def tables(measurement: Measurement, contents: Contents) -> Iterator[Table]:
-    """Those that have a row."""
+    """Yield the tables that have rows."""
     if measurement.worst_pairs:
         yield _pairs_table(measurement, contents)
     if measurement.crowded:
@@ -130,7 +130,7 @@ def _pairs_table(measurement: Measurement, contents: Contents) -> Table:
     other = 1 if measurement.towers else 0
     pairs = measurement.worst_pairs
     are_views = measurement.towers is None and all(pair.x == pair.y for pair in pairs)
-    if are_views:  # both are of one item, which is named once
+    if are_views:  # both rows belong to one item, which is named once
         columns = ["item", "distance"]
         rows = [[contents.cell(0, pair.x), _number(pair.distance)] for pair in pairs]
     else:
@@ -161,7 +161,7 @@ def _crowded_table(measurement: Measurement, contents: Contents) -> Table:
         "its distance",
     ]
     caption = (
-        "The rows with most others near them, and the nearest: "
+        "The rows with the most others near them, and the nearest other row: "
         "duplicates, boilerplate, blank inputs, tight clusters."
     )
     return Table("Most crowded rows", caption, columns, columns.index("mean potential"), rows)

@@ -1,6 +1,6 @@
 """Processes that stream different rows into metrics; run as a module, it starts them and saves their results.
 
-    python -m tests.metrics_worker FOLDER
+    python -m tests.metrics.worker FOLDER
 
 writes FOLDER/WORLD-RANK.pt for every world size and rank. The test process imports the same metrics and data,
 and compares with the values of all rows in one process. The processes are forks of one that has imported

@@ -1,4 +1,4 @@
-"""The figures of the report, each with its words."""
+"""The figures of the report, each with its title and caption."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from align_uniform import figures
-from align_uniform.measuring.measurement import Measurement
+from align_uniform.measuring.measurement import Details, Measurement
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with its words."""
+    """A figure with its title and caption."""
 
     title: str
     svg: str
@@ -23,7 +23,7 @@ class Drawing:
 
 
 def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) -> Iterator[Drawing]:
-    """Those whose data there are."""
+    """Yield the figures for which there are data."""
     if runs:
         yield _drawing(
             "Training",
@@ -33,30 +33,14 @@ def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) 
     details = measurement.details
     if details is None:
         return
-    dim, uniform = measurement.dim, measurement.uniform
     if details.distances is not None:
-        random = _random_distances(measurement)
-        overlap = (
-            ""
-            if random is None
-            else " Where they overlap with random pairs, they cannot be told from chance."
-        )
-        figure = figures.pair_distance_figure(_array(details.distances), random)
-        yield _drawing("Positive pairs", figure, f"How far apart the two of a pair are.{overlap}")
-    populations = [_array(part) for part in details.row_means]
-    kind = "tower" if measurement.towers else "view"
-    names = [f"{kind} {number}" for number in range(1, len(populations) + 1)] if len(populations) > 1 else []
-    yield _drawing(
-        "Crowding",
-        figures.crowding_figure(populations, uniform.t, uniform.optimum, names),
-        "The uniformity as each row sees it. A row to the right has many near; a tail there is clusters or "
-        "near duplicates.",
-    )
-    if dim >= 2:
+        yield _pair_distances(details.distances, _random_distances(measurement))
+    yield _crowding(measurement, details)
+    if measurement.dim >= 2:
         yield _drawing(
             "Cosines",
-            figures.cosine_figure(_array(details.cosines), dim),
-            "Of random rows. Shifted to the right of the dashed line: a cone. Wider: fewer dimensions in "
+            figures.cosine_figure(_array(details.cosines), measurement.dim),
+            "Cosines of random rows. To the right of the dashed line: a cone. Wider: fewer dimensions in "
             "use.",
         )
     yield _drawing(
@@ -66,6 +50,26 @@ def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) 
         ),
         "Variance by dimension, the largest first; the dashed line is the same variance spread evenly. A "
         "cliff is dimensional collapse.",
+    )
+
+
+def _pair_distances(distances: Tensor, random: figures.Array | None) -> Drawing:
+    caption = "The distance of the two rows of a positive pair."
+    if random is not None:
+        caption += " Where they overlap with random pairs, they cannot be distinguished from chance."
+    return _drawing("Positive pairs", figures.pair_distance_figure(_array(distances), random), caption)
+
+
+def _crowding(measurement: Measurement, details: Details) -> Drawing:
+    populations = [_array(part) for part in details.row_means]
+    kind = "tower" if measurement.towers else "view"
+    names = [f"{kind} {number}" for number in range(1, len(populations) + 1)] if len(populations) > 1 else []
+    uniform = measurement.uniform
+    return _drawing(
+        "Crowding",
+        figures.crowding_figure(populations, uniform.t, uniform.optimum, names),
+        "Uniformity as seen from each row. A row on the right has many others near it; a tail there is "
+        "clusters or near duplicates.",
     )
 
 
@@ -79,8 +83,9 @@ def _drawing(title: str, figure: Figure, caption: str) -> Drawing:
 
 
 def _random_distances(measurement: Measurement) -> figures.Array | None:
-    """Of rows of one population, from their cosines; of two towers they would be other pairs than the
-    positive ones.
+    """Return the distances of random rows of one population, from their cosines.
+
+    Two towers have none: their positive pairs are rows of different populations.
     """
     if measurement.details is None or measurement.towers is not None or not measurement.norms.normalized:
         return None

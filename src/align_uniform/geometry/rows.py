@@ -1,4 +1,4 @@
-"""Rows, checked and widened to float64 a part at a time."""
+"""Rows that are checked, and widened to float64 a part at a time."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ from torch import Tensor
 from align_uniform import _checks as checks
 
 BLOCK_NUMBERS = 2**20
-"""Rows are widened to float64 so many numbers at a time (8 MiB)."""
+"""The number of numbers that are widened to float64 at a time (8 MiB)."""
 
 
 class HasDim(Protocol):
-    """Sums over rows of so many features."""
+    """Sums over rows that know their number of features."""
 
     @property
-    def dim(self) -> int: ...
+    def dim(self) -> int:
+        """The number of features."""
 
 
 def wide_blocks(z: Tensor) -> Iterator[Tensor]:
+    """Yield all rows in float64, block by block."""
     return map(widened, z.detach().split(block_rows(z)))
 
 
 def block_rows(z: Tensor) -> int:
+    """Return the number of rows in a block."""
     return max(1, BLOCK_NUMBERS // z.shape[1])
 
 
 def widened(z: Tensor) -> Tensor:
-    """Float64, on the CPU where the device has none."""
+    """Return the rows in float64, on the CPU if their device lacks it."""
     return (z.detach().cpu() if z.device.type == "mps" else z.detach()).double()
 
 
 def widest(z: Tensor) -> Tensor:
-    """Float64 where the device has it."""
+    """Return the rows in float64, or in float32 if their device lacks it."""
     return z.float() if z.device.type == "mps" else z.double()
 
 
 def check_rows(name: str, z: Tensor) -> None:
-    """Finite rows, [N, m]; N may be 0."""
+    """Refuse anything but finite rows, [N, m]; N may be 0."""
     checks.check_features(name, z)
     if z.dim() != 2:
         raise ValueError(f"{name} must be [N, m], got shape {list(z.shape)}; use {name}.flatten(0, -2).")
@@ -51,5 +54,9 @@ def check_rows(name: str, z: Tensor) -> None:
 
 
 def check_same_dim(x: HasDim, y: HasDim) -> None:
+    """Refuse sums over rows of different numbers of features."""
     if x.dim != y.dim:
-        raise ValueError(f"both must have the same number of features, got {x.dim} and {y.dim}.")
+        raise ValueError(
+            f"both must have the same number of features, got {x.dim} and {y.dim}; take both from one "
+            "encoder."
+        )
