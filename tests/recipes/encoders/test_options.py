@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from align_uniform.recipes.encoders.options import EncodeOptions
+from align_uniform.recipes.images.workers import default_workers
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,9 @@ def test_an_encoder_is_of_a_file_unless_it_has_another_name() -> None:
         for encoder in ("run", "published", "hub:imagenet_resnet50_encoder", "torchvision:resnet18")
     ]
     assert found == [True, False, False, False]
+
+
+def test_there_are_no_more_workers_than_cores_unless_they_are_given() -> None:
+    options = EncodeOptions("run", Path("images"))
+    assert options.loading_processes == default_workers(at_most=4)
+    assert EncodeOptions("run", Path("images"), workers=9).loading_processes == 9

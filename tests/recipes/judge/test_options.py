@@ -44,4 +44,6 @@ def test_what_does_not_go_together_is_refused(kind: type, options: dict[str, Any
 
 def test_an_encoder_or_files_of_features_are_enough() -> None:
     assert KnnOptions(**ENCODER).k == 5
+    assert 1 <= KnnOptions(**ENCODER).loading_processes <= 4
+    assert KnnOptions(**ENCODER, workers=0).loading_processes == 0
     assert LinearOptions(**FEATURES, protocol="exact").encoder is None

@@ -69,7 +69,8 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
     own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
     loader = DataLoader(
         TwoViews(images, encoder.transform, options.seed),
-        batch_size=options.batch_size, sampler=own, num_workers=options.workers, collate_fn=_side_by_side,
+        batch_size=options.batch_size, sampler=own, num_workers=options.loading_processes,
+        collate_fn=_side_by_side,
     )  # fmt: skip
     try:
         with progress_bar("views", 2 * len(own), shown=progress and ranks.rank() == 0) as advance:

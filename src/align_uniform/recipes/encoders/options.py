@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from align_uniform._options import Options, check_at_least, check_statistics
+from align_uniform.recipes.images.workers import default_workers
 
 PUBLISHED = ("published", "hub:imagenet_resnet50_encoder")
 """Names of the encoder that was published with the paper."""
@@ -77,13 +78,20 @@ class ViewsOptions(Options):
     """
     batch_size: int = 128
     """Number of images whose two views are encoded at a time."""
-    workers: int = 4
-    """Number of processes that make the views; 0 makes them in the main process."""
+    workers: int | None = None
+    """Number of processes that make the views; 0 makes them in the main process. Default: one for
+    each core, at most 4.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, batch_size=self.batch_size)
         check_at_least(0, workers=self.workers)
+
+    @property
+    def loading_processes(self) -> int:
+        """The number of processes that make the views for this process."""
+        return default_workers(at_most=4) if self.workers is None else self.workers
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class EncodeOptions(ViewsOptions, EncoderOverrides, EncoderAndImages):
 
     seed: int = 0
     """Seed of the random views."""
-    device: str = "cpu"
+    device: str = "auto"
     """Device that computes: auto (the best there is), cpu, cuda or mps."""
 
     def __post_init__(self) -> None:

@@ -141,7 +141,7 @@ def train_classifier(options: LinearOptions, protocol: LinearProtocol) -> Linear
     batches = GlobalBatchSampler(
         len(train), protocol.batch_size, rank=ranks.rank(), world=ranks.world_size(), seed=options.seed
     )
-    loader = DataLoader(views, batch_sampler=batches, num_workers=options.workers)
+    loader = DataLoader(views, batch_sampler=batches, num_workers=options.loading_processes)
     statistics = [*map(list, views.transform.statistics)]
     identity = {"data": task.data.name, "size": task.size, "statistics": statistics}
     state = read_state(options.state)

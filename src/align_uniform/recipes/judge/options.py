@@ -9,6 +9,7 @@ from typing import Literal
 from align_uniform._options import Options, check_at_least, check_positive, one_of
 from align_uniform.recipes.encoders.options import EncoderOverrides
 from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images.workers import default_workers
 
 SAVED = ("train_features", "train_labels", "test_features", "test_labels")
 """Files of features, which stand in for an encoder."""
@@ -44,8 +45,10 @@ class EvaluateOptions(EncoderOverrides, Subject):
     """File with the class of each row of test_features."""
     batch_size: int = 256
     """Number of images encoded at a time."""
-    workers: int = 4
-    """Number of processes that read images; 0 reads them in the main process."""
+    workers: int | None = None
+    """Number of processes that read images; 0 reads them in the main process. Default: one for
+    each core, at most 4.
+    """
     device: str = "auto"
     """Device that computes: auto (the best there is), cpu, cuda or mps."""
     out: Path | None = None
@@ -60,6 +63,11 @@ class EvaluateOptions(EncoderOverrides, Subject):
             raise ValueError(f"give an encoder, or all four of {', '.join(SAVED[:3])} and {SAVED[3]}.")
         check_at_least(1, batch_size=self.batch_size)
         check_at_least(0, workers=self.workers)
+
+    @property
+    def loading_processes(self) -> int:
+        """The number of processes that read images for this process."""
+        return default_workers(at_most=4) if self.workers is None else self.workers
 
 
 @dataclass(frozen=True)

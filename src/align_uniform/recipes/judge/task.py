@@ -93,7 +93,7 @@ class Task:
             self.views(images, train=False),
             batch_size=self.options.batch_size,
             sampler=own,
-            num_workers=self.options.workers,
+            num_workers=self.options.loading_processes,
         )
 
     def show(self, encoder: Encoder, protocol: str, test: ImageSet, train: ImageSet | None = None) -> None:
