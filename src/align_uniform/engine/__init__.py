@@ -88,7 +88,7 @@ def _belongs_into_a_graph(x: Tensor, y: Tensor) -> bool:
 
     A limit on the number of pairs would become a condition of the exported graph.
     """
-    if torch.compiler.is_exporting() or routes.functorch_is_active():
+    if routes.is_exporting() or routes.functorch_is_active():
         return True
     return bool(x.shape[:-1].numel() * y.shape[-2] <= routes.PLAIN_PAIRS)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -35,6 +36,9 @@ NARROW = HALVES | {torch.float32}
 """The dtypes that the kernel takes."""
 
 _EAGER_TYPES = (Tensor, torch.nn.Parameter)
+is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+"""Whether a graph is being exported; torch before 2.7 does not tell this from compiling."""
+
 _FAKE, _PROXY = torch._C._TorchDispatchModeKey.FAKE, torch._C._TorchDispatchModeKey.PROXY
 
 
@@ -64,7 +68,7 @@ def is_batched(z: Tensor | None) -> bool:
 
 def is_traced() -> bool:
     """Return whether make_fx or torch.export is recording operations into a graph for other inputs."""
-    return torch.compiler.is_exporting() or torch._C._get_dispatch_mode(_PROXY) is not None
+    return is_exporting() or torch._C._get_dispatch_mode(_PROXY) is not None
 
 
 def is_recorded() -> bool:
