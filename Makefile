@@ -7,7 +7,17 @@ BIN := .venv/bin
 # The tests of what the kernel computes, which run once more through it, in Triton's interpreter.
 INTERPRETED := tests/engine tests/functional tests/measuring/test_row_sums.py $(addprefix tests/test_,ids.py losses.py ranks.py)
 
-.PHONY: demo test test-browser lint bench gpu docs clean
+# The oldest torch and the oldest libraries that pyproject.toml allows, of those with a wheel for this Python; the
+# same versions are installed once. Tests of the kernels stay out, and so do those that need an installed package.
+FLOOR_TOOLS := "pytest>=8.4" "pytest-timeout>=2.4" "hypothesis>=6.130" "mpmath>=1.3" "scipy>=1.13" \
+	"scikit-learn>=1.5" "pyparsing>=3.1,<3.3" # matplotlib 3.9 uses what pyparsing 3.3 deprecates
+FLOOR_STATED = $(shell $(PYTHON) --version; grep -E '^(dependencies|cli|files|metrics|report) =' pyproject.toml)
+FLOOR = $(HOME)/.cache/align-uniform/floor-$(shell echo '$(FLOOR_STATED) $(FLOOR_TOOLS)' | sha256sum | cut -c -12)
+FLOOR_TESTS := $(addprefix tests/engine/test_,autograd.py graphs.py logits.py precisions.py routes.py tiles.py waiting.py) \
+	$(addprefix tests/test_,checks.py functional.py ids.py init.py losses.py metrics.py ranks.py sphere.py) \
+	tests/files tests/geometry tests/measuring
+
+.PHONY: demo test test-browser test-floor floor lint bench gpu docs clean
 
 demo: .venv/demo
 	$(BIN)/align-uniform demo --force $(ARGS)
@@ -18,6 +28,21 @@ test: lint
 
 test-browser: .venv/dev
 	$(BIN)/python -m pytest tests/browser $(ARGS)
+
+test-floor:
+	@test -e $(FLOOR)/installed || $(MAKE) --no-print-directory floor
+	@$(FLOOR)/bin/python -c "import sys, torch; print(f'torch {torch.__version__}, the oldest that', \
+		'$(filter torch>=%,$(subst ", ,$(FLOOR_STATED)))', f'allows with a wheel for Python {sys.version.split()[0]}')"
+	PYTHONPATH=$(CURDIR)/src $(FLOOR)/bin/python -m pytest -k "not triton and not the_extra_installs" \
+		$(FLOOR_TESTS) $(ARGS)
+
+floor:
+	$(PYTHON) -m venv --clear $(FLOOR)
+	$(FLOOR)/bin/python -m pip install --quiet "uv>=0.5"
+	$(FLOOR)/bin/python -m uv pip install --quiet --python $(FLOOR)/bin/python --no-cache --only-binary :all: \
+		--resolution lowest-direct --requirements pyproject.toml \
+		--extra cli --extra files --extra metrics --extra report $(FLOOR_TOOLS)
+	touch $(FLOOR)/installed
 
 lint: .venv/dev
 	$(BIN)/ruff check

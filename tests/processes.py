@@ -30,7 +30,10 @@ def found_by(
         command, check=False, cwd=root, env=environment, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
-    return {world: [torch.load(folder / f"{world}-{rank}.pt", weights_only=True) for rank in range(world)] for world in worlds}
+    return {
+        world: [torch.load(folder / f"{world}-{rank}.pt", weights_only=True) for rank in range(world)]
+        for world in worlds
+    }
 
 
 def run(checks: Callable[[int], Checks], worlds: Iterable[int], folder: Path) -> None:

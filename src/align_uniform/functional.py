@@ -21,9 +21,11 @@ from align_uniform import _checks as checks
 from align_uniform._ids import check_some_pair, equal_pairs
 from align_uniform._ranks import gather, log_sum_over_ranks, sum_over_ranks
 from align_uniform.engine import keeps_halves, log_odds, log_potential, log_sum_exp
+from align_uniform.engine.graphs import refuses_second_derivatives
 from align_uniform.engine.precision import widest
 
 
+@refuses_second_derivatives
 def align_loss(
     x: Tensor,
     y: Tensor | None = None,
@@ -100,6 +102,7 @@ def align_loss(
     return distances.mean()
 
 
+@refuses_second_derivatives
 def uniform_loss(
     x: Tensor,
     t: float = 2,
@@ -211,6 +214,7 @@ def uniform_loss(
     return loss - (left.to(loss.dtype) / pairs).log()
 
 
+@refuses_second_derivatives
 def contrastive_loss(
     x: Tensor,
     y: Tensor,

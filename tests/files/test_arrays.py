@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from align_uniform.files import open_rows, read_column
+from align_uniform.files import arrays, open_rows, read_column
 from tests.files.samples import KEYED, assert_reads, h5py, np, refusal, save
 from tests.rows import normal
 
@@ -107,6 +107,16 @@ def test_code_in_a_pickle_is_not_executed(tmp_path: Path) -> None:
         assert not marker.exists()
     pickle.loads((tmp_path / "plain.pt").read_bytes())
     assert marker.exists(), "the trap is none"
+
+
+def test_a_torch_that_loads_unsafely_reads_no_pickle_and_says_what_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "SAFE_TORCH", "99")
+    torch.save(torch.eye(3), tmp_path / "x.pt")
+    message = refusal(open_rows, tmp_path / "x.pt")
+    assert "x.pt needs torch 2.10 or later" in message
+    assert "pip install 'torch>=2.10', or save the rows as .npy or .safetensors" in message
 
 
 def test_a_shape_beyond_the_file_allocates_nothing(tmp_path: Path) -> None:

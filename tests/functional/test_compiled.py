@@ -144,7 +144,6 @@ def test_a_compiled_grad_and_vmap_are_right_at_any_size() -> None:
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.skipif(OLD_COMPILER, reason="torch before 2.13 loses it, whatever the function")
 @pytest.mark.usefixtures("compiled_route")
 def test_a_second_derivative_of_a_compiled_loss_is_right_or_an_error_and_never_a_wrong_number(
     backend: str,

@@ -6,7 +6,7 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from align_uniform.files.held import DEFLATE_RATIO, Array, File, Key
+from align_uniform.files.held import DEFLATE_RATIO, Array, File, FileError, Key
 
 if TYPE_CHECKING:
     import zipfile
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 SAFETENSORS_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "I8": "int8"}
 """The names by which safetensors calls the dtypes of rows."""
+
+SAFE_TORCH = "2.10"
+"""The oldest torch whose weights_only loading executes nothing that a hostile file holds."""
 
 
 def npy(file: File) -> dict[Key, Array]:
@@ -64,6 +67,11 @@ def pt(file: File) -> dict[Key, Array]:
 
     import torch
 
+    if torch.__version__ < SAFE_TORCH:
+        raise FileError(
+            f"{file.path} needs torch 2.10 or later to be loaded safely, got torch {torch.__version__}; run: "
+            "pip install 'torch>=2.10', or save the rows as .npy or .safetensors."
+        )
     # Only zip archives, which torch writes since 1.6, can be mapped.
     loaded = torch.load(file.path, map_location="cpu", mmap=zipfile.is_zipfile(file.path), weights_only=True)
     tensors = loaded if isinstance(loaded, dict) else {None: loaded}
