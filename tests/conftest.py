@@ -48,6 +48,8 @@ def faithful_interpreter() -> Iterator[None]:
 def pytest_configure(config: pytest.Config) -> None:
     if INTERPRETED:  # numpy's word on rows of NaN
         config.addinivalue_line("filterwarnings", "ignore:All-NaN:RuntimeWarning")
+    # torch before 2.7 calls in gradcheck what it deprecates.
+    config.addinivalue_line("filterwarnings", "ignore:Please use .torch.vmap. instead:FutureWarning")
     # torch's forward-mode AD scripts its decompositions when first used, and deprecates scripting.
     config.addinivalue_line("filterwarnings", "ignore:.torch.jit.script.* is deprecated:Warning")
 
