@@ -15,8 +15,8 @@ FLOOR_TOOLS := "pytest>=8.4" "pytest-timeout>=2.4" "hypothesis>=6.130" "mpmath>=
 FLOOR_STATED = $(shell $(PYTHON) --version; grep -E '^(dependencies|cli|files|metrics|report) =' pyproject.toml)
 FLOOR = $(HOME)/.cache/align-uniform/floor-$(shell echo '$(FLOOR_STATED) $(FLOOR_TOOLS)' | sha256sum | cut -c -12)
 FLOOR_TESTS := $(addprefix tests/engine/test_,autograd.py graphs.py logits.py precisions.py routes.py tiles.py waiting.py) \
-	$(addprefix tests/test_,checks.py functional.py ids.py init.py losses.py metrics.py ranks.py sphere.py) \
-	tests/files tests/geometry tests/measuring
+	$(addprefix tests/test_,checks.py ids.py init.py losses.py metrics.py ranks.py sphere.py) \
+	tests/files tests/functional tests/geometry tests/measuring
 FLOOR_CHOICE := not triton and not the_extra_installs and not asks_a_gpu and not the_probe_sees and not few_operators and not an_exported_loss
 
 .PHONY: demo test test-browser test-floor floor lint bench gpu docs clean

@@ -18,7 +18,7 @@ from tests.functional.references import (
 )
 
 OLD_COMPILER = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13)
-"""Whether compiling looks like exporting, and second derivatives of compiled code may be lost in silence."""
+"""Whether compiling looks like exporting."""
 
 
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
