@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from align_uniform.metrics import Alignment, RankMe, Uniformity
+from align_uniform import metrics
+from align_uniform.metrics import Alignment
 from tests import rows
 
-METRICS: list[Callable[[], Metric]] = [Alignment, Uniformity, RankMe]
+METRICS: list[Callable[[], Metric]] = [getattr(metrics, name) for name in metrics.__all__]
 CLASSES = 6
 
 M = TypeVar("M", bound=Metric)
