@@ -94,7 +94,7 @@ def _class_alignment(asked: Subject, sums: geometry.ClassSums, tolerance: Tolera
     value = geometry.class_alignment(sums)
     others = moments.count * (moments.count - 1) / 2 - pairs
     total = geometry.cross_mean_squared_distance(moments, moments) * moments.count**2 / 2
-    # The squared distance of unit rows is 2 less two cosines, and its error is twice that of the cosine.
+    # The squared distance of unit rows is 2 less two cosines, and its error is twice the error of the cosine.
     error = 2 * tolerance.stderr if asked.rows.normalize and tolerance.stderr is not None else None
     chance = (total - value * pairs) / others if others >= 1 else 0.0
     return Alignment(

@@ -32,7 +32,7 @@ class Alignment:
     stderr: float | None
     """The standard error of `value`, the pairs being a sample; None for a single item."""
     relative: float | None
-    """The mean squared distance of pairs over that of rows that are no pair: 0 is perfect, 1 is chance."""
+    """The mean squared distance of pairs, divided by the mean of all other pairs: 0 is perfect, 1 is chance."""
     alpha: float
     """The exponent of the distance."""
     pairs: int
@@ -186,8 +186,9 @@ class Details:
     [items]; None for towers.
     """
     row_means: tuple[Tensor, ...]
-    """The mean potential of each row with all others at the first t, [N] for each view or tower; that of each
-    anchor under `method="anchors"`.
+    """The mean potential of each row with all others at the first t, [N] for each view or tower.
+
+    Under `method="anchors"` the rows are the anchors.
     """
     cosines: Tensor
     """The cosines of about 100,000 distinct pairs of rows, drawn at random; of all pairs of few rows."""

@@ -167,7 +167,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "align.relative",
         "relative alignment",
         "Alignment",
-        "mean squared distance of positive pairs, over that of rows that are no pair",
+        "mean squared distance of positive pairs, divided by the mean of all other pairs of rows",
         note=lambda _: "0 is perfect, 1 is chance",
         errors=("align.relative_stderr",),
         faces=_faces("table", "compare"),

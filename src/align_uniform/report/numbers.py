@@ -56,7 +56,7 @@ class Headline:
     value: str
     error: str
     meaning: str
-    beside: list[Row]
+    companions: list[Row]
     """The numbers that are shown in smaller type below."""
     scale: Scale | None
 
@@ -78,7 +78,7 @@ def headlines(measurement: Measurement) -> list[Headline]:
     return found
 
 
-def _headline(measurement: Measurement, key: str, beside: list[str], scale: Scale | None) -> Headline:
+def _headline(measurement: Measurement, key: str, companions: list[str], scale: Scale | None) -> Headline:
     record = quantities.quantity(key)
     value, _, error = typeset(record.text(measurement)).partition(" ± ")
     return Headline(
@@ -86,9 +86,9 @@ def _headline(measurement: Measurement, key: str, beside: list[str], scale: Scal
         value=value,
         error=error,
         meaning=typeset(record.explanation(measurement)),
-        beside=[
+        companions=[
             _row(other, other.remark(measurement), measurement)
-            for other in map(quantities.quantity, beside)
+            for other in map(quantities.quantity, companions)
             if other.is_shown(measurement, "report")
         ],
         scale=scale,
