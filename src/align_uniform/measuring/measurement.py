@@ -32,7 +32,7 @@ class Alignment:
     stderr: float | None
     """The standard error of `value`, the pairs being a sample; None for a single item."""
     relative: float | None
-    """The mean squared distance of pairs, divided by the mean of all other pairs: 0 is perfect, 1 is chance."""
+    """The mean squared distance of pairs, over the mean of all other pairs: 0 is perfect, 1 is chance."""
     alpha: float
     """The exponent of the distance."""
     pairs: int
