@@ -22,7 +22,7 @@ from align_uniform.geometry import (
     tolerance_stderr,
     within_class_products,
 )
-from align_uniform.measuring.quantities import NORMAL_95
+from align_uniform.measuring.results import NORMAL_95
 from tests import rows
 from tests.oracle import Array, numbers
 

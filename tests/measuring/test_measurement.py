@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from align_uniform import Measurement, measure
-from align_uniform.measuring.measurement import Details
+from align_uniform.measuring.results import Details
 from tests import rows
 
 

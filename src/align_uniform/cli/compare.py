@@ -97,7 +97,8 @@ def _check_figure(stem: Path, *, force: bool) -> None:
 
 def _result(number: int, options: CompareOptions) -> Measurement:
     """Measure a file of rows, or read a measurement, with its numbers of each row if that file is at hand."""
-    from align_uniform.measuring.measurement import Details, Measurement
+    from align_uniform.measuring.measurement import Measurement
+    from align_uniform.measuring.results import Details
     from align_uniform.recipes.devices import device
 
     path = options.embeddings[number]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from align_uniform.figures._names import Line, place_names
 from align_uniform.figures._style import ACCENT, INK, LINE, PAPER, PLANE, RAMP, mark_optimum, styled_figure
-from align_uniform.measuring.quantities import NORMAL_95
+from align_uniform.measuring.results import NORMAL_95
 
 FEW = 10
 """The largest number of names that are written next to their points; more get a legend."""

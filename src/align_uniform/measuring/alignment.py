@@ -13,8 +13,8 @@ from torch import Tensor
 from align_uniform import geometry
 from align_uniform.measuring import uniformity
 from align_uniform.measuring.difference import standard_error
-from align_uniform.measuring.measurement import Alignment, Tolerance
 from align_uniform.measuring.populations import block_slices
+from align_uniform.measuring.results import Alignment, Tolerance
 from align_uniform.measuring.subject import Subject, codes_of
 
 

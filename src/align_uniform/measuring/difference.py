@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from align_uniform.measuring import quantities
 from align_uniform.measuring.quantities import with_error
-
-if TYPE_CHECKING:
-    from align_uniform.measuring.measurement import Measurement
+from align_uniform.measuring.results import Results
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Difference:
     """
 
     @classmethod
-    def between(cls, a: Measurement, b: Measurement) -> Difference:
+    def between(cls, a: Results, b: Results) -> Difference:
         """Subtract the second measurement from the first.
 
         Raises:
@@ -78,7 +75,7 @@ class Difference:
         return "\n".join(lines)
 
 
-def _paired_errors(a: Measurement, b: Measurement) -> tuple[float | None, float] | None:
+def _paired_errors(a: Results, b: Results) -> tuple[float | None, float] | None:
     """Return standard errors from the items' own differences, or None if items cannot be matched.
 
     The influence of item i on L_U is 2 (h_i / U - 1) / n. Near the optimum the noise in h_i makes this error

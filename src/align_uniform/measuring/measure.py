@@ -19,8 +19,9 @@ from align_uniform import geometry
 from align_uniform.geometry import Moments
 from align_uniform.measuring import notable_rows, uniformity
 from align_uniform.measuring.alignment import Pairs, alignment_of_classes, alignment_of_pairs
-from align_uniform.measuring.measurement import Details, Measurement, Norms, Uniformity
+from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.positives import PairChoice
+from align_uniform.measuring.results import Details, Norms, Uniformity
 from align_uniform.measuring.subject import Subject, codes_of, subject
 from align_uniform.measuring.sweep import Plan, Sums, item_uniform, sweep, towers, uniformity_at
 

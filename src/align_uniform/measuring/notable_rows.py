@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from align_uniform.geometry.neighbours import nearest_in_blocks
-from align_uniform.measuring.measurement import CrowdedRow, Duplicates, Norms, PairDistance
 from align_uniform.measuring.populations import Population, block_slices, take
+from align_uniform.measuring.results import CrowdedRow, Duplicates, Norms, PairDistance
 from align_uniform.measuring.subject import Subject
 from align_uniform.measuring.sweep import Sums, random_rows
 

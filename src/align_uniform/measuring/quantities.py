@@ -13,10 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from align_uniform.measuring.measurement import Measurement
-
-NORMAL_95 = 1.959963984540054
-"""The 97.5% quantile of the normal distribution: the half width of a 95% interval, in standard errors."""
+    from align_uniform.measuring.results import Results
 
 NEAR_COSINE = 0.999
 """The cosine from which two rows are near duplicates; they are then at most 2.6 degrees apart."""
@@ -76,7 +73,7 @@ class Quantity:
     """The group of numbers that this one is shown in."""
     meaning: str
     """The definition, without a full stop."""
-    note: Callable[[Measurement], str] | None = None
+    note: Callable[[Results], str] | None = None
     """The remark next to the value: what to compare the value with, in this measurement."""
     caution: str = ""
     """The case in which the number misleads, for the documentation."""
@@ -86,25 +83,25 @@ class Quantity:
     """The spelling of the value where it has no error."""
     between: str = "; "
     """The words between several values."""
-    applies: Callable[[Measurement], bool] = lambda _: True
+    applies: Callable[[Results], bool] = lambda _: True
     """Whether the value says anything about a measurement that has it."""
     faces: frozenset[Face] = frozenset({"report", "scalars"})
     """The places that show the number."""
 
-    def value(self, measurement: Measurement) -> Any:
+    def value(self, measurement: Results) -> Any:
         """Return the number, a tuple of several numbers, or None if the measurement has none."""
         return _at(measurement, self.key)
 
-    def error(self, measurement: Measurement) -> float | None:
+    def error(self, measurement: Results) -> float | None:
         """Return the standard error of the number, all `errors` combined, or None if one is missing."""
         errors = [_at(measurement, path) for path in self.errors]
         return None if not errors or None in errors else math.hypot(*errors)
 
-    def is_shown(self, measurement: Measurement, face: Face) -> bool:
+    def is_shown(self, measurement: Results, face: Face) -> bool:
         """Whether a face shows this number of a measurement."""
         return face in self.faces and self.value(measurement) is not None and self.applies(measurement)
 
-    def text(self, measurement: Measurement) -> str:
+    def text(self, measurement: Results) -> str:
         """Return the number with its error as people read it; nothing if there is no number."""
         value, error = self.value(measurement), self.error(measurement)
         if value is None:
@@ -113,16 +110,16 @@ class Quantity:
             return self.between.join(map(self.form, value))
         return self.form(value) if error is None else with_error(value, error)
 
-    def remark(self, measurement: Measurement) -> str:
+    def remark(self, measurement: Results) -> str:
         """Return the note on this measurement, or the meaning if there is no note."""
         return self.meaning if self.note is None else self.note(measurement)
 
-    def explanation(self, measurement: Measurement) -> str:
+    def explanation(self, measurement: Results) -> str:
         """Return the meaning, followed by the note on this measurement if there is one."""
         return self.meaning if self.note is None else f"{self.meaning}; {self.note(measurement)}"
 
 
-def _at(measurement: Measurement, path: str) -> Any:
+def _at(measurement: Results, path: str) -> Any:
     """Return what a path leads to, or None if the measurement lacks a part on the way."""
     part: Any = measurement
     for name in path.split("."):
@@ -132,18 +129,18 @@ def _at(measurement: Measurement, path: str) -> Any:
     return getattr(part, "value", part)
 
 
-def _norms(measurement: Measurement) -> str:
+def _norms(measurement: Results) -> str:
     return "then divided by their norms" if measurement.norms.normalized else "measured as they are"
 
 
-def _classes(measurement: Measurement) -> str:
+def _classes(measurement: Results) -> str:
     tolerance = measurement.tolerance
     assert tolerance is not None
     skipped = f"; {tolerance.skipped:,} classes of one row left out" if tolerance.skipped else ""
     return f"within {tolerance.classes:,} classes{skipped}"
 
 
-def _alignment(measurement: Measurement) -> str:
+def _alignment(measurement: Results) -> str:
     assert measurement.align is not None
     return f"α = {measurement.align.alpha:g}, {measurement.align.of}; 0 is best"
 
@@ -372,7 +369,7 @@ def shown_by(face: Face) -> tuple[Quantity, ...]:
     return tuple(record for record in QUANTITIES if face in record.faces)
 
 
-def groups(measurement: Measurement, face: Face) -> Iterator[tuple[str, Measurement, list[Quantity]]]:
+def groups(measurement: Results, face: Face) -> Iterator[tuple[str, Results, list[Quantity]]]:
     """Yield the title of each group, the measurement to read it from, and its records that a face shows.
 
     Uniformity is a group for each t, read from a measurement whose first t it is.
@@ -384,12 +381,12 @@ def groups(measurement: Measurement, face: Face) -> Iterator[tuple[str, Measurem
                 yield title, part, found
 
 
-def _at_each_t(measurement: Measurement) -> Iterable[tuple[str, Measurement]]:
+def _at_each_t(measurement: Results) -> Iterable[tuple[str, Results]]:
     for uniform in measurement.uniforms:
         yield f"Uniformity, t = {uniform.t:g}", replace(measurement, uniform=uniform)
 
 
-def scalars(measurement: Measurement, prefix: str = "") -> dict[str, float]:
+def scalars(measurement: Results, prefix: str = "") -> dict[str, float]:
     """Return all numbers of a measurement and their errors, by their path in its JSON."""
     found: dict[str, float] = {}
     for number, uniform in enumerate(measurement.uniforms):

@@ -12,7 +12,7 @@ from align_uniform import _ranks as ranks
 from align_uniform import geometry
 from align_uniform._progress import progress_bar
 from align_uniform.measuring import uniformity
-from align_uniform.measuring.measurement import Towers, Uniformity
+from align_uniform.measuring.results import Towers, Uniformity
 from align_uniform.measuring.row_sums import cross_log_mean
 from align_uniform.measuring.subject import Subject
 from align_uniform.measuring.uniformity import Potentials

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from align_uniform import sphere
-from align_uniform.measuring.measurement import Uniformity
 from align_uniform.measuring.populations import Population, take
+from align_uniform.measuring.results import Uniformity
 from align_uniform.measuring.row_sums import all_row_sums, anchor_row_sums
 
 FEW_PAIRS = 100

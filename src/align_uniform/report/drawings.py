@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from align_uniform import figures
-from align_uniform.measuring.measurement import Details, Measurement
+from align_uniform.measuring.measurement import Measurement
+from align_uniform.measuring.results import Details
 
 
 @dataclass(frozen=True)

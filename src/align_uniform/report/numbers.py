@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 
 from align_uniform.measuring import quantities
-from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.quantities import Quantity, fixed
+from align_uniform.measuring.results import Results
 
 Row = tuple[str, str, str]
 """The name of a number, its value, and its explanation."""
 
 
-def number_groups(measurement: Measurement) -> list[tuple[str, list[Row]]]:
+def number_groups(measurement: Results) -> list[tuple[str, list[Row]]]:
     """Return the title and the rows of each group of numbers."""
     return [
         (title, [_row(record, record.explanation(part), part) for record in records])
@@ -61,7 +61,7 @@ class Headline:
     scale: Scale | None
 
 
-def headlines(measurement: Measurement) -> list[Headline]:
+def headlines(measurement: Results) -> list[Headline]:
     """Return uniformity, preceded by alignment if there are positive pairs."""
     align, uniform = measurement.align, measurement.uniform
     found = []
@@ -78,7 +78,7 @@ def headlines(measurement: Measurement) -> list[Headline]:
     return found
 
 
-def _headline(measurement: Measurement, key: str, companions: list[str], scale: Scale | None) -> Headline:
+def _headline(measurement: Results, key: str, companions: list[str], scale: Scale | None) -> Headline:
     record = quantities.quantity(key)
     value, _, error = typeset(record.text(measurement)).partition(" ± ")
     return Headline(
@@ -95,5 +95,5 @@ def _headline(measurement: Measurement, key: str, companions: list[str], scale: 
     )
 
 
-def _row(record: Quantity, words: str, measurement: Measurement) -> Row:
+def _row(record: Quantity, words: str, measurement: Results) -> Row:
     return record.label, typeset(record.text(measurement)), typeset(words)

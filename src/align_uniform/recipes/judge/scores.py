@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from align_uniform._ranks import gather_objects
-from align_uniform.measuring.quantities import NORMAL_95
+from align_uniform.measuring.results import NORMAL_95
 
 SCHEMA_VERSION = 1
 TOP = 5

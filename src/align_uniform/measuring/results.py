@@ -1,0 +1,266 @@
+"""The numbers that `measure` finds, as plain data."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from align_uniform._writing import written_whole
+
+NORMAL_95 = 1.959963984540054
+"""The 97.5% quantile of the normal distribution: the half width of a 95% interval, in standard errors."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The distance of positive pairs, and how it compares with the distance of other pairs."""
+
+    value: float
+    """The mean of ||x - y||^alpha over pairs. The rows of one item, or of one group, count as one."""
+    stderr: float | None
+    """The standard error of `value`, the pairs being a sample; None for a single item."""
+    relative: float | None
+    """The mean squared distance of pairs, over the mean of all other pairs: 0 is perfect, 1 is chance."""
+    alpha: float
+    """The exponent of the distance."""
+    pairs: int
+    """The number of pairs."""
+    of: str
+    """The kind of the pairs: "two views", "pairs with score > 4", "same class", ..."""
+    relative_stderr: float | None = None
+    """The standard error of `relative`. The mean distance of other rows is taken as known, since it rests on
+    many more pairs.
+    """
+
+
+@dataclass(frozen=True)
+class Uniformity:
+    """The distance of the features from the uniform distribution on the sphere, at one t."""
+
+    t: float
+    """The inverse squared width of the Gaussian."""
+    value: float
+    """The log of the mean of exp(-t ||x - y||^2) over distinct pairs; the mean of these values for several
+    views.
+    """
+    stderr: float | None
+    """The standard error of `value`, the rows being a sample of a population; None for fewer than 5 rows."""
+    approximation_stderr: float
+    """The standard error of `value` as an estimate of the exact value for these very rows; 0 if exact."""
+    optimum: float
+    """The value of the uniform distribution in as many dimensions."""
+    gap: float
+    """The value less the optimum."""
+    z: float
+    """exp(value) - exp(optimum), in standard deviations of that difference for independent uniform rows. It
+    does not follow a normal distribution: see `sphere.null_z`.
+    """
+    squared_mmd: float
+    """The squared maximum mean discrepancy to the uniform distribution, exp(value) - exp(optimum)."""
+    equivalent_dim: float | None
+    """The dimension whose uniform distribution has this value; None for values below -2t, which no dimension
+    has.
+    """
+    equivalent_dim_stderr: float | None
+    """The standard error of `equivalent_dim`."""
+    by_population: tuple[float, ...]
+    """The value of each view, or of each tower."""
+
+    @property
+    def total_stderr(self) -> float | None:
+        """The standard error that combines `stderr` and `approximation_stderr`."""
+        return None if self.stderr is None else math.hypot(self.stderr, self.approximation_stderr)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% confidence interval of the population's value."""
+        error = self.total_stderr
+        return None if error is None else (self.value - NORMAL_95 * error, self.value + NORMAL_95 * error)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The mean cosine of rows of one class."""
+
+    value: float
+    """The mean over pairs of distinct rows of one class, all classes pooled."""
+    stderr: float | None
+    """The standard error of `value`, conditional on the classes."""
+    classes: int
+    """The number of classes with at least two rows."""
+    skipped: int
+    """The number of classes of a single row, which have no pair."""
+
+
+@dataclass(frozen=True)
+class Towers:
+    """Two populations of different kinds, and their position relative to each other."""
+
+    rows: tuple[int, int]
+    """The number of distinct entities of each tower."""
+    modality_gap: float
+    """The distance of the means, || mean x - mean y ||."""
+    cross_uniform: float
+    """The log of the mean of exp(-t ||x - y||^2) over all x and y, at the first t."""
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """The rows that occur more than once, counted in each view or tower by itself and added up."""
+
+    exact: int
+    """The number of rows that equal an earlier row."""
+    near: int
+    """The number of rows that have a cosine of at least `quantities.NEAR_COSINE` with another row; estimated
+    from the anchors under `method="anchors"`.
+    """
+
+
+@dataclass(frozen=True)
+class Norms:
+    """The norms of the rows as they were given."""
+
+    smallest: float
+    """The smallest norm."""
+    mean: float
+    """The mean norm."""
+    largest: float
+    """The largest norm."""
+    normalized: bool
+    """Whether the rows were then divided by their norms."""
+
+
+@dataclass(frozen=True)
+class PairDistance:
+    """A positive pair and its distance."""
+
+    x: int
+    """The number of the first row."""
+    y: int
+    """The number of the second row."""
+    distance: float
+    """The distance of the two rows."""
+
+
+@dataclass(frozen=True)
+class CrowdedRow:
+    """A row with many others near it."""
+
+    view: int
+    """The number of the view or tower, from 0."""
+    row: int
+    """The number of the row."""
+    mean_potential: float
+    """The mean of exp(-t ||x_i - x_j||^2) over the other rows."""
+    neighbour: int
+    """The number of the nearest other row."""
+    distance: float
+    """The distance to that row."""
+
+
+@dataclass(frozen=True)
+class Details:
+    """One number for each pair, row or dimension of a measurement.
+
+    Details are not part of the JSON; `save` and `load` keep them in a file of their own.
+    """
+
+    distances: Tensor | None
+    """The distance of every positive pair, [P]."""
+    align: Tensor | None
+    """The mean of ||x - y||^alpha over the pairs of each item or group, [items]."""
+    uniform: Tensor | None
+    """The mean potential of a row over the mean of all rows, averaged over the rows of each item or group,
+    [items]; None for towers.
+    """
+    row_means: tuple[Tensor, ...]
+    """The mean potential of each row with all others at the first t, [N] for each view or tower.
+
+    Under `method="anchors"` the rows are the anchors.
+    """
+    cosines: Tensor
+    """The cosines of about 100,000 distinct pairs of rows, drawn at random; of all pairs of few rows."""
+    spectrum: Tensor
+    """The eigenvalues of the covariance, [m], the largest first."""
+
+    def save(self, path: Path) -> None:
+        """Write the details to an .npz file."""
+        import numpy as np
+
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        arrays |= {f"row_means_{number}": value for number, value in enumerate(self.row_means)}
+        with written_whole(path) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **{name: value.numpy() for name, value in arrays.items()})
+
+    @classmethod
+    def load(cls, path: Path) -> Details:
+        """Read a file that `save` wrote."""
+        import numpy as np
+
+        try:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+            means = tuple(
+                arrays.pop(f"row_means_{number}")
+                for number in range(sum("row_means" in name for name in arrays))
+            )
+            optional = {name: arrays.pop(name, None) for name in ("distances", "align", "uniform")}
+            return cls(**optional, **arrays, row_means=means)  # type: ignore[arg-type]  # what is missing is a TypeError
+        except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path} must hold the rows of a measurement, as `measure --rows-out` writes them, but it "
+                "does not; measure again with --rows-out."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Results:
+    """All numbers of a measurement."""
+
+    name: str
+    """The name of the embedding."""
+    n: int
+    """The number of items: the rows of one view, or the entities of the first tower."""
+    dim: int
+    """The number of features."""
+    align: Alignment | None
+    """The alignment of positive pairs; None for features alone."""
+    uniform: Uniformity
+    """The uniformity at the first t."""
+    uniforms: tuple[Uniformity, ...]
+    """The uniformity at every t, the first included."""
+    rankme: float
+    """The number of dimensions in use: see `geometry.rankme`."""
+    w2: float
+    """The Wasserstein distance to the uniform distribution: see `geometry.w2_uniformity`."""
+    w2_floor: float
+    """The expected `w2` of as many uniform rows: see `geometry.w2_floor`."""
+    participation_ratio: float
+    """The number of dimensions that carry most of the variance: see `geometry.participation_ratio`."""
+    mean_cosine: float
+    """The mean cosine of two distinct rows."""
+    tolerance: Tolerance | None
+    """The mean cosine within classes; None without labels."""
+    towers: Towers | None
+    """The measures between two towers; None for anything else."""
+    duplicates: Duplicates
+    """The rows that occur more than once."""
+    norms: Norms
+    """The norms of the rows as they were given."""
+    worst_pairs: tuple[PairDistance, ...]
+    """The positive pairs that are farthest apart, the farthest first."""
+    crowded: tuple[CrowdedRow, ...]
+    """The rows with the largest mean potential, the most crowded first."""
+    warnings: tuple[str, ...]
+    """The reasons to doubt a number, as sentences."""
+    provenance: Mapping[str, Any]
+    """Method, sources, versions, device and seconds: all it takes to measure again."""
+    details: Details | None = field(default=None, repr=False, compare=False)
+    """One number for each pair, row or dimension; None after `from_json`."""
