@@ -73,7 +73,7 @@ def test_every_set_of_rows_is_kept_equally_often(monkeypatch: pytest.MonkeyPatch
                 metric.merge_state(other)
             else:
                 metric.update(numbers[3:])
-            kept, _ = metric._kept()
+            kept, _ = metric.kept_rows()
             sets[tuple(sorted(kept.argmax(1).tolist()))] += 1
         assert len(sets) == math.comb(8, 5)
         expected = 1500 / math.comb(8, 5)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import align_uniform
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform import geometry
+from align_uniform._version import __version__
 from align_uniform.geometry import Moments
 from align_uniform.measuring import notable_rows, uniformity
 from align_uniform.measuring.alignment import Pairs, alignment_of_classes, alignment_of_pairs
@@ -241,7 +241,7 @@ def _pair_warnings(asked: Subject, sums: Sums, uniforms: tuple[Uniformity, ...])
 
 def _provenance(asked: Subject, sums: Sums, seed: int, *, seconds: float) -> dict[str, Any]:
     return {
-        "align_uniform": align_uniform.__version__,
+        "align_uniform": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "method": sums.method,

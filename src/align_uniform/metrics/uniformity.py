@@ -108,7 +108,7 @@ class Uniformity(StreamedRows):
         # New lists are made, since metrics of a collection may share the old ones.
         self.rows, self.keys = [*self.rows, rows.to(place, copy=True)], [*self.keys, keys.to(place)]
         if sum(map(len, self.keys)) > self.max_rows:
-            kept, their_keys = self._kept()
+            kept, their_keys = self.kept_rows()
             self.rows, self.keys = [kept], [their_keys]
 
     def compute(self) -> Tensor:
@@ -117,7 +117,7 @@ class Uniformity(StreamedRows):
         self._stderr = self._approximation_stderr = math.nan
         if seen < 2:
             return self._scalar(math.nan)
-        rows, keys = self._kept()
+        rows, keys = self.kept_rows()
         if seen > len(rows) and len(keys.unique()) < len(keys):
             raise ValueError(
                 f"{len(keys) - len(keys.unique()):,} of the {len(keys):,} rows have the key of another row, "
@@ -156,7 +156,7 @@ class Uniformity(StreamedRows):
         self.compute()
         return self._scalar(self._approximation_stderr)
 
-    def _kept(self) -> tuple[Tensor, Tensor]:
+    def kept_rows(self) -> tuple[Tensor, Tensor]:
         """Return the rows with the smallest keys, and the keys, in the order of the keys.
 
         If all rows are kept, they are in the order in which they were given.
