@@ -197,7 +197,8 @@ class Details:
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         arrays |= {f"row_means_{number}": value for number, value in enumerate(self.row_means)}
         with written_whole(path) as partial, partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{name: value.numpy() for name, value in arrays.items()})
+            named: dict[str, Any] = {name: value.numpy() for name, value in arrays.items()}
+            np.savez(file, **named)
 
     @classmethod
     def load(cls, path: Path) -> Details:
