@@ -99,7 +99,8 @@ class EncoderCard:
         ]
 
     def write(self, folder: Path) -> None:
-        """Write encoder.json into a folder."""
+        """Write encoder.json into a folder, which is made if it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
         with written_whole(folder / CARD) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 

@@ -103,13 +103,11 @@ class Trainer:
     def run(self) -> int:
         """Train to the end, or until a signal; return 0, or 128 plus the number of the signal."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
         distributed, loader = self.distributed(), self._loader()
         with _signals(self._stop), self._progress() as progress, self._log() as log:
             self._stop_if_enough()
-            self._evaluate_if_due(
-                progress, log
-            )  # a run may be interrupted between an epoch and its evaluation
+            # A run may have been interrupted between an epoch and its evaluation.
+            self._evaluate_if_due(progress, log)
             while self.epoch < self.options.epochs and not self._all_stopped():
                 self.sampler.set_epoch(self.epoch, self.batch)
                 self._epoch(distributed, loader, progress, log)

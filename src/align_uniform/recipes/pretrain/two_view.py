@@ -23,11 +23,7 @@ from align_uniform.recipes.pretrain import presets
 from align_uniform.recipes.pretrain.loop import Trainer
 from align_uniform.recipes.pretrain.objective import by_name, objective, unit_rows
 from align_uniform.recipes.pretrain.options import TwoViewOptions
-from align_uniform.recipes.pretrain.watch import (
-    Evaluation,
-    complete,
-    training_images,
-)
+from align_uniform.recipes.pretrain.watch import Evaluation, complete, training_images
 
 __all__ = ["TwoViewModel", "TwoViewOptions", "options", "run", "transforms"]
 

@@ -148,7 +148,6 @@ def complete(trainer: Trainer, evaluation: Evaluation) -> int:
     The description of the encoder is written first: the trainer has found the folder to be empty or of the
     same run.
     """
-    trainer.folder.mkdir(parents=True, exist_ok=True)
     if ranks.rank() == 0:
         assert isinstance(evaluation.encoder, Encoder)
         statistics, data = evaluation.plain.statistics, evaluation.options.data
