@@ -22,6 +22,17 @@ def test_words_become_values() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("number", ["-1e-3", "-2.5E+4", "-.5", "-7.", "-3", "-inf"])
+def test_a_negative_number_is_a_value(number: str) -> None:
+    assert parser().parse(["soup", "--cooking-time", number]) == {
+        "dish": "soup", "cooking_time": [float(number)],
+    }  # fmt: skip
+
+
+def test_a_hyphen_alone_is_a_value() -> None:
+    assert parser().parse(["-"]) == {"dish": "-"}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -32,6 +43,8 @@ def test_words_become_values() -> None:
             "there is no option --cooking; did you mean --cooking-time?",
         ),  # no abbreviations
         (["--xyz=3"], "there is no option --xyz"),
+        (["soup", "-x"], "there is no option -x"),
+        (["-x=3", "soup"], "there is no option -x"),
         (["soup", "stew"], "'stew' is one argument too many"),
         (["--salt"], "--salt: expected one argument"),
         (["--salt", "much"], "--salt: invalid int value: 'much'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import textwrap
@@ -12,6 +13,10 @@ from typing import Any, NoReturn
 
 WIDEST = 110
 """The number of columns that a help page has at most."""
+
+
+NEGATIVE = re.compile(r"-(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|inf|nan)$", re.IGNORECASE)
+"""A negative number, which is a value and no option; without this, argparse takes -1e-3 for an option."""
 
 
 class UsageError(Exception):
@@ -47,6 +52,7 @@ class Parser(argparse.ArgumentParser):
             add_help=False,
         )
         self._positionals.title = "arguments"
+        self._negative_number_matcher = NEGATIVE
         self.add_argument("-h", "--help", action="help", help="Show this page and exit.")
 
     @property
@@ -79,7 +85,8 @@ class Parser(argparse.ArgumentParser):
             option = word.partition("=")[0]
             if option == "--":
                 return
-            if option.startswith("--") and " " not in option and option not in known:
+            is_option = option.startswith("-") and option != "-" and not NEGATIVE.match(word)
+            if is_option and " " not in option and option not in known:
                 self.error(f"there is no option {option}{did_you_mean(option, known)}")
 
 
