@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from align_uniform.cli import COMMANDS, main
+from align_uniform.cli.command import named
 from align_uniform.cli.config import as_yaml, merged, read_config
 from align_uniform.recipes.demo_options import DemoOptions
 from align_uniform.recipes.pretrain.options import MocoOptions, TwoViewOptions
@@ -50,7 +53,42 @@ def test_printed_options_are_read_back(tmp_path: Path) -> None:
     )
     file = written(tmp_path, "options.yaml", printed)
     assert MocoOptions(**merged(MocoOptions, {}, [file])) == options
-    assert set(yaml.safe_load(printed)) >= {"preset", "limit", "queue", "resume"}
+    assert set(yaml.safe_load(printed)) >= {"preset", "queue", "resume"}
+
+
+TYPED = {
+    "measure": "x.npy --labels labels.txt --t 2 1e-3 --no-json",
+    "compare": "x.npy y.npy --names 1 2 --accuracy 0.5 0.25",
+    "imagenet-subset": "full out --classes imagenet-100 --force",
+    "pretrain moco": "--preset imagenet --mean 0.5 0.25 --std 0.5 0.5 --limit 7",
+    "evaluate linear": "--encoder results/run --l2 1e-5",
+    "evaluate knn": "--encoder results/run --k 200 --weight softmax",
+}
+"""Options of commands: those with an argument, and of each kind of value."""
+
+
+@pytest.mark.parametrize("typed", ["", "some"])
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_printed_options_of_every_command_are_the_same_when_read_back(
+    words: tuple[str, ...], typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = TYPED.get(" ".join(words), "--seed 3").split() if typed and words != ("demo",) else []
+    assert main([*words, *given, "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    file = written(tmp_path, "options.yaml", printed)
+    assert main([*words, "--config", str(file), "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
+    kind = named(COMMANDS[words].options)
+    if given:
+        direct = kind(**merged(kind, COMMANDS[words].parser(words).parse(given), []))
+        for each in fields(kind):
+            read, now = getattr(kind(**merged(kind, {}, [file])), each.name), getattr(direct, each.name)
+            assert read == (tuple(now) if isinstance(now, list) else now)
+
+
+def test_a_value_of_none_in_a_file_counts_more_than_the_preset(tmp_path: Path) -> None:
+    file = written(tmp_path, "options.yaml", "workers: null\n")
+    assert "workers: null" in as_yaml(TwoViewOptions, merged(TwoViewOptions, {}, [file]))
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,13 @@ def read_config(options: type, file: Path) -> dict[str, Any]:
 
 
 def as_yaml(options: type, given: Mapping[str, Any]) -> str:
-    """Return a file that `--config` reads, with some values and the defaults of the other options."""
+    """Return a file that `--config` reads, with some values and the defaults of the other options.
+
+    Options that have neither a value nor a default are left out.
+    """
     import yaml
 
-    defaults = {field.name: None if field.default is MISSING else field.default for field in fields(options)}
+    defaults = {each.name: each.default for each in fields(options) if each.default not in (MISSING, None)}
     values = {name: _plain(value) for name, value in {**defaults, **given}.items()}
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False))
 
