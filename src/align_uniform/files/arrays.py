@@ -10,6 +10,7 @@ from align_uniform.files.held import DEFLATE_RATIO, Array, File, FileError, Key
 
 if TYPE_CHECKING:
     import zipfile
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -18,6 +19,25 @@ SAFETENSORS_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F
 
 SAFE_TORCH = "2.10"
 """The oldest torch whose weights_only loading executes nothing that a hostile file holds."""
+
+
+def check_loads_safely(path: Path, otherwise: str) -> None:
+    """Refuse to load what torch.save wrote with a torch that may execute what the file holds.
+
+    Args:
+        path: the file.
+        otherwise: a remedy other than another torch, as the message ends.
+
+    Raises:
+        FileError: torch is too old.
+    """
+    import torch
+
+    if torch.__version__ < SAFE_TORCH:
+        raise FileError(
+            f"{path} needs torch {SAFE_TORCH} or later to be loaded safely, got torch {torch.__version__}; "
+            f"run: pip install 'torch>={SAFE_TORCH}', or {otherwise}."
+        )
 
 
 def npy(file: File) -> dict[Key, Array]:
@@ -67,11 +87,7 @@ def pt(file: File) -> dict[Key, Array]:
 
     import torch
 
-    if torch.__version__ < SAFE_TORCH:
-        raise FileError(
-            f"{file.path} needs torch 2.10 or later to be loaded safely, got torch {torch.__version__}; run: "
-            "pip install 'torch>=2.10', or save the rows as .npy or .safetensors."
-        )
+    check_loads_safely(file.path, "save the rows as .npy or .safetensors")
     # Only zip archives, which torch writes since 1.6, can be mapped.
     loaded = torch.load(file.path, map_location="cpu", mmap=zipfile.is_zipfile(file.path), weights_only=True)
     tensors = loaded if isinstance(loaded, dict) else {None: loaded}

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from align_uniform.files import arrays
 from align_uniform.recipes.encoders.networks import Encoder, build
 from align_uniform.recipes.encoders.weights import (
     EncoderCard,
@@ -202,6 +203,18 @@ def test_what_holds_no_encoder_is_refused(tmp_path: Path) -> None:
         ValueError, match=r"torn\.pth must be a checkpoint of tensors and plain values; it can"
     ):
         read_checkpoint(tmp_path / "torn.pth")
+
+
+def test_a_torch_that_loads_unsafely_loads_no_checkpoint(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "SAFE_TORCH", "99")
+    message = (
+        r"encoder\.pth needs torch 99 or later .*: pip install 'torch>=99', or give weights .*\.safetensors"
+    )
+    for load in (load_encoder, lambda held: read_checkpoint(held / "encoder.pth")):
+        with pytest.raises(ValueError, match=message):
+            load(folder)
 
 
 # --------------------------------------------------------------------------------------------- check_fits

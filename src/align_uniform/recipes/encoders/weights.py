@@ -18,8 +18,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from align_uniform._extras import needs
 from align_uniform._options import check_at_least, check_statistics
 from align_uniform._writing import written_whole
+from align_uniform.files.arrays import check_loads_safely
 from align_uniform.recipes.encoders.networks import Architecture, Encoder, build
 from align_uniform.recipes.images.statistics import Statistics
 
@@ -276,8 +278,9 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
     """Return what `torch.save` wrote, if it consists of tensors and plain values alone.
 
     Raises:
-        ValueError: the file is torn, is no checkpoint, or holds code.
+        ValueError: the file is torn, is no checkpoint, or holds code; or torch is too old to load it safely.
     """
+    check_loads_safely(path, "give weights that are saved as .safetensors")
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
@@ -308,8 +311,9 @@ def _read(path: Path) -> Mapping[str, Any]:
         ValueError: the file cannot be read, or holds no mapping.
     """
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        with needs("files"):
+            from safetensors import SafetensorError
+            from safetensors.torch import load_file
 
         try:
             return load_file(path)
