@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from align_uniform._extras import EXTRAS, advice, advice_for, needs, require
+from align_uniform._progress import progress_bar
+from align_uniform.recipes.encoders import networks, published, weights
+from align_uniform.recipes.images import digits
+from align_uniform.recipes.pretrain import presets
+from align_uniform.recipes.pretrain.log import open_log
 
 PYPROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
 SECTION = PYPROJECT.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
@@ -83,3 +90,36 @@ def test_a_failed_import_ends_with_the_pip_command(package: str, module: str, ex
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {advice([module], extra)}"
     assert done.stderr.count("Traceback") == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "module", "extra"),
+    [
+        (lambda _: presets.load("moco", "stl10"), "yaml", "cli"),
+        (lambda _: digits.load_tensors(), "sklearn", "recipes"),
+        (lambda _: networks.build("resnet18", 4), "torchvision", "recipes"),
+        (lambda _: published.torchvision_encoder("resnet18"), "torchvision", "recipes"),
+        (lambda folder: weights.load_encoder(folder / "encoder.safetensors"), "safetensors", "files"),
+        (lambda folder: enter(open_log(folder, [], tensorboard=True, step=0)), "tensorboard", "recipes"),
+        (lambda _: enter(progress_bar("rows", 3, shown=True)), "rich", "cli"),
+    ],
+)
+def test_a_call_that_lacks_a_library_says_how_to_install_it(
+    call: Callable[[Path], object], module: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "encoder.safetensors").write_bytes(b"")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    loaded = [name for name in sys.modules if name.partition(".")[0] == module]
+    for name in (*loaded, module, "torch.utils.tensorboard"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModuleNotFoundError) as raised:
+        call(tmp_path)
+    assert str(raised.value) == advice(
+        [{"sklearn": "scikit-learn", "yaml": "pyyaml"}.get(module, module)], extra
+    )
+
+
+def enter(context: AbstractContextManager[object]) -> None:
+    with context:
+        pass

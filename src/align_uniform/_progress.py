@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from align_uniform._extras import needs
+
 EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""
 
@@ -75,8 +77,9 @@ def progress_bar(description: str, total: int, *, shown: bool, done: int = 0) ->
     if not shown or not sys.stderr.isatty():
         yield progress
         return
-    from rich import progress as columns
-    from rich.console import Console
+    with needs("cli"):
+        from rich import progress as columns
+        from rich.console import Console
 
     with columns.Progress(
         columns.TextColumn("{task.description}", markup=False),

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from align_uniform._extras import needs
+
 
 class Architecture(NamedTuple):
     """The arguments that `build` made an encoder with, by which it can be made again."""
@@ -223,7 +225,8 @@ class ResNetEncoder(Encoder):
 
     def __init__(self, name: str, dim: int = 128, head: str = "linear", in_channels: int = 3) -> None:
         super().__init__()
-        from torchvision import models  # type: ignore[import-untyped]  # it is not typed; the other encoders do not need it
+        with needs("recipes"):
+            from torchvision import models  # type: ignore[import-untyped]  # it is not typed; the other encoders do not need it
 
         names = [
             each

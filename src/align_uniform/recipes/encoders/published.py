@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
+from align_uniform._extras import needs
 from align_uniform.recipes.encoders.weights import check_fits, encoder_state, load_encoder
 from align_uniform.recipes.images.statistics import Statistics
 
@@ -108,7 +109,8 @@ def torchvision_encoder(name: str, weights: Path | None = None) -> tuple[nn.Modu
         OSError: the weights could not be fetched or read.
         ValueError: there is no such network, it does not end in a linear layer, or the weights do not fit.
     """
-    from torchvision import models  # type: ignore[import-untyped]  # it is not typed
+    with needs("recipes"):
+        from torchvision import models  # type: ignore[import-untyped]  # it is not typed
 
     names = models.list_models(module=models)
     if name not in names:

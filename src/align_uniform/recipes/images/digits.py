@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from align_uniform._extras import needs
 from align_uniform.recipes.images.augmentations import inverse_affine
 from align_uniform.recipes.images.image_set import GreyArrays, ImageSet
 
@@ -48,8 +49,9 @@ def load_tensors(size: int = 16) -> Split:
         size: height and width that the images are enlarged to, bilinearly, so that they can be shifted by
             fractions of a pixel.
     """
-    from sklearn.datasets import load_digits  # nothing else here needs scikit-learn
-    from sklearn.model_selection import train_test_split
+    with needs("recipes"):
+        from sklearn.datasets import load_digits  # nothing else here needs scikit-learn
+        from sklearn.model_selection import train_test_split
 
     scans = load_digits()
     images = torch.from_numpy(scans.images).float().unsqueeze(1) / 16

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from align_uniform._extras import needs
 from align_uniform.recipes.images.downloads import damaged, fetch
 from align_uniform.recipes.images.image_set import ImageSet
 
@@ -86,8 +87,9 @@ def _labels(path: Path, count: int, classes: int) -> Tensor:
 
 def _download(root: Path) -> None:
     """Fetch and unpack next to the destination, compare checksums, and only then move the files there."""
-    from torchvision.datasets import STL10  # type: ignore[import-untyped]  # it is not typed; takes seconds to import
-    from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]  # it is not typed
+    with needs("recipes"):
+        from torchvision.datasets import STL10  # type: ignore[import-untyped]  # it is not typed; takes seconds to import
+        from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]  # it is not typed
 
     fetch(STL10.url, root / STL10.filename, STL10.tgz_md5)
     with tempfile.TemporaryDirectory(prefix=".stl10-", dir=root) as partial:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from align_uniform._extras import needs
 from align_uniform._writing import written_whole
 
 FILE = "log.jsonl"
@@ -90,10 +91,8 @@ def open_log(folder: Path, history: Sequence[Line], *, tensorboard: bool, step: 
         if not tensorboard:
             yield Log(lines)
             return
-        try:
+        with needs("recipes"):
             from torch.utils.tensorboard import SummaryWriter
-        except ModuleNotFoundError as error:
-            raise ValueError("tensorboard is missing; run: pip install tensorboard") from error
         with SummaryWriter(str(folder), purge_step=step + 1) as board:
             yield Log(lines, board)
 

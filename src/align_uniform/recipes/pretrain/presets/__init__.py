@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
+from align_uniform._extras import needs
+
 
 def names(recipe: str) -> tuple[str, ...]:
     """Return the names of a recipe's presets, in alphabetical order.
@@ -27,7 +29,8 @@ def load(recipe: str, name: str) -> dict[str, Any]:
     Raises:
         ValueError: the recipe has no such preset.
     """
-    import yaml  # type: ignore[import-untyped]  # the names alone do not need it
+    with needs("cli"):
+        import yaml  # type: ignore[import-untyped]  # the names alone do not need it
 
     if name not in (known := names(recipe)):
         raise ValueError(f"preset must be one of {', '.join(map(repr, known))}, got {name!r}.")
