@@ -1,98 +1,23 @@
-"""The recipe from images to a report and a table, on STL-10's own file format, alone and on two processes."""
+"""Evaluation by a command: from an encoder or saved features to a table, alone and on two processes."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from align_uniform.cli import main
 from align_uniform.recipes.encoders.networks import build
-from align_uniform.recipes.encoders.weights import encoder_state
-from align_uniform.recipes.images.datasets import load
-from align_uniform.recipes.images.image_set import measure_statistics
-from align_uniform.recipes.images.statistics import STATISTICS, Statistics
 from align_uniform.recipes.judge import evaluate
 from align_uniform.recipes.judge.linear import LinearEpoch, train_linear
-from align_uniform.recipes.judge.options import EvaluateOptions, KnnOptions
-from align_uniform.recipes.judge.task import Task
-from align_uniform.recipes.pretrain import two_view
-from align_uniform.recipes.pretrain.log import read_log
+from align_uniform.recipes.judge.options import KnnOptions
 from tests import rows
-
-SMALL = ["--arch", "small-conv", "--dim", "16", "--size", "32"]
-
-
-@pytest.fixture(scope="module")
-def stl10(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small data set in STL-10's format: the classes differ in colour."""
-    root = tmp_path_factory.mktemp("stl10")
-    folder = root / "stl10_binary"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for part, count in (("train", 60), ("unlabeled", 24), ("test", 31)):
-        labels = np.arange(count) % 10
-        images = (
-            generator.integers(0, 60, (count, 3, 96, 96))
-            + (labels * 19)[:, None, None, None] * np.array([1, 0.5, 0.2])[:, None, None]
-        )
-        images.astype(np.uint8).tofile(folder / f"{part}_X.bin")
-        if part != "unlabeled":
-            (labels + 1).astype(np.uint8).tofile(folder / f"{part}_y.bin")
-    return root
-
-
-def run(arguments: list[str], processes: int = 1) -> str:
-    """The command in processes of its own; what it printed."""
-    launch = (
-        []
-        if processes == 1
-        else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    )
-    done = subprocess.run(
-        [sys.executable, *launch, "-m", "align_uniform", *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def pretrain(stl10: Path, out: Path, *more: str) -> list[str]:
-    return [
-        "pretrain", "two-view", "--preset", "stl10", *SMALL, "--root", str(stl10), "--out", str(out),
-        "--epochs", "2", "--batch-size", "40", "--lr", "0.05", "--workers", "0", "--log-every", "1",
-        "--device", "cpu", *more,
-    ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def trained(stl10: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run, which was stopped after a batch and resumed."""
-    out = tmp_path_factory.mktemp("run")
-    assert main([*pretrain(stl10, out), "--steps", "3"]) == 0
-    assert not list(out.glob("*/encoder.pth"))
-    assert main(pretrain(stl10, out)) == 0
-    return out / "stl10-two-view-align1alpha2_unif1t2"
-
-
-def test_the_whole_recipe_runs_on_stl10s_format(trained: Path) -> None:
-    assert {"encoder.pth", "encoder.safetensors", "report.html", "trajectory.svg"} <= {
-        path.name for path in trained.iterdir()
-    }
-    assert (
-        len([line for line in read_log(trained) if "loss" in line]) == 6
-    )  # 84 images in batches of 40, 40 and 4
+from tests.recipes.small_runs import run_command
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -114,7 +39,7 @@ def test_every_test_image_counts_once(
         "--workers",
         "0",
     ]
-    printed = run([*arguments, "--out", str(tmp_path / "scores.json"), "--device", "cpu"], processes)
+    printed = run_command([*arguments, "--out", str(tmp_path / "scores.json"), "--device", "cpu"], processes)
     heading, _, table = printed.partition("\n\n")
     assert heading.splitlines()[0].split() == [
         "encoder", str(trained / file), "(small-conv,", "trained", "on", "stl10)",
@@ -127,24 +52,6 @@ def test_every_test_image_counts_once(
         alone = tmp_path / "alone.json"
         assert main([*arguments, "--out", str(alone), "--device", "cpu"]) == 0
         assert json.loads(alone.read_text()) == document
-
-
-def test_two_processes_train_on_it_too_and_go_on_where_they_stopped(stl10: Path, tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(pretrain(stl10, whole), 2)
-    run([*pretrain(stl10, parts), "--steps", "4"], 2)
-    assert not list(parts.glob("*/encoder.pth"))
-    done = read_log(parts / "stl10-two-view-align1alpha2_unif1t2")
-    run(pretrain(stl10, parts), 2)
-    assert (
-        read_log(parts / "stl10-two-view-align1alpha2_unif1t2")[: len(done)] == done
-    )  # to the speed of each batch: nothing was done anew
-    assert len(done) == 4
-    found, wanted = (
-        encoder_state(out / "stl10-two-view-align1alpha2_unif1t2" / "encoder.pth") for out in (parts, whole)
-    )
-    assert all(torch.equal(found[name], value) for name, value in wanted.items())
-    assert (parts / "stl10-two-view-align1alpha2_unif1t2" / "report.html").exists()
 
 
 def linear(trained: Path, stl10: Path, *more: str) -> list[str]:
@@ -283,83 +190,6 @@ def test_an_image_that_cannot_be_read_is_one_line(
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith(f"align-uniform: {folder / 'train/class0/3.png'}"), last
         assert "Traceback" not in last
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A small ImageFolder."""
-    generator = np.random.default_rng(0)
-    for path in (
-        tmp_path / "images" / split / f"class{label}" for split in ("train", "val") for label in range(2)
-    ):
-        path.mkdir(parents=True)
-        for i in range(6):
-            Image.fromarray(generator.integers(0, 99, (32, 32, 3), dtype=np.uint8)).save(path / f"{i}.png")
-    return tmp_path / "images"
-
-
-def brief(folder: Path, **changed: Any) -> two_view.TwoViewOptions:
-    """A run on it of one epoch."""
-    shared: dict[str, Any] = {
-        "data": "imagefolder",
-        "root": folder,
-        "arch": "small-conv",
-        "size": 16,
-        "workers": 0,
-    }
-    rest: dict[str, Any] = {"batch_size": 6, "epochs": 1, "device": "cpu", "out": folder.parent}
-    return two_view.options("imagefolder", **shared | rest | changed)
-
-
-@pytest.mark.parametrize("given", [None, ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))], ids=["measured", "given"])
-def test_an_encoder_is_judged_on_images_cut_and_normalised_as_in_its_training(
-    given: tuple[tuple[float, ...], tuple[float, ...]] | None, folder: Path
-) -> None:
-    mean, std = given or ((), ())
-    chosen = brief(folder, mean=mean, std=std)
-    assert two_view.run(chosen) == 0
-    judged = EvaluateOptions(encoder=chosen.folder, root=folder, workers=0)
-    train = load("imagefolder", folder, "train")
-    statistics = Statistics(*given) if given else measure_statistics(train)
-    transform = Task.of(judged).views(train, train=False).transform
-    assert transform == two_view.transforms(chosen, statistics)[1]
-    assert statistics.mean != STATISTICS["imagenet"].mean
-    changed = replace(judged, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
-    transform = Task.of(changed).views(train, train=False).transform
-    assert transform.statistics == Statistics((0.5,) * 3, (1.0,) * 3)
-
-
-def test_a_run_goes_on_with_the_statistics_it_began_with_and_a_refused_one_leaves_them(folder: Path) -> None:
-    chosen = brief(folder, epochs=2, steps=1)
-    assert two_view.run(chosen) == 0
-    kept = (chosen.folder / "encoder.json").read_bytes()
-    with pytest.raises(
-        ValueError,
-        match=r"holds a run with other options: mean was .* epochs was 2 and is 1, lr was 0\.12 and is 0\.5",
-    ):
-        two_view.run(brief(folder, lr=0.5, mean=(0.5,) * 3, std=(1.0,) * 3))
-    Image.new("RGB", (32, 32), "white").save(folder / "train" / "class0" / "white.png")
-    with pytest.raises(ValueError, match=r"holds a run with other options: .*mean was"):
-        two_view.run(brief(folder, epochs=2))
-    assert (chosen.folder / "encoder.json").read_bytes() == kept
-    (folder / "train" / "class0" / "white.png").unlink()
-    assert two_view.run(brief(folder, epochs=2)) == 0
-    assert (chosen.folder / "encoder.json").read_bytes() == kept
-
-
-def test_a_folder_without_test_images_is_measured_on_those_it_has(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.rmtree(folder / "val")
-    chosen = brief(folder)
-    assert two_view.run(chosen) == 0
-    assert (
-        "Alignment and uniformity will be measured on training images, without an accuracy."
-        in capsys.readouterr().err
-    )
-    (evaluation,) = [line for line in read_log(chosen.folder) if "evaluation" in line]
-    assert evaluation.keys() == {"evaluation", "epoch", "align", "uniform_plain", "rankme"}
-    assert (chosen.folder / "report.html").exists()
 
 
 def test_a_file_that_would_be_replaced_is_refused(tmp_path: Path) -> None:

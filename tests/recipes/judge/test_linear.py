@@ -1,6 +1,4 @@
-"""Linear evaluation: scikit-learn's classifier, the papers' protocols as a plain loop states them, and a
-frozen encoder.
-"""
+"""Linear evaluation: the papers' protocols as a plain loop states them, and a frozen encoder."""
 
 from __future__ import annotations
 
@@ -11,15 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from align_uniform.recipes.encoders.features import features, layer_names
+from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.judge.linear import (
     IMAGENET,
     STL10,
@@ -30,11 +25,11 @@ from align_uniform.recipes.judge.linear import (
     score_linear,
     train_linear,
 )
-from align_uniform.recipes.judge.logistic import fit_linear, linear_layer, linear_predict, linear_scores
+from align_uniform.recipes.judge.logistic import linear_layer
 from align_uniform.recipes.judge.scores import Scores
-from tests import rows
 from tests.processes import found_by
 from tests.recipes.judge import linear_worker
+from tests.recipes.judge.frozen_encoder import Batches, in_batches, whole
 from tests.recipes.judge.linear_worker import (
     ADAM,
     CLASSES,
@@ -45,258 +40,7 @@ from tests.recipes.judge.linear_worker import (
     images_and_labels,
 )
 
-Batches = list[tuple[Tensor, Tensor]]
-
-
-def in_batches(n: int, seed: int, size: int = 12) -> Batches:
-    images, labels = images_and_labels(n, seed)
-    return list(zip(images.split(size), labels.split(size), strict=True))
-
-
-def whole(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Features of the hidden layer, and labels."""
-    images, labels = images_and_labels(n, seed)
-    return Encoder().eval()(images, "hidden").detach(), labels
-
-
-# --------------------------------------------------------------------------------------------------- features
-
-
-def test_features_are_those_of_the_encoder_in_eval_mode_whatever_the_batches() -> None:
-    encoder = Encoder()
-    images, labels = images_and_labels(30, 1)
-    seen: list[int] = []
-    found, found_labels = features(encoder, in_batches(30, 1), on_batch=seen.append)
-    torch.testing.assert_close(found, encoder.eval()(images).detach())
-    assert torch.equal(found_labels, labels)
-    assert seen == [12, 12, 6]
-    assert not found.requires_grad
-
-
-def test_modes_are_restored_module_by_module() -> None:
-    encoder = Encoder().train()
-    encoder.trunk.eval()
-    features(encoder, in_batches(30, 1))
-    assert encoder.training
-    assert not encoder.trunk.training
-    assert encoder.head.training
-
-
-def test_modes_are_restored_after_an_error() -> None:
-    encoder = Encoder().train()
-    with pytest.raises(ValueError, match="layer must be"):
-        features(encoder, in_batches(30, 1), "fc9")
-    assert all(module.training for module in encoder.modules())
-
-
-@pytest.mark.parametrize("layer", ["hidden", "trunk", "trunk.3", lambda encoder: encoder.trunk])
-def test_a_layer_goes_by_its_name_or_its_module_or_is_a_function(layer: Any) -> None:
-    encoder = Encoder().eval()
-    images, _ = images_and_labels(30, 1)
-    found, _ = features(encoder, in_batches(30, 1), layer if isinstance(layer, str) else layer(encoder))
-    torch.testing.assert_close(found, encoder(images, "hidden").detach())
-
-
-def test_the_output_of_a_module_is_taken_before_the_next_one_writes_into_it() -> None:
-    encoder = Encoder().eval()  # whose ReLU is in place
-    images, _ = images_and_labels(30, 1)
-    found, _ = features(encoder, in_batches(30, 1), "trunk.2")
-    torch.testing.assert_close(found, encoder.trunk[:3](images).detach())
-    assert (found < 0).any()
-    assert not any(module._forward_hooks for module in encoder.modules())
-
-
-def test_maps_are_flattened_and_half_precision_is_widened() -> None:
-    encoder = nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten()).bfloat16()
-    images = rows.normal(5, 1, 4, 4, dtype=torch.bfloat16)
-    found, _ = features(encoder, [(images, torch.arange(5))], "0")
-    assert found.shape == (5, 27)
-    assert found.dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        ("fc9", "layer must be one of the encoder's, got 'fc9'; it has hidden, output, trunk, trunk.0"),
-        ("unused", "layer 'unused' is never called by the encoder"),
-        (lambda images: images.sum((1, 2, 3)), r"must give a tensor \[N, ...\], got \[12\]"),
-    ],
-)
-def test_a_layer_that_is_not_there_is_named_with_those_that_are(layer: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        features(Encoder(), in_batches(30, 1), layer)
-
-
-def test_a_network_without_names_has_its_output_and_its_modules() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-    assert layer_names(network) == ["output", "0", "1"]
-    assert features(network, [(torch.ones(2, 1, 4, 4), torch.arange(2))])[0].shape == (2, 3)
-
-
-def test_an_empty_loader_gives_no_row() -> None:
-    found, labels = features(Encoder(), [])
-    assert found.shape == (0, 0)
-    assert labels.shape == (0,)
-
-
-class Restless(nn.Module):
-    """Counts its forward passes in a buffer, eval mode or not."""
-
-    calls: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("calls", torch.tensor(0))
-        self.weight = nn.Parameter(torch.eye(16))
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.calls += 1
-        return images.flatten(1) @ self.weight
-
-
-def test_an_encoder_that_changes_is_told() -> None:
-    batches = [(images.float(), labels) for images, labels in in_batches(30, 1)]
-    with pytest.raises(ValueError, match="come out as it went in, but calls changed, 1 in all"):
-        features(Restless(), batches)
-    with pytest.raises(ValueError, match="but calls changed"):
-        train_linear(Restless(), LinearData(batches, batches, CLASSES), protocol=replace(ADAM, epochs=1))
-
-
-def test_features_are_computed_on_a_device_and_kept_on_the_cpu(device: str) -> None:
-    encoder = Encoder().float()
-    batches = [(images.float(), labels) for images, labels in in_batches(30, 1)]
-    found, labels = features(encoder, batches, device=device)
-    assert (found.device.type, labels.device.type) == ("cpu", "cpu")
-    assert next(encoder.parameters()).device.type == device
-
-
-# ---------------------------------------------------------------------------------------------- exact fitting
-
-
-@pytest.mark.parametrize("l2", [1e-1, 1e-2, 1e-3])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_the_exact_classifier_is_that_of_scikit_learn(l2: float, dtype: torch.dtype) -> None:
-    found, labels = whole(300, 1)
-    held, _ = whole(200, 2)
-    oracle = LogisticRegression(C=1 / (l2 * len(found)), max_iter=5000, tol=1e-9).fit(
-        found.numpy(), labels.numpy()
-    )
-    classifier = fit_linear(found.to(dtype), labels, l2=l2, standardize=False, tolerance=1e-8)
-    assert classifier.weight.dtype == dtype
-    torch.testing.assert_close(
-        classifier.weight.double(), torch.from_numpy(oracle.coef_), rtol=1e-4, atol=1e-4
-    )
-    torch.testing.assert_close(
-        classifier.bias.double(), torch.from_numpy(oracle.intercept_), rtol=1e-4, atol=1e-4
-    )
-    predicted = classifier(held.to(dtype)).argmax(1)
-    assert (predicted.numpy() == oracle.predict(held.numpy())).all()
-
-
-def objective(classifier: nn.Linear, found: Tensor, labels: Tensor, l2: float) -> float:
-    logits = classifier(found).detach().numpy()
-    log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    weight = classifier.weight.detach().numpy()
-    return float(
-        -log_probabilities[np.arange(len(labels)), labels.numpy()].mean() + l2 / 2 * (weight**2).sum()
-    )
-
-
-def test_no_other_classifier_has_a_smaller_loss() -> None:
-    found, labels = whole(300, 1)
-    classifier = fit_linear(found, labels, l2=1e-2, standardize=False)
-    least = objective(classifier, found, labels, 1e-2)
-    for seed in range(10):
-        other = copy.deepcopy(classifier)
-        with torch.no_grad():
-            other.weight.add_(rows.normal(*other.weight.shape, seed=seed), alpha=0.01)
-            other.bias.add_(rows.normal(*other.bias.shape, seed=seed + 100), alpha=0.01)
-        assert objective(other, found, labels, 1e-2) > least
-
-
-def test_standardised_the_scale_and_the_place_of_a_feature_do_not_matter() -> None:
-    found, labels = whole(300, 1)
-    held, _ = whole(200, 2)
-    plain = fit_linear(found, labels, tolerance=1e-8)
-    scale, shift = torch.logspace(-3, 3, 10, dtype=torch.float64), torch.arange(10)
-    moved = fit_linear(found * scale + shift, labels, tolerance=1e-8)
-    torch.testing.assert_close(moved(held * scale + shift), plain(held), rtol=1e-5, atol=1e-5)
-
-
-def test_standardised_it_is_scikit_learn_after_its_scaler() -> None:
-    found, labels = whole(300, 1)
-    found = torch.cat([found, torch.ones(300, 1, dtype=torch.float64)], 1)  # a feature that never differs
-    scaler = StandardScaler().fit(found.numpy())
-    oracle = LogisticRegression(C=1 / (1e-3 * 300), max_iter=5000, tol=1e-9)
-    oracle.fit(scaler.transform(found.numpy()), labels.numpy())
-    expected = torch.from_numpy(oracle.decision_function(scaler.transform(found.numpy())))
-    torch.testing.assert_close(
-        fit_linear(found, labels, tolerance=1e-8)(found), expected, rtol=1e-4, atol=1e-4
-    )
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_feature_that_is_the_same_in_every_row_has_no_say(dtype: torch.dtype) -> None:
-    found, labels = whole(301, 1)
-    more = torch.cat([found, torch.full((301, 1), 0.1)], 1).to(dtype)
-    classifier = fit_linear(more, labels)
-    assert classifier.weight[:, -1].abs().max() < 1e-6
-    torch.testing.assert_close(
-        classifier(more), fit_linear(found.to(dtype), labels)(found.to(dtype)), rtol=1e-4, atol=1e-4
-    )
-
-
-def test_predictions_and_scores_are_of_the_same_classifier() -> None:
-    (found, labels), (held, held_labels) = whole(300, 1), whole(200, 2)
-    scores = linear_scores(found, labels, held, held_labels)
-    predicted = linear_predict(found, labels, held)
-    assert scores.top1 == pytest.approx((predicted == held_labels).double().mean().item())
-    assert scores.top1 > 0.5
-    halves = [
-        linear_scores(found, labels, held[part], held_labels[part], classes=CLASSES)
-        for part in (slice(0, 90), slice(90, None))
-    ]
-    assert halves[0] + halves[1] == scores
-    assert linear_scores(found, labels, torch.empty(0, 0), labels[:0]).n == 0
-
-
-def test_a_minimum_that_is_not_reached_is_told() -> None:
-    found, labels = whole(300, 1)
-    with pytest.warns(
-        RuntimeWarning, match=r"did not reach its minimum: its gradient is .* after 3 iterations, .*; raise"
-    ):
-        fit_linear(found, labels, iterations=3)
-
-
-def test_a_class_that_is_not_there_is_not_predicted() -> None:
-    found, labels = whole(300, 1)
-    assert fit_linear(found, labels, 9)(found).argmax(1).max() < 7
-
-
-def test_fitting_under_no_grad_works() -> None:
-    found, labels = whole(50, 1)
-    with torch.no_grad():
-        expected = fit_linear(found, labels)
-    assert torch.equal(expected.weight, fit_linear(found, labels).weight)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"labels": torch.arange(2)}, r"features must be \[N, m\] and labels \[N\].*got \[3, 3\] and \[2\]"),
-        ({"features": torch.empty(0, 3), "labels": torch.empty(0)}, "N at least 1"),
-        ({"features": torch.full((3, 3), math.nan)}, "features must be finite"),
-        ({"labels": torch.tensor([0, -1, 1])}, "labels must be from 0.* got -1 to 1"),
-        ({"classes": 2}, "below 2, .* got 0 to 2"),
-        ({"l2": 0.0}, "l2 must be a finite number above 0"),
-    ],
-)
-def test_what_cannot_be_fitted_is_refused(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        fit_linear(**{"features": torch.eye(3), "labels": torch.arange(3)} | arguments)
-
-
-# -------------------------------------------------------------------------------------------------- protocols
+# ------------------------------------------------------------------------------------------------ one process
 
 
 def test_the_presets_are_the_papers() -> None:

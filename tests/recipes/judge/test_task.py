@@ -12,10 +12,13 @@ from PIL import Image
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import EncoderCard, save_encoder
 from align_uniform.recipes.images.datasets import load
+from align_uniform.recipes.images.image_set import measure_statistics
 from align_uniform.recipes.images.statistics import STATISTICS, Statistics
 from align_uniform.recipes.images.views import generator
 from align_uniform.recipes.judge.options import EvaluateOptions, LinearOptions
 from align_uniform.recipes.judge.task import Task, show_heading
+from align_uniform.recipes.pretrain import two_view
+from tests.recipes.small_runs import brief
 
 GREY = Statistics((0.25,), (0.5,))
 
@@ -98,3 +101,21 @@ def test_images_are_made_of_the_size_that_is_given(data: str, tmp_path: Path) ->
 def test_a_heading_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     show_heading(encoder="a", data="b")
     assert capsys.readouterr().out == "encoder  a\ndata     b\n\n"
+
+
+@pytest.mark.parametrize("given", [None, ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))], ids=["measured", "given"])
+def test_an_encoder_is_judged_on_images_cut_and_normalised_as_in_its_training(
+    given: tuple[tuple[float, ...], tuple[float, ...]] | None, folder: Path
+) -> None:
+    mean, std = given or ((), ())
+    chosen = brief(folder, mean=mean, std=std)
+    assert two_view.run(chosen) == 0
+    judged = EvaluateOptions(encoder=chosen.folder, root=folder, workers=0)
+    train = load("imagefolder", folder, "train")
+    statistics = Statistics(*given) if given else measure_statistics(train)
+    transform = Task.of(judged).views(train, train=False).transform
+    assert transform == two_view.transforms(chosen, statistics)[1]
+    assert statistics.mean != STATISTICS["imagenet"].mean
+    changed = replace(judged, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
+    transform = Task.of(changed).views(train, train=False).transform
+    assert transform.statistics == Statistics((0.5,) * 3, (1.0,) * 3)

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from align_uniform.recipes.encoders.weights import read_checkpoint
+from align_uniform.recipes.encoders.weights import encoder_state, read_checkpoint
 from align_uniform.recipes.pretrain import state as state_files
 from align_uniform.recipes.pretrain import two_view
 from align_uniform.recipes.pretrain.log import read_log
 from tests.recipes.pretrain import two_view_worker
 from tests.recipes.pretrain.two_view_worker import options, same, train, trainer
+from tests.recipes.small_runs import pretrain_command, run_command
 
 
 @pytest.mark.parametrize("steps", [1, 3, 5, 8])
@@ -145,3 +146,23 @@ def test_a_signal_ends_after_the_batch_and_the_same_command_goes_on(
     assert found == expected
     weights, wanted = (torch.load(run / "encoder.pth", weights_only=True) for run in (folder, undisturbed))
     assert all(torch.equal(weights[name], value) for name, value in wanted.items())
+
+
+def test_two_processes_train_on_stl10s_format_and_go_on_where_they_stopped(
+    stl10: Path, tmp_path: Path
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run_command(pretrain_command(stl10, whole), 2)
+    run_command([*pretrain_command(stl10, parts), "--steps", "4"], 2)
+    assert not list(parts.glob("*/encoder.pth"))
+    done = read_log(parts / "stl10-two-view-align1alpha2_unif1t2")
+    run_command(pretrain_command(stl10, parts), 2)
+    assert (
+        read_log(parts / "stl10-two-view-align1alpha2_unif1t2")[: len(done)] == done
+    )  # to the speed of each batch: nothing was done anew
+    assert len(done) == 4
+    found, wanted = (
+        encoder_state(out / "stl10-two-view-align1alpha2_unif1t2" / "encoder.pth") for out in (parts, whole)
+    )
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+    assert (parts / "stl10-two-view-align1alpha2_unif1t2" / "report.html").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from align_uniform.recipes.encoders.networks import SmallAlexNet
@@ -16,6 +17,7 @@ from align_uniform.recipes.pretrain import two_view
 from align_uniform.recipes.pretrain.log import read_log
 from tests import rows
 from tests.recipes.pretrain.two_view_worker import Plain, options, trainer
+from tests.recipes.small_runs import brief
 
 
 def reference_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> float:
@@ -101,3 +103,30 @@ def test_the_whole_recipe_runs_on_digits(precision: str, tmp_path: Path) -> None
     assert json.loads((chosen.folder / "log.jsonl").read_text().splitlines()[0])["equivalent_dim"] > 1
     weights = torch.load(chosen.folder / "encoder.pth", weights_only=True)
     assert F.normalize(weights["head.3.weight"]).isfinite().all()
+
+
+def test_the_whole_recipe_runs_on_stl10s_format(trained: Path) -> None:
+    assert {"encoder.pth", "encoder.safetensors", "report.html", "trajectory.svg"} <= {
+        path.name for path in trained.iterdir()
+    }
+    assert (
+        len([line for line in read_log(trained) if "loss" in line]) == 6
+    )  # 84 images in batches of 40, 40 and 4
+
+
+def test_a_run_goes_on_with_the_statistics_it_began_with_and_a_refused_one_leaves_them(folder: Path) -> None:
+    chosen = brief(folder, epochs=2, steps=1)
+    assert two_view.run(chosen) == 0
+    kept = (chosen.folder / "encoder.json").read_bytes()
+    with pytest.raises(
+        ValueError,
+        match=r"holds a run with other options: mean was .* epochs was 2 and is 1, lr was 0\.12 and is 0\.5",
+    ):
+        two_view.run(brief(folder, lr=0.5, mean=(0.5,) * 3, std=(1.0,) * 3))
+    Image.new("RGB", (32, 32), "white").save(folder / "train" / "class0" / "white.png")
+    with pytest.raises(ValueError, match=r"holds a run with other options: .*mean was"):
+        two_view.run(brief(folder, epochs=2))
+    assert (chosen.folder / "encoder.json").read_bytes() == kept
+    (folder / "train" / "class0" / "white.png").unlink()
+    assert two_view.run(brief(folder, epochs=2)) == 0
+    assert (chosen.folder / "encoder.json").read_bytes() == kept
