@@ -1,0 +1,69 @@
+"""The numbers of a report: all of them, and where they lie on their scales."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from align_uniform import Measurement, measure
+from align_uniform.measuring.quantities import fixed, with_error
+from align_uniform.measuring.results import Alignment, Tolerance, Uniformity
+from align_uniform.report import report_html
+from tests.report.page import KINDS, Page
+from tests.rows import unit
+
+
+def numbers_of_rows(m: Measurement) -> list[str]:
+    """Return the numbers of the rows themselves: counts, rank, norms, duplicates, pairs and crowded rows."""
+    expected = [f"{m.n:,}", f"{m.dim:,}", f"{m.rankme:,.1f}", f"{m.participation_ratio:,.1f}"]
+    expected += [fixed(m.w2), fixed(m.w2_floor), fixed(m.mean_cosine)]
+    expected += [f"{m.duplicates.exact:,}", f"{m.duplicates.near:,}"]
+    expected += [f"{norm:.4g}" for norm in (m.norms.smallest, m.norms.mean, m.norms.largest)]
+    expected += [f"{number:#.4g}" for pair in m.worst_pairs for number in [pair.distance]]
+    expected += [f"{number:#.4g}" for row in m.crowded for number in (row.mean_potential, row.distance)]
+    return expected
+
+
+def numbers_of_uniformity(u: Uniformity) -> list[str]:
+    expected = [f"t = {u.t:g}", with_error(u.value, u.total_stderr), fixed(u.optimum), fixed(u.gap)]
+    expected += [f"{u.squared_mmd:.4g}"]
+    expected += [fixed(bound) for bound in u.interval or ()] + [fixed(value) for value in u.by_population[1:]]
+    expected += (
+        [with_error(u.equivalent_dim, u.equivalent_dim_stderr)] if u.equivalent_dim is not None else []
+    )
+    expected += [f"{u.approximation_stderr:.2g}"] if u.approximation_stderr else []
+    return expected
+
+
+def numbers_of_alignment(align: Alignment) -> list[str]:
+    expected = [with_error(align.value, align.stderr), f"{align.pairs:,}", align.of, f"α = {align.alpha:g}"]
+    expected += [with_error(align.relative, align.relative_stderr)] if align.relative is not None else []
+    return expected
+
+
+def numbers_of_tolerance(tolerance: Tolerance) -> list[str]:
+    expected = [with_error(tolerance.value, tolerance.stderr), f"{tolerance.classes:,} classes"]
+    expected += [f"{tolerance.skipped:,} classes of one row"] if tolerance.skipped else []
+    return expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_number_is_shown(kind: str, kinds: dict[str, Measurement], pages: dict[str, str]) -> None:
+    m = kinds[kind]
+    shown = Page(pages[kind]).shown.replace("−", "-")
+    expected = numbers_of_rows(m)
+    for u in m.uniforms:
+        expected += numbers_of_uniformity(u)
+    expected += numbers_of_alignment(m.align) if m.align is not None else []
+    expected += numbers_of_tolerance(m.tolerance) if m.tolerance is not None else []
+    if m.towers is not None:
+        expected += [fixed(m.towers.modality_gap), fixed(m.towers.cross_uniform), *map(str, m.towers.rows)]
+    assert [number for number in expected if number not in shown] == []
+
+
+def test_quantities_lie_on_their_scales() -> None:
+    rows = unit(500, 64)
+    places = re.findall(r'<circle cx="([\d.]+)%"', report_html(measure(rows, unit(500, 64, seed=1))))
+    assert float(places[0]) == pytest.approx(100, abs=2)  # pairs by chance
+    assert float(places[1]) == pytest.approx(0, abs=1)  # uniform

@@ -1,0 +1,78 @@
+"""The rows of a report, with their texts and pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from align_uniform import Measurement
+from align_uniform.report import report_html
+from align_uniform.report.rows import LONGEST_TEXT, THUMBNAIL, shortened, thumbnail
+from tests.report.page import HOSTILE, Page, picture
+
+
+def test_rows_are_shown_with_their_texts(two_views: Measurement) -> None:
+    texts = [f"the text of row {number}." for number in range(120)]
+    shown = Page(report_html(two_views, texts=texts)).shown
+    numbers = {pair.x for pair in two_views.worst_pairs} | {row.neighbour for row in two_views.crowded}
+    assert all(texts[number] in shown for number in numbers)
+
+
+def test_rows_are_shown_with_their_pictures(two_views: Measurement, tmp_path: Path) -> None:
+    images = [picture(tmp_path / "a.png")] * 120
+    page = Page(report_html(two_views, images=images))
+    sources = page.attributes("src")
+    assert len(sources) == len(two_views.worst_pairs) + 2 * len(two_views.crowded)
+    small = Image.open(io.BytesIO(base64.b64decode(sources[0].removeprefix("data:image/jpeg;base64,"))))
+    assert small.size == (THUMBNAIL, round(THUMBNAIL * 200 / 300))
+
+
+def test_towers_have_pictures_of_the_first_and_texts_of_the_second_or_both_of_both(
+    towers: Measurement, tmp_path: Path
+) -> None:
+    pair = towers.worst_pairs[0]
+    images, texts = [picture(tmp_path / "a.png")] * 40, [f"text {number};" for number in range(50)]
+    page = Page(report_html(towers, images=images, texts=texts))
+    assert f"text {pair.y};" in page.shown
+    assert len(page.attributes("src")) >= len(towers.worst_pairs)
+    both = Page(report_html(towers, texts=([f"first {number};" for number in range(40)], texts))).shown
+    assert f"first {pair.x};" in both
+    assert f"text {pair.y};" in both
+
+
+def test_too_few_texts_are_refused(two_views: Measurement) -> None:
+    with pytest.raises(ValueError, match="texts must be one for each row, got 1 where"):
+        report_html(two_views, texts=["only one"])
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(50)])
+def test_a_picture_that_cannot_be_read_is_named_and_the_rest_is_shown(
+    content: bytes | None, two_views: Measurement, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.png"
+    if content is not None:
+        path.write_bytes(content)
+    page = Page(report_html(two_views, images=[path] * 120))
+    assert f"{path} cannot be read." in page.shown
+    assert page.attributes("src") == []
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_pictures_of_any_kind_are_made_small(mode: str, tmp_path: Path) -> None:
+    assert thumbnail(picture(tmp_path / "a.tiff", mode=mode)).startswith("data:image/jpeg;base64,")
+
+
+def test_long_texts_are_cut_and_characters_that_deceive_are_left_out() -> None:
+    assert shortened("x" * 999) == "x" * LONGEST_TEXT + "…"
+    assert shortened("a\x00b\n\n c\u202ed\u200be") == "a b c d e"
+    assert shortened("größe 尺寸 мера") == "größe 尺寸 мера"
+
+
+def test_hostile_file_names_are_escaped(two_views: Measurement) -> None:
+    page = Page(report_html(two_views, images=[Path(f"a{HOSTILE.replace('/', '')}")] * 120))
+    assert page.count("script") == 1
+    assert page.count("img") == 0
