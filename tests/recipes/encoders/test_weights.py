@@ -163,7 +163,7 @@ def test_what_is_not_there_is_told_with_what_to_give(tmp_path: Path) -> None:
         FileNotFoundError, match=r"has no encoder.pth or encoder.safetensors, which a run writes"
     ):
         load_encoder(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"There is no encoder .*nowhere; give the folder of a run"):
+    with pytest.raises(FileNotFoundError, match=r"there is no encoder .*nowhere; nothing in"):
         load_encoder(tmp_path / "nowhere")
 
 

@@ -60,6 +60,17 @@ def test_options_that_contradict_the_encoder_are_refused(run: Path) -> None:
         task.encoder(task.images(train=False))
 
 
+def test_an_encoder_that_is_not_there_is_told_before_images_are_looked_for(run: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no encoder .*nothing; nothing in"):
+        Task.of(EvaluateOptions(encoder=run / "nothing", data="stl10", root=run)).images(train=True)
+
+
+def test_a_layer_that_is_not_there_is_told_with_the_encoder(run: Path) -> None:
+    task = Task.of(EvaluateOptions(encoder=run, layer="fc7"))
+    with pytest.raises(ValueError, match="got 'fc7'; it has features, output, "):
+        task.encoder(task.images(train=False))
+
+
 def test_images_of_other_channels_are_refused(run: Path) -> None:
     (run / "images/train/cat").mkdir(parents=True)
     (run / "images/val/cat").mkdir(parents=True)

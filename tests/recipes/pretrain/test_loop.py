@@ -103,7 +103,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     begin, *_, end = done.stderr.partition("epoch 1 of 6")
     assert begin.startswith("pretrain two-view, preset digits: starting, 6 epochs\n")
     assert "after epoch 4 of 6: alignment" in end
-    assert end.splitlines()[-1] == f"  next       align-uniform evaluate linear --encoder {folder}"
+    command = f"align-uniform evaluate linear --encoder {folder} --layer features"
+    assert end.splitlines()[-1] == f"  next       {command}"
     return folder
 
 

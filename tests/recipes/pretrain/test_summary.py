@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from align_uniform.recipes.encoders.networks import build
+from align_uniform.recipes.encoders.weights import EncoderCard
+from align_uniform.recipes.images.statistics import STATISTICS
 from align_uniform.recipes.pretrain import moco, summary
 from align_uniform.recipes.pretrain.options import TwoViewOptions
 from tests.recipes.pretrain.two_view_worker import options, trainer
@@ -67,6 +71,10 @@ def test_a_run_that_has_ended_says_so(tmp_path: Path) -> None:
         "  written    log.jsonl",
         f"  next       align-uniform evaluate linear --encoder {chosen.folder}",
     ]
+    running.options = replace(chosen, data="imagefolder", root=tmp_path)
+    EncoderCard.of(build("resnet18", 8), STATISTICS["imagenet"], "imagefolder").write(running.folder)
+    command = f"--encoder {running.folder} --layer backbone --protocol imagenet --root {tmp_path}"
+    assert summary.closing(running).endswith(f"  next       align-uniform evaluate linear {command}\n")
     assert "all 1 epochs are done already" in summary.opening(trainer(chosen))
 
 

@@ -65,6 +65,16 @@ def features(
     return gather_rows(kept.to(device)).cpu(), gather_rows(kept_labels.to(device)).cpu()
 
 
+def check_layer(encoder: nn.Module, layer: str) -> None:
+    """Refuse a layer that the encoder does not have.
+
+    Raises:
+        ValueError: `layer` is none of `layer_names`.
+    """
+    if layer not in layer_names(encoder):
+        raise ValueError(f"layer must be one of the encoder's, got {layer!r}; it has {_listed(encoder)}.")
+
+
 def layer_names(encoder: nn.Module) -> list[str]:
     """Return the names of layers: the encoder's own names for them, "output", and those of its submodules."""
     return list(

@@ -22,6 +22,7 @@ from align_uniform._extras import needs
 from align_uniform._options import check_at_least, check_statistics
 from align_uniform._writing import written_whole
 from align_uniform.files.arrays import check_loads_safely
+from align_uniform.files.held import missing
 from align_uniform.recipes.encoders.networks import Architecture, Encoder, build
 from align_uniform.recipes.images.statistics import Statistics
 
@@ -200,7 +201,7 @@ class EncoderFile:
             OSError: there is no such file.
             ValueError: the file holds no encoder.
         """
-        file, card = _weights(Path(path)), EncoderCard.read_beside(path)
+        file, card = weights_in(Path(path)), EncoderCard.read_beside(path)
         held = _read(file)
         state = _encoder_state(held, file)
         known: dict[str, Any] = {}
@@ -278,8 +279,11 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
     """Return what `torch.save` wrote, if it consists of tensors and plain values alone.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: the file is torn, is no checkpoint, or holds code; or torch is too old to load it safely.
     """
+    if not path.exists():
+        raise missing(f"{path} does not exist", path)
     check_loads_safely(path, "give weights that are saved as .safetensors")
     try:
         return torch.load(path, map_location=device, weights_only=True)
@@ -290,8 +294,12 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
         ) from error
 
 
-def _weights(path: Path) -> Path:
-    """Return the file of weights in a folder, or the file itself."""
+def weights_in(path: Path) -> Path:
+    """Return the file of weights in a folder, or the file itself.
+
+    Raises:
+        FileNotFoundError: there is no such file, or none in the folder.
+    """
     if path.is_file():
         return path
     if found := [path / name for name in WEIGHTS if (path / name).is_file()]:
@@ -301,7 +309,7 @@ def _weights(path: Path) -> Path:
             f"{path} has no {' or '.join(WEIGHTS)}, which a run writes when it ends; give one of its "
             "checkpoints, or the folder of a run that has ended."
         )
-    raise FileNotFoundError(f"There is no encoder {path}; give the folder of a run or a file of weights.")
+    raise missing(f"there is no encoder {path}", path)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -11,8 +11,9 @@ from torch.utils.data import DataLoader
 
 from align_uniform import _ranks as ranks
 from align_uniform.recipes.devices import device
+from align_uniform.recipes.encoders.features import check_layer
 from align_uniform.recipes.encoders.networks import Encoder
-from align_uniform.recipes.encoders.weights import CARD, EncoderCard, load_encoder
+from align_uniform.recipes.encoders.weights import CARD, EncoderCard, load_encoder, weights_in
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageSet
 from align_uniform.recipes.images.sampler import EvalSampler
@@ -52,6 +53,7 @@ class Task:
 
     def images(self, *, train: bool) -> ImageSet:
         """Return the images to learn from, or the images to judge by."""
+        weights_in(self.path)  # a path with a typing error is told before any images are looked for
         split = self.data.labelled if train else self.data.judging
         return datasets.load_on_all_ranks(
             self.data.name, self.options.root, split, download=self.options.download
@@ -76,6 +78,7 @@ class Task:
             size=self.size,
             channels=channels,
         )
+        check_layer(encoder, options.layer)
         return encoder.to(device(options.device))
 
     def views(self, images: ImageSet, *, train: bool) -> LabelledViews:

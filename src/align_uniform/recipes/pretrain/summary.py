@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from align_uniform import _ranks as ranks
+from align_uniform.recipes.encoders.weights import EncoderCard
+from align_uniform.recipes.images.datasets import data_set
 from align_uniform.recipes.pretrain.log import FILE, in_words
 from align_uniform.recipes.pretrain.loop import Trainer
 
@@ -29,12 +31,13 @@ def opening(trainer: Trainer) -> str:
     options, images = trainer.options, trainer.views.images
     trained = sum(each.numel() for each in trainer.model.parameters() if each.requires_grad)
     processes = "1 process" if ranks.world_size() == 1 else f"{ranks.world_size()} processes"
+    batches = "1 batch" if trainer.sampler.batches == 1 else f"{trainer.sampler.batches} batches"
     lines = {
         "objective": options.formula,
         "images": f"{len(images):,} of {images.name}, in views of {options.size} x {options.size} pixels",
         "encoder": f"{options.arch} with {options.dim} output features, {trained:,} parameters",
         "device": f"{trainer.device}, {processes}, {options.precision}",
-        "epoch": f"{trainer.sampler.batches} batches of {options.batch_size} images",
+        "epoch": f"{batches} of {min(options.batch_size, len(images)):,} images",
         "folder": str(trainer.folder),
     }
     return f"pretrain {options.recipe}, preset {options.preset}: {_place(trainer)}\n{_block(lines)}"
@@ -76,11 +79,22 @@ def closing(trainer: Trainer) -> str:
     evaluations = [line for line in trainer.history if "evaluation" in line]
     numbers = in_words(evaluations[-1]) if evaluations else ""
     files = ", ".join(name for name in WRITTEN if (folder / name).exists())
-    root = [] if options.root == Path("data") else ["--root", str(options.root)]
-    command = shlex.join(["align-uniform", "evaluate", "linear", "--encoder", str(folder), *root])
+    command = shlex.join(["align-uniform", "evaluate", "linear", *_judging(trainer)])
     lines = {"result": numbers, "written": files, "next": command}
     done = f"{folder}: {trainer.epoch} of {_counted(options.epochs, 'epoch')}"
     return f"{done}\n{_block(lines)}"
+
+
+def _judging(trainer: Trainer) -> list[str]:
+    """Return the options by which a linear evaluation judges what a run has trained, as the papers do.
+
+    The papers judge by the features before the head; images of any size are judged by ImageNet's protocol.
+    """
+    options, card = trainer.options, EncoderCard.read_beside(trainer.folder)
+    layer = ["--layer", card.layers[-2]] if card is not None and len(card.layers) > 1 else []
+    protocol = ["--protocol", "imagenet"] if data_set(options.data).evaluation == "imagenet" else []
+    root = ["--root", str(options.root)] if options.root != Path("data") else []
+    return ["--encoder", str(trainer.folder), *layer, *protocol, *root]
 
 
 def typed_command() -> str:
