@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils import backend_registration
 
 from align_uniform import Measurement, align_loss, measure, uniform_loss
 from align_uniform.measuring import populations
@@ -341,3 +344,14 @@ def test_an_interrupted_exact_sum_falls_back_on_anchors(monkeypatch: pytest.Monk
     assert result.uniform.approximation_stderr > 0
     with pytest.raises(KeyboardInterrupt):
         measure(X)
+
+
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this torch takes no device that Python defines",
+)
+def test_a_device_without_float64_measures_what_the_cpu_measures() -> None:
+    command = [sys.executable, "-m", "tests.measuring.float32_device"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from torchmetrics import Metric, MetricCollection
 
 from align_uniform import align_loss, measure, uniform_loss
+from align_uniform.engine import precision
 from align_uniform.geometry import Moments, rankme
-from align_uniform.metrics import Alignment, RankMe, Uniformity, streamed
+from align_uniform.metrics import Alignment, RankMe, Uniformity
 from tests import oracle, rows
 from tests.metrics.feeding import METRICS, close, clustered, feed, value, views_for
 
@@ -160,7 +161,7 @@ def test_a_metric_follows_its_model_to_a_device(kind: Callable[[], Metric], devi
 def test_on_a_device_without_float64_the_state_stays_on_the_cpu(
     kind: Callable[[], Metric], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamed, "WITHOUT_FLOAT64", {"meta"})
+    monkeypatch.setattr(precision, "WITHOUT_FLOAT64", {"meta"})
     metric = kind()
     batch = views_for(metric, 30)
     before = value(feed(metric, batch))

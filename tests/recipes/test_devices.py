@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from align_uniform.recipes.devices import PATIENCE, device, process_group
+from align_uniform.recipes.devices import PATIENCE, device, measuring_device, process_group
 
 
 def test_the_index_of_a_gpu_is_the_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +22,16 @@ def test_the_index_of_a_gpu_is_the_local_rank(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert device("auto") == torch.device("cuda", 3)
     assert device("cpu") == torch.device("cpu")
+
+
+def test_measuring_leaves_mps_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("align_uniform.recipes.devices.usable_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert device("auto") == measuring_device("mps") == torch.device("mps")
+    assert measuring_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert measuring_device("auto").type == "cuda"
 
 
 @pytest.mark.parametrize("name", ["meow", "cuda:97"])

@@ -46,7 +46,7 @@ class CompareOptions:
     alpha: float = 2.0
     """Exponent of alignment."""
     device: str = "auto"
-    """Device that computes: auto (the best there is), cpu, cuda or mps."""
+    """Device that computes: auto (cuda if there is one, else cpu), cpu, cuda or mps."""
     figure: str | None = field(default=None, metadata={"metavar": "STEM"})
     """Draw the align-uniform plane to STEM.png and STEM.svg."""
     json: bool = False
@@ -99,7 +99,7 @@ def _result(number: int, options: CompareOptions) -> Measurement:
     """Measure a file of rows, or read a measurement, with its numbers of each row if that file is at hand."""
     from align_uniform.measuring.measurement import Measurement
     from align_uniform.measuring.results import Details
-    from align_uniform.recipes.devices import device
+    from align_uniform.recipes.devices import measuring_device
 
     path = options.embeddings[number]
     name = options.names[number] if options.names else None
@@ -112,7 +112,7 @@ def _result(number: int, options: CompareOptions) -> Measurement:
             second,
             t=options.t,
             alpha=options.alpha,
-            device=device(options.device),
+            device=measuring_device(options.device),
             name=name,
             progress=sys.stderr.isatty(),
         )

@@ -105,7 +105,9 @@ class QuantityOptions(Options):
     as_is: bool = False
     """Measure the rows as they are, without normalising them."""
     device: str = "auto"
-    """Device that computes: auto (the best there is), cpu, cuda or mps."""
+    """Device that computes: auto, cpu, cuda or mps. Auto measures on cuda if there is one, else on the cpu,
+    and encodes images on the best device there is.
+    """
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def _encoded(options: MeasureOptions) -> Encoded:
 
 def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
     from align_uniform.measuring.measure import measure
-    from align_uniform.recipes.devices import device
+    from align_uniform.recipes.devices import measuring_device
 
     ids = _ids(options)
     pairs, scores = _pairs(options, ids)
@@ -233,7 +235,7 @@ def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
         anchors=options.anchors,
         seed=options.seed,
         top=options.top,
-        device=device(options.device),
+        device=measuring_device(options.device),
         labels=labels,
         name=name,
     )

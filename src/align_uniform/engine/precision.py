@@ -48,9 +48,23 @@ def widest(x: Tensor, *others: Tensor | None) -> torch.dtype:
     return dtype
 
 
+WITHOUT_FLOAT64 = {"mps"}
+"""The types of devices that lack float64."""
+
+
+def has_float64(device: torch.device) -> bool:
+    """Return whether a device computes in float64."""
+    return device.type not in WITHOUT_FLOAT64
+
+
 def sum_dtype(z: Tensor) -> torch.dtype:
     """Return the dtype of sums over many tiles: float64 where the device has it."""
-    return z.dtype if z.device.type == "mps" else torch.float64
+    return torch.float64 if has_float64(z.device) else z.dtype
+
+
+def widened(z: Tensor) -> Tensor:
+    """Return a tensor in float64, on the CPU if its device lacks it."""
+    return (z if has_float64(z.device) else z.cpu()).double()
 
 
 _WIDE = (torch.float32, torch.float64)

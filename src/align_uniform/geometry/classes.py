@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from align_uniform.geometry.rows import block_rows, check_rows, check_same_dim, wide_blocks, widened
+from align_uniform.engine.precision import widened
+from align_uniform.geometry.rows import block_rows, check_rows, check_same_dim, wide_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class ClassSums:
         """
         check_rows("z", z)
         _check_labels(labels, len(z))
-        wide = widened(z[:0])
+        wide = widened(z.detach()[:0])
         labels = labels.to(wide.device, torch.int64)
         counts = labels.bincount()
         sums, squares = wide.new_zeros(len(counts), z.shape[1]), wide.new_zeros(len(counts))

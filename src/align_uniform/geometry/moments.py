@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from align_uniform.geometry.rows import check_rows, check_same_dim, wide_blocks, widened
+from align_uniform.engine.precision import widened
+from align_uniform.geometry.rows import check_rows, check_same_dim, wide_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class Moments:
             ValueError: z has another form, or has NaN or infinity.
         """
         check_rows("z", z)
-        total = widened(z[:0]).sum(0)
+        total = widened(z.detach()[:0]).sum(0)
         second = torch.outer(total, total)
         for block in wide_blocks(z):
             total += block.sum(0)

@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from align_uniform import _checks as checks
+from align_uniform.engine.precision import has_float64, widened
 
 BLOCK_NUMBERS = 2**20
 """The number of numbers that are widened to float64 at a time (8 MiB)."""
@@ -31,14 +32,9 @@ def block_rows(z: Tensor) -> int:
     return max(1, BLOCK_NUMBERS // z.shape[1])
 
 
-def widened(z: Tensor) -> Tensor:
-    """Return the rows in float64, on the CPU if their device lacks it."""
-    return (z.detach().cpu() if z.device.type == "mps" else z.detach()).double()
-
-
 def widest(z: Tensor) -> Tensor:
     """Return the rows in float64, or in float32 if their device lacks it."""
-    return z.float() if z.device.type == "mps" else z.double()
+    return z.double() if has_float64(z.device) else z.float()
 
 
 def check_rows(name: str, z: Tensor) -> None:

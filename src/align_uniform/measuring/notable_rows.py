@@ -59,7 +59,7 @@ def nearest_rows(population: Population, indices: Tensor) -> tuple[Tensor, Tenso
     nearest = nearest_in_blocks(queries, blocks, own=indices)[1].squeeze(1).cpu()
     # The distance of near rows is lost in their product, but not in their difference.
     distances = torch.linalg.vector_norm(queries - take(population, nearest), dim=1)
-    return nearest, distances.double().cpu()
+    return nearest, distances.cpu().double()
 
 
 def duplicates(asked: Subject, sums: Sums) -> Duplicates:
@@ -86,6 +86,6 @@ def sampled_cosines(population: Population, seed: int) -> Tensor:
     """Return the cosines of all pairs of a few random rows."""
     sample = random_rows(len(population), SAMPLE_ROWS, seed)
     rows = population[slice(0, len(population))] if sample is None else take(population, sample)
-    rows = torch.nn.functional.normalize(rows.double().cpu(), dim=1)
+    rows = torch.nn.functional.normalize(rows.cpu().double(), dim=1)
     above = torch.triu_indices(len(rows), len(rows), offset=1)
     return (rows @ rows.T)[above[0], above[1]]

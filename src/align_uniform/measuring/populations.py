@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _ranks as ranks
+from align_uniform.engine.precision import has_float64, sum_dtype
 from align_uniform.engine.tiles import slices
 from align_uniform.functional import normalize_rows
 from align_uniform.geometry import Moments
@@ -83,14 +84,15 @@ class Population:
         return normalize_rows(rows) if self.normalize else rows
 
     def raw(self, part: slice) -> Tensor:
-        """Return rows as they were given, in float64 if that is their width and else in float32."""
+        """Return rows as they were given, in float32, or in float64 if they have it and the device has it."""
         if self.kept is None:
             rows = _tensor(self.source[part])
         else:
             indices = self.kept[part]
             first = int(indices[0])
             rows = _tensor(self.source[first : int(indices[-1]) + 1])[indices - first]
-        return rows.to(self.device, torch.float64 if rows.dtype == torch.float64 else torch.float32)
+        is_wide = rows.dtype == torch.float64 and has_float64(self.device)
+        return rows.to(self.device, torch.float64 if is_wide else torch.float32)
 
     def number_of(self, rows: Tensor) -> Tensor:
         """Return the numbers of these rows in the source."""
@@ -201,9 +203,7 @@ def _survey(population: Population) -> Survey:
 
 def _survey_block(population: Population, part: slice) -> Survey:
     rows = population.raw(part)
-    norms = torch.linalg.vector_norm(
-        rows, dim=1, dtype=torch.float64 if rows.device.type != "mps" else None
-    ).cpu()
+    norms = torch.linalg.vector_norm(rows, dim=1, dtype=sum_dtype(rows)).cpu().double()
     is_valid = rows.isfinite().all(1).cpu()
     measured = normalize_rows(rows) if population.normalize else rows
     return Survey(

@@ -48,7 +48,7 @@ class Positives:
         It is computed from the difference of the rows, since products cancel where rows are close.
         """
         differences = (torch.linalg.vector_norm(x - y, dim=1) for x, y in self._blocks())
-        return torch.cat([part.double().cpu() for part in differences])
+        return torch.cat([part.cpu().double() for part in differences])
 
     def other_mean_square(self, distances: Tensor) -> float | None:
         """Return the mean squared distance of a row of x and a row of y that are no pair, in closed form.

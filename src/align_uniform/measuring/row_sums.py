@@ -22,7 +22,7 @@ from torch import Tensor
 from align_uniform import _ranks as ranks
 from align_uniform.engine import routes
 from align_uniform.engine.mask import Mask
-from align_uniform.engine.precision import Care, care, sum_dtype
+from align_uniform.engine.precision import Care, care, sum_dtype, widened
 from align_uniform.engine.sweeps import sweep
 from align_uniform.engine.tiles import Columns, all_tiles, half_squares, upper_tiles
 from align_uniform.measuring.populations import Population, block_slices, take
@@ -128,9 +128,10 @@ def _accumulate(
     if needs.largest_out:
         own = max((float(tile.exponents.amax()) for tile in tiles(0.0, needs)), default=-math.inf)
         shift = max(ranks.gather_objects(own))
-    wide = {"dtype": sum_dtype(population.centre), "device": population.device}
-    sums, squares = torch.zeros(len(ts), count, **wide), torch.zeros(len(ts), **wide)  # type: ignore[call-overload]
-    near = torch.zeros(count, dtype=torch.bool, device=population.device)
+    centre = _wide(population.centre, needs)
+    sums = centre.new_zeros(len(ts), count, dtype=sum_dtype(centre))
+    squares = sums.new_zeros(len(ts))
+    near = sums.new_zeros(count, dtype=torch.bool)
     nearest_exponent = ts[0] * (2 * NEAR_COSINE - 2) - shift
     buffer = None
     for rows, columns, tile in tiles(shift, needs):
@@ -157,13 +158,13 @@ def _accumulate(
     for total in (sums, squares):
         ranks.add_over_ranks_(total)
     near = ranks.add_over_ranks_(near.int()) > 0
-    return RowSums(sums.double().cpu(), squares.double().cpu(), shifts, near.cpu())
+    return RowSums(sums.cpu().double(), squares.cpu().double(), shifts, near.cpu())
 
 
 def _needs(population: Population, ts: Sequence[float]) -> Care:
     """Return the care that exponents need: no two rows are farther apart than the diameter.
 
-    Where float32 is not precise enough, they are computed in float64.
+    Where float32 is not precise enough, they are computed in float64, on the CPU if the device lacks it.
     """
     reach = max(ts) * population.diameter**2 / 4
     needs = care(reach, population.centre.dtype)
@@ -176,7 +177,7 @@ def _tiles_of_blocks(
     """Yield all distinct pairs of two blocks of one population, or of one block."""
     a, others = _centred(population, population[rows], population[columns], t, needs)
     halves = half_squares(a)
-    lift = halves.new_tensor([shift])
+    lift = halves.new_full((1,), shift)
     if rows == columns:
         for above, left, tile in upper_tiles(a, halves, Mask(0), lift, at_most_0=needs.at_most_0):
             yield _Tile(_within(rows, above), None if above == left else _within(rows, left), tile[0])
@@ -197,7 +198,7 @@ def _tiles_of_anchors(
     """Yield all pairs of the anchors with one block, except the pairs of an anchor and itself."""
     a, others = _centred(population, anchor_rows, population[part], t, needs)
     halves = half_squares(a)
-    lift = halves.new_tensor([shift])
+    lift = halves.new_full((1,), shift)
     for above, left, _, tile in all_tiles(a, halves, others, Mask(), lift, at_most_0=needs.at_most_0):
         own = anchors[above] - part.start - left.start
         here = ((own >= 0) & (own < tile.shape[2])).nonzero().squeeze(1)
@@ -210,11 +211,13 @@ def _centred(
 ) -> tuple[Tensor, Columns]:
     """Return rows and columns in the form that tiles take, [1, b, m]."""
     scale = math.sqrt(2 * t)
-    dtype = torch.float64 if needs.wider else rows.dtype
-    centre = population.centre.to(dtype)
-    return (rows.to(dtype) - centre).mul_(scale)[None], Columns(
-        columns.to(dtype)[None], centre[None, None], scale
-    )
+    centre = _wide(population.centre, needs)
+    others = Columns(_wide(columns, needs)[None], centre[None, None], scale)
+    return (_wide(rows, needs) - centre).mul_(scale)[None], others
+
+
+def _wide(z: Tensor, needs: Care) -> Tensor:
+    return widened(z) if needs.wider else z
 
 
 def _within(part: slice, inner: slice) -> slice:

@@ -81,7 +81,7 @@ def _covariates(population: Population, anchors: Tensor) -> tuple[Tensor, Tensor
     products alone do not determine distances, and |x_k|^2 and |x_k|^4 are two more covariates.
     """
     moments, count = population.survey.moments, population.shape[0]
-    rows = take(population, anchors).double().cpu()
+    rows = take(population, anchors).cpu().double()
     squares = rows.square().sum(1)
     first = rows @ moments.sum - squares
     second = (rows @ moments.second).mul(rows).sum(1) - squares.square()

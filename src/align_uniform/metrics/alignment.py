@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
+from align_uniform.engine.precision import widened
 from align_uniform.functional import align_loss
-from align_uniform.geometry.rows import widened
 from align_uniform.metrics.streamed import Streamed, measurable
 
 
@@ -75,7 +75,7 @@ class Alignment(Streamed):
         checks.check_features("y", y)
         checks.check_same_shape(x, y)
         x, y = measurable("x", x, self.normalize), measurable("y", y, self.normalize)
-        terms = widened(align_loss(x, y, self.alpha, normalize=self.normalize, reduction="none"))
+        terms = widened(align_loss(x, y, self.alpha, normalize=self.normalize, reduction="none").detach())
         sums = torch.stack([terms.new_tensor(len(terms)), terms.sum(), terms.square().sum()])
         self.sums = self.sums + sums.to(self.sums.device)
 

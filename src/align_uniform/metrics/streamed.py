@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from align_uniform._extras import needs
+from align_uniform.engine.precision import has_float64
 
 with needs("metrics"):
     from torchmetrics import Metric
     from torchmetrics.utilities.distributed import gather_all_tensors
-
-WITHOUT_FLOAT64 = {"mps"}
-"""The types of devices that lack float64; a metric of such a model keeps its state on the CPU."""
 
 
 class Streamed(Metric):
@@ -98,7 +96,7 @@ class Streamed(Metric):
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Any:
         """Follow a model to its device, but not into its half precision, which no sum survives."""
         device = fn(torch.zeros(())).device
-        if device.type in WITHOUT_FLOAT64:
+        if not has_float64(device):  # the state stays on the CPU
             self._computed = self._forward_cache = None  # they are float64, and not worth keeping
             exclude_state = tuple(self._defaults)
         return super()._apply(lambda z: z.to(device), exclude_state)

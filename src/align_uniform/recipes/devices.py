@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from align_uniform._checks import usable_device
+from align_uniform.engine.precision import has_float64
 
 PATIENCE = timedelta(hours=2)
 """The time that a process waits for the others: one may evaluate, or download a data set, for all."""
@@ -31,6 +32,12 @@ def device(name: str) -> torch.device:
     if name != "auto":
         return usable_device(name)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def measuring_device(name: str) -> torch.device:
+    """Return the device of a name to measure on: as `device`, but auto avoids MPS, which lacks float64."""
+    found = device(name)
+    return found if name != "auto" or has_float64(found) else torch.device("cpu")
 
 
 def local_rank() -> int:

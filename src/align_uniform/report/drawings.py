@@ -94,4 +94,4 @@ def _random_distances(measurement: Measurement) -> figures.Array | None:
 
 
 def _array(values: Tensor) -> figures.Array:
-    return values.detach().double().cpu().numpy()
+    return values.detach().cpu().double().numpy()

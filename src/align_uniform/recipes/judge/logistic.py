@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align_uniform._checks import check_positive
+from align_uniform.geometry.rows import widest
 from align_uniform.recipes.judge.scores import Scores, check_labels, class_names, score
 
 SCORED_ROWS = 4096
@@ -57,8 +58,7 @@ def fit_linear(
     classes = _check_fit(features, labels, classes)
     check_positive("l2", l2)
     dtype = features.dtype if features.dtype == torch.float64 else torch.float32
-    wide = torch.float32 if features.device.type == "mps" else torch.float64  # which has no float64
-    z = features.to(wide)
+    z = widest(features)
     mean, deviation = z.mean(0), z.std(0, correction=0)
     deviation = deviation.masked_fill(
         deviation <= torch.finfo(dtype).eps * z.abs().amax(0), 1
