@@ -115,7 +115,7 @@ class ResultOptions(Options):
     """Results to print and to write."""
 
     name: str | None = None
-    """Name of the embedding. Default: the name of the file or encoder."""
+    """Name of the embedding. Default: the name of the file, of the encoder, or of the folder of a run."""
     json: bool = False
     """Print JSON instead of a table."""
     report: str | None = _file("HTML")
@@ -216,7 +216,7 @@ def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
     labels: Any = options.labels
     name = options.name
     if encoded is not None:
-        labels, name = labels or encoded.labels, name or Path(str(options.encoder)).stem
+        labels, name = labels or encoded.labels, name or _name(str(options.encoder))
     result = measure(
         options.features if encoded is None else encoded.views,
         options.positives,
@@ -240,6 +240,17 @@ def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
         name=name,
     )
     return result if encoded is None else _with_source(result, options, encoded)
+
+
+def _name(encoder: str) -> str:
+    """Return the name of an encoder: of the folder of a run, which may have dots, or of a file or network."""
+    from align_uniform.recipes.encoders.weights import CARD
+
+    path = Path(encoder)
+    if path.is_dir():
+        return path.resolve().name
+    is_of_a_run = path.name in ("encoder.pth", "encoder.safetensors") and path.with_name(CARD).exists()
+    return path.resolve().parent.name if is_of_a_run else path.stem
 
 
 def _with_source(result: Measurement, options: MeasureOptions, encoded: Encoded) -> Measurement:

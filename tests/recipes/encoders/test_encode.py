@@ -158,6 +158,17 @@ def test_a_run_needs_no_option(folder: Path, capsys: pytest.CaptureFixture[str])
     assert torch.equal(encode.encode(spelled).views, alone.views)
 
 
+def test_a_run_is_named_after_its_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = folder / "digits-two-view-align0.98alpha2_unif0.96t2"
+    run.mkdir()
+    (folder / "encoder.pth").rename(run / "encoder.pth")
+    arguments = ["--images", "images", *SMALL]
+    named = [printed_json(capsys, "--encoder", str(run), *arguments)["name"]]
+    EncoderCard.of(networks.build("small-conv", 8), STATISTICS["imagenet"], "imagefolder").write(run)
+    named.append(printed_json(capsys, "--encoder", str(run / "encoder.pth"), *arguments)["name"])
+    assert named == [run.name] * 2
+
+
 def test_an_option_that_differs_from_training_is_told(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
