@@ -57,6 +57,14 @@ def test_pairs_come_from_tables_ids_and_labels(
     assert (align["of"], align["pairs"]) == (of, pairs)
 
 
+def test_a_file_of_all_options_is_taken_with_those_that_have_no_effect(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["measure", "x.npy", "--print-config"]) == 0
+    (folder / "options.yaml").write_text(capsys.readouterr().out)
+    assert printed_json(capsys, "measure", "--config", "options.yaml")["name"] == "x"
+
+
 def test_anchors_are_said_in_the_result(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = printed_json(capsys, "measure", "x.npy", "--method", "anchors", "--anchors", "20")
     assert document["provenance"]["method"] == "20 anchors"
@@ -93,7 +101,9 @@ def test_options_come_from_a_file_and_go_to_one(folder: Path, capsys: pytest.Cap
     Path("options.yaml").write_text("features: x.npy\nt: [3.0]\n")
     assert printed_json(capsys, "measure", "--config", "options.yaml")["uniform"]["t"] == 3
     assert main(["measure", "--print-config"]) == 0
-    assert "features: null" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "anchors: 2000" in printed
+    assert "features" not in printed  # which has no value
     assert main(["measure", "x.npy", "--t", "3", "--print-config"]) == 0
     printed = capsys.readouterr().out
     assert "features: x.npy" in printed

@@ -125,17 +125,24 @@ def _run(words: tuple[str, ...], given: Sequence[str]) -> int:
     if only_print:
         sys.stdout.write(as_yaml(kind, values))
         return 0
-    options = _options(kind, values, parser)
+    options = _options(kind, values, typed, parser)
     with _processes() if command.processes else nullcontext():
         return int(named(command.run)(options))
 
 
-def _options(kind: type, values: dict[str, Any], parser: Parser) -> Any:
-    """Return the dataclass of options; an error names them as they are typed."""
+def _options(kind: type, values: dict[str, Any], typed: dict[str, Any], parser: Parser) -> Any:
+    """Return the dataclass of options; an error names them as they are typed.
+
+    A dataclass may refuse what was typed in vain by a method `check_given`, which a default value in a file,
+    such as --print-config writes, does not concern.
+    """
     if missing := [each.usage for each in options_of(kind) if each.is_required and each.name not in values]:
         parser.error(f"give {' and '.join(missing)}")
     try:
-        return kind(**values)
+        options = kind(**values)
+        if hasattr(options, "check_given"):
+            options.check_given(typed)
+        return options
     except UsageError as error:
         parser.error(str(error))
     except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -145,22 +145,23 @@ class MeasureOptions(
             raise UsageError("give either FEATURES, a file of rows, or --encoder with --images")
         if self.encoder is not None and self.images is None:
             raise UsageError("--encoder needs --images, a folder of them")
-        if self.encoder is None:
-            self._refuse((*ENCODING, "features_out"), "go with --encoder, not with FEATURES")
-        else:
-            pairs = ("positives", "pairs", "threshold", "ids", "positive_ids")
-            self._refuse(pairs, "go with FEATURES; with --encoder, two views of an image are a pair")
+        self.check_given({each.name for each in fields(self) if getattr(self, each.name) != each.default})
 
-    def _refuse(self, names: Sequence[str], reason: str) -> None:
-        """Refuse options that differ from their defaults."""
-        defaults = {each.name: each.default for each in fields(self)}
-        if strange := [name for name in names if getattr(self, name) != defaults[name]]:
+    def check_given(self, given: Collection[str]) -> None:
+        """Refuse options, of those with these names, that would have no effect."""
+        names, reason = PAIRS, "go with FEATURES; with --encoder, two views of an image are a pair"
+        if self.encoder is None:
+            names, reason = (*ENCODING, "features_out"), "go with --encoder, not with FEATURES"
+        if strange := [name for name in names if name in given]:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
             raise UsageError(f"{options}: these options {reason}")
 
 
 ENCODING = tuple(each.name for kind in (EncoderOverrides, ViewsOptions) for each in fields(kind))
 """Options that go with --encoder alone."""
+
+PAIRS: tuple[str, ...] = ("positives", "pairs", "threshold", "ids", "positive_ids")
+"""Options that go with FEATURES alone."""
 
 
 def run(options: MeasureOptions) -> int:

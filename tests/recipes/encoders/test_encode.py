@@ -271,6 +271,11 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
             2,
             "--arch, --views-preset: these options go with --encoder",
         ),
+        (
+            ["x.npy", "--layer", "output", "--batch-size", "128"],
+            2,
+            "--layer, --batch-size: these options go with --encoder",
+        ),
         ([*WITH, "--positives", "y.npy"], 2, "--positives: these options go with FEATURES"),
         ([*WITH, "--features-out", "views.pt"], 1, "--features-out must end in .npy, got views.pt"),
         ([*WITH, "--device", "abacus"], 1, "device must be one of this machine"),
