@@ -1,12 +1,9 @@
-"""MoCo: the paper's pseudo-code, several processes, resumed runs, the reference's files, and a whole run."""
+"""MoCo: the paper's pseudo-code, several processes, resumed runs, and a whole run."""
 
 from __future__ import annotations
 
 import copy
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +16,7 @@ from torch import Tensor, nn
 from align_uniform.cli import main
 from align_uniform.recipes.encoders.networks import SmallConvNet, build
 from align_uniform.recipes.encoders.weights import encoder_state
-from align_uniform.recipes.images.image_set import ImageSet
-from align_uniform.recipes.images.views import TwoViews, evaluation_transform, training_transform
+from align_uniform.recipes.images.views import evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import moco
 from align_uniform.recipes.pretrain.log import read_log
 from tests import rows
@@ -35,8 +31,7 @@ from tests.recipes.pretrain.moco_worker import (
     views_of,
 )
 from tests.recipes.pretrain.two_view_worker import Plain
-
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+from tests.recipes.small_runs import run_command
 
 
 class Paper:
@@ -195,6 +190,21 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert torch.equal(found["state"][name], value), name
 
 
+@pytest.mark.parametrize(("plus", "expected"), [(False, "moco-v1"), (True, "moco-v2")])
+def test_views_of_an_imagefolder_are_those_of_moco(plus: bool, expected: str) -> None:
+    views, plain = moco.transforms(moco.options(aug_plus=plus))
+    assert views == training_transform(expected)
+    assert plain == evaluation_transform("imagenet")
+
+
+def test_encoders_are_compiled_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
+    running = normalised_trainer(options(tmp_path, compile=True))
+    running.distributed()
+    assert compiled == [running.model.get_submodule("encoder_q"), running.model.get_submodule("encoder_k")]
+
+
 # ------------------------------------------------------------------------------------------ several processes
 
 
@@ -306,313 +316,65 @@ def test_two_interrupted_processes_go_on_as_if_nothing_had_been(
     same(found["pieces"], found["whole"])
 
 
-# ------------------------------------------------------------------------------------- the reference's layout
-
-
-def reference_file(
-    path: Path, *, contrastive: bool = False, queue: int = 64, arch: str = "resnet18"
-) -> dict[str, Any]:
-    """A checkpoint with the reference's keys, after a step."""
-    from torchvision import models  # type: ignore[import-untyped]
-
-    torch.manual_seed(1)
-    q, k = (models.get_model(arch, num_classes=16) for _ in range(2))
-    k.requires_grad_(False)
-    sgd = torch.optim.SGD([*q.parameters(), *k.parameters()], 0.03, momentum=0.9, weight_decay=1e-4)
-    q(torch.randn(4, 3, 32, 32)).sum().backward()
-    sgd.step()
-    state = {f"module.encoder_q.{name}": value for name, value in q.state_dict().items()}
-    state |= {f"module.encoder_k.{name}": value for name, value in k.state_dict().items()}
-    state |= {
-        "module.queue": F.normalize(torch.randn(16, queue), dim=0),
-        "module.queue_ptr": torch.tensor([32]),
-    }
-    if contrastive:
-        state["module.scalar_label"] = torch.tensor(0)
-    held = {"epoch": 3, "arch": arch, "state_dict": state, "optimizer": sgd.state_dict()}
-    torch.save(held, path)
-    return held
-
-
-def resnet_options(folder: Path, **changed: Any) -> moco.MocoOptions:
-    small = {
-        "arch": "resnet18",
-        "dim": 16,
-        "size": 32,
-        "queue": 64,
-        "batch_size": 16,
-        "epochs": 4,
-        "workers": 0,
-        "device": "cpu",
-    }
-    return moco.options(
-        "imagenet-100", **small | {"out": folder, "root": folder, "lr": 0.01, "log_every": 1} | changed
-    )
-
-
-def resnet_trainer(chosen: moco.MocoOptions) -> Any:
-    torch.manual_seed(0)
-    model = moco.MocoModel(build(chosen.arch, chosen.dim), chosen)
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    pictures = [Image.effect_noise((40, 40), 50 + i).convert("RGB") for i in range(40)]
-    images = ImageSet("noise", pictures, torch.zeros(40, dtype=torch.long), ("noise",))
-    return moco.trainer(chosen, model, TwoViews(images, moco.transforms(chosen)[0], 0))
-
-
-@pytest.mark.parametrize("contrastive", [False, True])
-def test_the_references_checkpoint_is_loaded_and_saved_again(contrastive: bool, tmp_path: Path) -> None:
-    held = reference_file(tmp_path / "theirs.pth.tar", contrastive=contrastive)
-    running = resnet_trainer(
-        resnet_options(tmp_path, start=tmp_path / "theirs.pth.tar", contrastive_weight=float(contrastive))
-    )
-    assert running.epoch == 3
-    assert running.optimizer.param_groups[0]["lr"] == 0.01  # the options', and not the file's
-    moco.save_reference(tmp_path / "ours.pth.tar", running.model, running.optimizer, epoch=3, arch="resnet18")
-    ours = torch.load(tmp_path / "ours.pth.tar", weights_only=True)
-    assert ours.keys() == held.keys()
-    assert ours["state_dict"].keys() == held["state_dict"].keys()
-    for name, value in held["state_dict"].items():
-        assert torch.equal(ours["state_dict"][name], value), name
-    momentum, expected = ours["optimizer"]["state"], held["optimizer"]["state"]
-    assert momentum.keys() == expected.keys()
-    assert all(torch.equal(momentum[i]["momentum_buffer"], expected[i]["momentum_buffer"]) for i in expected)
-    assert ours["optimizer"]["param_groups"][0]["params"] == held["optimizer"]["param_groups"][0]["params"]
-
-
-def test_a_run_goes_on_from_the_references_checkpoint_and_then_from_its_own(tmp_path: Path) -> None:
-    theirs = tmp_path / "theirs.pth.tar"
-    reference_file(theirs)
-    chosen = resnet_options(tmp_path, start=theirs)
-    assert resnet_trainer(resnet_options(tmp_path, start=theirs, steps=7)).run() == 0  # batch 1 of epoch 3
-    running = resnet_trainer(chosen)
-    assert (running.epoch, running.batch) == (3, 1)
-    assert running.run() == 0
-    assert [(line["epoch"], line["batch"]) for line in read_log(chosen.folder) if "loss" in line] == [
-        (4, 1),
-        (4, 2),
-    ]
-    assert sorted(path.name for path in chosen.folder.glob("*.tar")) == ["checkpoint_0003.pth.tar"]
-    last = torch.load(chosen.folder / "checkpoint_0003.pth.tar", weights_only=True)
-    assert (last["epoch"], last["arch"], last["state_dict"]["module.queue_ptr"].tolist()) == (
-        4,
-        "resnet18",
-        [0],
-    )
-
-
-def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    reference_file(tmp_path / "theirs.pth.tar", queue=128)
-    with pytest.raises(
-        ValueError, match=r"of another shape: queue \(expected \[16, 64\], got \[16, 128\]\)\. Choose"
-    ):
-        resnet_trainer(resnet_options(tmp_path, start=tmp_path / "theirs.pth.tar"))
-    with pytest.raises(ValueError, match="has a resnet18, the options say resnet34; pass --arch resnet18"):
-        resnet_trainer(resnet_options(tmp_path, start=tmp_path / "theirs.pth.tar", arch="resnet34"))
-    torch.save({"weights": torch.ones(1)}, tmp_path / "other.pt")
-    with pytest.raises(
-        ValueError, match=r"must hold epoch, arch, state_dict and optimizer, as .* do; it holds weights"
-    ):
-        resnet_trainer(resnet_options(tmp_path, start=tmp_path / "other.pt"))
-
-
-def test_a_start_at_the_end_is_refused(tmp_path: Path) -> None:
-    reference_file(tmp_path / "theirs.pth.tar")
-    with pytest.raises(
-        ValueError, match=r"theirs.pth.tar has done 3 epochs, and this run has 3; raise --epochs"
-    ):
-        resnet_trainer(resnet_options(tmp_path, start=tmp_path / "theirs.pth.tar", epochs=3))
-
-
-# ------------------------------------------------------------------------------------------------ the options
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"queue": 1000}, "queue must be a multiple of batch_size, 128, since .*, got 1000; 1024 is near"),
-        ({"queue": 0}, "queue must be a multiple of batch_size, 128, since .*, got 0; 128 is near"),
-        ({"key_momentum": 1.0}, r"key_momentum must be at least 0 and below 1, got 1\.0"),
-        ({"keep_every": -1}, "keep_every must not be negative, got -1"),
-        ({"arch": "small-conv", "mlp": True}, "mlp is a head of ResNets, and small-conv has one of its own"),
-        (
-            {"data": "digits", "aug_plus": True},
-            "aug_plus is for an imagefolder, and digits has views of its own",
-        ),
-        ({"data": "stl10"}, "data must be one of 'fashion-mnist', 'imagefolder', 'digits', got 'stl10'"),
-        ({"align_weight": 0, "uniform_weight": 0}, "the weights must not be negative, and not all 0"),
-    ],
-)
-def test_wrong_options_are_refused(changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        moco.options(**changed)
-
-
-def test_a_queue_that_does_not_fit_is_told_before_anything_starts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert (
-        main(
-            [
-                "pretrain",
-                "moco",
-                "--preset",
-                "fashion-mnist",
-                "--queue",
-                "4000",
-                "--out",
-                str(tmp_path / "out"),
-            ]
-        )
-        == 1
-    )
-    assert capsys.readouterr().err.startswith("align-uniform: queue must be a multiple of batch_size, 256,")
-    assert not (tmp_path / "out").exists()
-
-
-def test_presets_are_the_references_runs() -> None:
-    chosen = moco.options()
-    assert (chosen.arch, chosen.dim, chosen.queue, chosen.key_momentum) == ("resnet50", 128, 65536, 0.999)
-    assert (chosen.epochs, chosen.batch_size, chosen.lr, chosen.schedule) == (200, 128, 0.03, "step")
-    assert (chosen.milestones, chosen.momentum, chosen.weight_decay) == ((120, 160), 0.9, 1e-4)
-    assert (chosen.mlp, chosen.aug_plus, chosen.intra_batch, chosen.local_losses) == (
-        False,
-        False,
-        True,
-        False,
-    )
-    assert chosen.folder.name == "imagenet-100-moco-align3alpha2_unif1t3"
-    whole = moco.options("imagenet")
-    assert (whole.mlp, whole.aug_plus, whole.schedule, whole.batch_size, whole.lr) == (
-        True,
-        True,
-        "cosine",
-        256,
-        0.03,
-    )
-    assert (whole.align_weight, whole.uniform_weight, whole.uniform_t, whole.contrastive_weight) == (
-        3,
-        1,
-        3,
-        0,
-    )
-    assert (
-        moco.options("imagenet-moco-v2").folder.name
-        == "imagenet-moco-v2-moco-align0alpha2_unif0t3_contr1tau0.2"
-    )
-    assert (
-        moco.options(intra_batch=False).folder.name == "imagenet-100-moco-align3alpha2_unif1t3_nointrabatch"
-    )
-    small = moco.options("fashion-mnist")
-    assert (small.arch, small.dim, small.queue, small.batch_size) == ("small-conv", 64, 4096, 256)
-
-
-def test_flags_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    printed = []
-    chosen = ["--no-intra-batch", "--mlp", "--start", "checkpoint_0000.pth.tar"]
-    for given in ([], chosen, ["--preset", "imagenet", "--no-mlp"]):
-        assert main(["pretrain", "moco", *given, "--print-config"]) == 0
-        printed.append(capsys.readouterr().out.splitlines())
-    assert {"intra_batch: true", "mlp: false", "start: null"} <= set(printed[0])
-    assert {"intra_batch: false", "mlp: true", "start: checkpoint_0000.pth.tar"} <= set(printed[1])
-    assert {"mlp: false", "aug_plus: true"} <= set(printed[2])  # a flag of the preset is switched off
-
-
-@pytest.mark.parametrize(("plus", "expected"), [(False, "moco-v1"), (True, "moco-v2")])
-def test_views_of_an_imagefolder_are_those_of_moco(plus: bool, expected: str) -> None:
-    views, plain = moco.transforms(moco.options(aug_plus=plus))
-    assert views == training_transform(expected)
-    assert plain == evaluation_transform("imagenet")
-
-
 # ------------------------------------------------------------------------------------------------ a whole run
 
 
-def test_an_imagefolder_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def write_images(root: Path) -> None:
+    """Write noise in three colours, a folder for each."""
     for split, count in (("train", 16), ("val", 5)):
         for colour in ("red", "green", "blue"):
-            folder = tmp_path / "images" / split / colour
+            folder = root / "images" / split / colour
             folder.mkdir(parents=True)
             for i in range(count):
                 noise = Image.effect_noise((40, 36), 60 + i).convert("RGB")
                 Image.blend(noise, Image.new("RGB", noise.size, colour), 0.5).save(folder / f"{i}.png")
-    shared = [
-        "--data",
-        "imagefolder",
-        "--root",
-        str(tmp_path / "images"),
-        "--arch",
-        "resnet18",
-        "--dim",
-        "16",
-        "--size",
-        "32",
-    ]
-    shared += ["--workers", "0", "--device", "cpu"]
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "align_uniform",
-    ]
-    run = [
-        "pretrain",
-        "moco",
-        *shared,
-        "--mlp",
-        "--aug-plus",
-        "--queue",
-        "32",
-        "--batch-size",
-        "16",
-        "--epochs",
-        "1",
-    ]
-    run += ["--log-every", "1", "--out", str(tmp_path)]
-    done = subprocess.run([*torchrun, *run], env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "imagenet-100-moco-align3alpha2_unif1t3"
-    names = {path.name for path in folder.iterdir()}
+
+
+def on_images(root: Path) -> list[str]:
+    """Return the options that pretraining and evaluation share."""
+    return [
+        "--data", "imagefolder", "--root", str(root / "images"), "--arch", "resnet18", "--dim", "16",
+        "--size", "32", "--workers", "0", "--device", "cpu",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one epoch of two processes on an ImageFolder; the images are next to it."""
+    root = tmp_path_factory.mktemp("pretrained")
+    write_images(root)
+    run_command(
+        [
+            "pretrain", "moco", *on_images(root), "--mlp", "--aug-plus", "--queue", "32",
+            "--batch-size", "16", "--epochs", "1", "--log-every", "1", "--out", str(root),
+        ],
+        processes=2,
+    )  # fmt: skip
+    return root / "imagenet-100-moco-align3alpha2_unif1t3"
+
+
+def test_two_processes_pretrain_on_an_imagefolder(pretrained: Path) -> None:
+    names = {path.name for path in pretrained.iterdir()}
     assert {
-        "checkpoint.pt",
-        "checkpoint_0000.pth.tar",
-        "encoder.pth",
-        "report.html",
-        "trajectory.png",
-    } <= names
-    *lines, evaluation = read_log(folder)
+        "checkpoint.pt", "checkpoint_0000.pth.tar", "encoder.pth", "report.html", "trajectory.png",
+    } <= names  # fmt: skip
+    *lines, evaluation = read_log(pretrained)
     assert [(line["epoch"], line["batch"]) for line in lines] == [(1, 1), (1, 2), (1, 3)]
     assert 0 <= evaluation["knn"] <= 1
-    exported, kept = (encoder_state(folder / name) for name in ("encoder.pth", "checkpoint_0000.pth.tar"))
+    exported, kept = (encoder_state(pretrained / name) for name in ("encoder.pth", "checkpoint_0000.pth.tar"))
     assert exported.keys() == kept.keys() == build("resnet18", 16, head="mlp").state_dict().keys()
     assert all(torch.equal(exported[name], kept[name]) for name in kept)
+
+
+def test_the_encoder_in_the_references_layout_is_judged_and_its_classifier_again(
+    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     judged = [
-        "evaluate",
-        "linear",
-        *shared,
-        "--head",
-        "mlp",
-        "--layer",
-        "backbone",
-        "--protocol",
-        "imagenet",
-        "--epochs",
-        "1",
-    ]
-    judged += ["--encoder", str(folder / "checkpoint_0000.pth.tar")]
+        "evaluate", "linear", *on_images(pretrained.parent), "--head", "mlp", "--layer", "backbone",
+        "--protocol", "imagenet", "--epochs", "1", "--encoder", str(pretrained / "checkpoint_0000.pth.tar"),
+    ]  # fmt: skip
     assert main([*judged, "--checkpoints", str(tmp_path / "linear")]) == 0
     assert "best epoch 1, chosen on the test images" in capsys.readouterr().out
     best, scores = tmp_path / "linear" / "model_best.pth.tar", tmp_path / "again.json"
     assert main([*judged, "--classifier", str(best), "--out", str(scores)]) == 0
     assert 100 * json.loads(scores.read_text())["top1"] == torch.load(best, weights_only=True)["acc1"]
-
-
-def test_encoders_are_compiled_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[nn.Module] = []
-    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
-    running = normalised_trainer(options(tmp_path, compile=True))
-    running.distributed()
-    assert compiled == [running.model.get_submodule("encoder_q"), running.model.get_submodule("encoder_k")]

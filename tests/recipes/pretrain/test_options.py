@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from align_uniform._options import options_that_may_change
+from align_uniform.cli import main
 from align_uniform.recipes.images import workers
 from align_uniform.recipes.pretrain import moco, presets, two_view
 from align_uniform.recipes.pretrain.options import MocoOptions, TwoViewOptions
@@ -153,3 +154,95 @@ def test_defaults_and_folder_are_the_references() -> None:
         two_view.options(contrastive_weight=1, align_weight=0.5).folder.name
         == "stl10-two-view-align0.5alpha2_unif1t2_contr1tau0.5"
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"queue": 1000}, "queue must be a multiple of batch_size, 128, since .*, got 1000; 1024 is near"),
+        ({"queue": 0}, "queue must be a multiple of batch_size, 128, since .*, got 0; 128 is near"),
+        ({"key_momentum": 1.0}, r"key_momentum must be at least 0 and below 1, got 1\.0"),
+        ({"keep_every": -1}, "keep_every must not be negative, got -1"),
+        ({"arch": "small-conv", "mlp": True}, "mlp is a head of ResNets, and small-conv has one of its own"),
+        (
+            {"data": "digits", "aug_plus": True},
+            "aug_plus is for an imagefolder, and digits has views of its own",
+        ),
+        ({"data": "stl10"}, "data must be one of 'fashion-mnist', 'imagefolder', 'digits', got 'stl10'"),
+        ({"align_weight": 0, "uniform_weight": 0}, "the weights must not be negative, and not all 0"),
+    ],
+)
+def test_wrong_options_of_moco_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        moco.options(**changed)
+
+
+def test_a_queue_that_does_not_fit_is_told_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(
+            [
+                "pretrain",
+                "moco",
+                "--preset",
+                "fashion-mnist",
+                "--queue",
+                "4000",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 1
+    )
+    assert capsys.readouterr().err.startswith("align-uniform: queue must be a multiple of --batch-size, 256,")
+    assert not (tmp_path / "out").exists()
+
+
+def test_presets_are_the_references_runs() -> None:
+    chosen = moco.options()
+    assert (chosen.arch, chosen.dim, chosen.queue, chosen.key_momentum) == ("resnet50", 128, 65536, 0.999)
+    assert (chosen.epochs, chosen.batch_size, chosen.lr, chosen.schedule) == (200, 128, 0.03, "step")
+    assert (chosen.milestones, chosen.momentum, chosen.weight_decay) == ((120, 160), 0.9, 1e-4)
+    assert (chosen.mlp, chosen.aug_plus, chosen.intra_batch, chosen.local_losses) == (
+        False,
+        False,
+        True,
+        False,
+    )
+    assert chosen.folder.name == "imagenet-100-moco-align3alpha2_unif1t3"
+    whole = moco.options("imagenet")
+    assert (whole.mlp, whole.aug_plus, whole.schedule, whole.batch_size, whole.lr) == (
+        True,
+        True,
+        "cosine",
+        256,
+        0.03,
+    )
+    assert (whole.align_weight, whole.uniform_weight, whole.uniform_t, whole.contrastive_weight) == (
+        3,
+        1,
+        3,
+        0,
+    )
+    assert (
+        moco.options("imagenet-moco-v2").folder.name
+        == "imagenet-moco-v2-moco-align0alpha2_unif0t3_contr1tau0.2"
+    )
+    assert (
+        moco.options(intra_batch=False).folder.name == "imagenet-100-moco-align3alpha2_unif1t3_nointrabatch"
+    )
+    small = moco.options("fashion-mnist")
+    assert (small.arch, small.dim, small.queue, small.batch_size) == ("small-conv", 64, 4096, 256)
+
+
+def test_flags_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
+    chosen = ["--no-intra-batch", "--mlp", "--start", "checkpoint_0000.pth.tar"]
+    for given in ([], chosen, ["--preset", "imagenet", "--no-mlp"]):
+        assert main(["pretrain", "moco", *given, "--print-config"]) == 0
+        printed.append(capsys.readouterr().out.splitlines())
+    assert {"intra_batch: true", "mlp: false"} <= set(printed[0])
+    assert not any(line.startswith("start") for line in printed[0])
+    assert {"intra_batch: false", "mlp: true", "start: checkpoint_0000.pth.tar"} <= set(printed[1])
+    assert {"mlp: false", "aug_plus: true"} <= set(printed[2])  # a flag of the preset is switched off
