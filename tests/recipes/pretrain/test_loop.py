@@ -103,7 +103,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     begin, *_, end = done.stderr.partition("epoch 1 of 6")
     assert begin.startswith("pretrain two-view, preset digits: starting, 6 epochs\n")
     assert "after epoch 4 of 6: alignment" in end
-    command = f"align-uniform evaluate linear --encoder {folder} --layer features"
+    command = f"python -m align_uniform evaluate linear --encoder {folder} --layer features"
     assert end.splitlines()[-1] == f"  next       {command}"
     return folder
 
@@ -128,8 +128,8 @@ def test_a_signal_ends_after_the_batch_and_the_same_command_goes_on(
     assert "Traceback" not in errors
     *_, stopped, command = errors.splitlines()
     assert stopped.startswith(f"{folder}: stopped after ")
-    assert stopped.endswith(" batches, and saved. To resume, run this again:")
-    assert command == "  " + shlex.join(["align-uniform", *digits(tmp_path)[3:]])
+    assert stopped.endswith(" batches, and saved. To resume, run:")
+    assert command == "  " + shlex.join(["python", *digits(tmp_path)[1:]])
     done = read_log(folder)
     state = read_checkpoint(folder / state_files.LAST)
     assert 36 > state["epoch"] * 6 + state["batch"] == len([line for line in done if "loss" in line]) >= 3

@@ -55,7 +55,7 @@ def test_a_run_that_stopped_says_where_and_resumes_there(
     running.run()
     assert summary.interruption(running) == (
         f"{chosen.folder}: stopped after {done}, and saved. To resume, run it again with the same options, "
-        "without --steps.\n"
+        "without steps.\n"
     )
     assert summary.opening(trainer(chosen)).startswith(f"pretrain two-view, preset digits: {place}\n")
 
@@ -79,24 +79,36 @@ def test_a_run_that_has_ended_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "processes", "command"),
+    ("program", "processes", "world", "start"),
     [
-        ("/usr/bin/align-uniform", "", "align-uniform pretrain moco --root 'my images'"),
-        ("/lib/align_uniform/__main__.py", "", "align-uniform pretrain moco --root 'my images'"),
-        (
-            "/lib/align_uniform/__main__.py",
-            "4",
-            "torchrun --nproc-per-node 4 -m align_uniform pretrain moco --root 'my images'",
-        ),
-        ("/home/me/train.py", "", ""),
+        ("/usr/bin/align-uniform", "", 1, "align-uniform"),
+        ("/lib/align_uniform/__main__.py", "", 1, "python -m align_uniform"),
+        ("/lib/align_uniform/__main__.py", "4", 4, "torchrun --nproc-per-node 4 -m align_uniform"),
+        ("/lib/align_uniform/__main__.py", "4", 8, "torchrun [the same options] -m align_uniform"),
+        ("/home/me/train.py", "", 1, ""),
     ],
 )
-def test_the_command_that_was_typed_is_known(
-    program: str, processes: str, command: str, monkeypatch: pytest.MonkeyPatch
+def test_the_command_that_resumes_is_known(
+    program: str, processes: str, world: int, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [program, "pretrain", "moco", "--root", "my images"])
+    monkeypatch.setattr("align_uniform._ranks.world_size", lambda: world)
     if processes:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
     else:
         monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert summary.typed_command() == command
+    assert summary.resuming_command() == (start and f"{start} pretrain moco --root 'my images'")
+
+
+@pytest.mark.parametrize(
+    "stopping",
+    [["--steps", "2"], ["--steps=2"], ["--resume", "never"], ["--resume=never", "--steps", "2"]],
+    ids=" ".join,
+)
+def test_options_that_would_stop_the_run_again_are_left_out(
+    stopping: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["pretrain", "two-view", *stopping, "--seed", "3"]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/align-uniform", *words])
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert summary.resuming_command() == "align-uniform pretrain two-view --seed 3"

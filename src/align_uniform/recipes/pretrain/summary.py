@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from align_uniform import _ranks as ranks
@@ -24,6 +24,8 @@ WRITTEN = (
     FILE,
 )
 """The files that a run leaves for others, in the order in which they are named at its end."""
+
+MODULE = ["-m", "align_uniform"]
 
 
 def opening(trainer: Trainer) -> str:
@@ -66,10 +68,10 @@ def interruption(trainer: Trainer) -> str:
     """Return where a run stopped early, and the command that resumes it."""
     done = f"{trainer.epoch} of {_counted(trainer.options.epochs, 'epoch')}"
     batches = f" and {trainer.batch} of {trainer.sampler.batches} batches" if trainer.batch else ""
-    without = "" if trainer.options.steps is None else ", without --steps"
     text = f"{trainer.folder}: stopped after {done}{batches}, and saved."
-    if command := typed_command():
-        return f"{text} To resume, run this again{without}:\n  {command}\n"
+    if command := resuming_command():
+        return f"{text} To resume, run:\n  {command}\n"
+    without = "" if trainer.options.steps is None else ", without steps"
     return f"{text} To resume, run it again with the same options{without}.\n"
 
 
@@ -79,7 +81,7 @@ def closing(trainer: Trainer) -> str:
     evaluations = [line for line in trainer.history if "evaluation" in line]
     numbers = in_words(evaluations[-1]) if evaluations else ""
     files = ", ".join(name for name in WRITTEN if (folder / name).exists())
-    command = shlex.join(["align-uniform", "evaluate", "linear", *_judging(trainer)])
+    command = shlex.join([*_program(), "evaluate", "linear", *_judging(trainer)])
     lines = {"result": numbers, "written": files, "next": command}
     done = f"{folder}: {trainer.epoch} of {_counted(options.epochs, 'epoch')}"
     return f"{done}\n{_block(lines)}"
@@ -97,12 +99,29 @@ def _judging(trainer: Trainer) -> list[str]:
     return ["--encoder", str(trainer.folder), *layer, *protocol, *root]
 
 
-def typed_command() -> str:
-    """Return the command line that was typed, that of torchrun included; empty if no command was."""
+def resuming_command() -> str:
+    """Return the command that resumes this run, without --steps and --resume; empty if no command was typed.
+
+    Under torchrun on several machines its own options cannot be known, and are left to the reader.
+    """
+    start = _program()
+    if start == ["align-uniform"] and Path(sys.argv[0]).stem != "align-uniform":
+        return ""
+    if processes := os.environ.get("LOCAL_WORLD_SIZE"):
+        is_whole = ranks.world_size() == int(processes)
+        known = ["--nproc-per-node", processes] if is_whole else ["[the same options]"]
+        start = ["torchrun", *known, *MODULE]
+    return f"{' '.join(start)} {shlex.join(_without(('--steps', '--resume'), sys.argv[1:]))}"
+
+
+def _program() -> list[str]:
+    """Return the words that start this package as it was started: as a module, or else as a command."""
     program = Path(sys.argv[0])
     is_module = (program.parent.name, program.name) == ("align_uniform", "__main__.py")
-    if not is_module and program.stem != "align-uniform":
-        return ""
-    processes = os.environ.get("LOCAL_WORLD_SIZE", "")
-    torchrun = ["torchrun", "--nproc-per-node", processes, "-m", "align_uniform"]
-    return shlex.join([*(torchrun if processes else ["align-uniform"]), *sys.argv[1:]])
+    return ["python", *MODULE] if is_module else ["align-uniform"]
+
+
+def _without(options: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Return the words of a command line without some options, each of which has one value."""
+    pairs = zip(["", *words], words, strict=False)
+    return [word for before, word in pairs if before not in options and word.partition("=")[0] not in options]
