@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from align_uniform import measure
 from align_uniform.measuring import populations
 from align_uniform.measuring.notable_rows import nearest_rows
 from align_uniform.measuring.populations import Population
 from tests import oracle, rows
+from tests.measuring.examples import X, Y, close
 
 
 @pytest.mark.parametrize("size", [7 * 5 * 4, 2**20])
@@ -27,3 +30,43 @@ def test_the_nearest_row_is_another_and_its_distance_exact(
     np.testing.assert_allclose(
         distances.numpy(), [apart[2].min(), apart[30].min(), apart[11].min()], rtol=1e-6
     )
+
+
+def test_the_worst_pairs_come_farthest_first() -> None:
+    result = measure(X, Y, top=4)
+    distances = torch.linalg.vector_norm(X - Y, dim=1)
+    assert [pair.x for pair in result.worst_pairs] == distances.topk(4).indices.tolist()
+    assert all(pair.x == pair.y for pair in result.worst_pairs)
+    close(result.worst_pairs[0].distance, distances.max())
+    assert len(measure(X[:3], Y[:3]).worst_pairs) == 3
+
+
+def test_no_rows_are_named_if_none_are_asked_for() -> None:
+    result = measure(X, Y, top=0)
+    assert (result.worst_pairs, result.crowded) == ((), ())
+
+
+def test_the_most_crowded_rows_have_their_nearest_neighbour() -> None:
+    z = X.clone()
+    z[30:36] = F.normalize(z[5] + 0.2 * rows.normal(6, 6), dim=1)
+    result = measure(z, top=3)
+    sums = oracle.potential_sums(oracle.numbers(z), 2) / 39
+    assert [row.row for row in result.crowded] == np.argsort(-sums)[:3].tolist()
+    close(result.crowded[0].mean_potential, sums.max())
+    apart = torch.cdist(z, z).fill_diagonal_(9)
+    for row in result.crowded:
+        assert row.neighbour == int(apart[row.row].argmin())
+        close(row.distance, apart[row.row].min())
+
+
+def test_duplicates_are_counted() -> None:
+    z = X.clone()
+    z[10], z[20], z[21] = z[3], z[3], F.normalize(z[4] + 0.01 * z[5], dim=0)
+    duplicates = measure(z).duplicates
+    assert (duplicates.exact, duplicates.near) == (2, 5)
+    assert measure(-0.0 * X + 1).duplicates.exact == 39  # and a zero has no sign
+
+
+def test_round_numbers_are_not_taken_for_duplicates() -> None:
+    z = torch.cartesian_prod(*[torch.tensor([-2.0, -1.0, 1.0, 2.0])] * 6)
+    assert measure(z, method="anchors", anchors=10).duplicates.exact == 0

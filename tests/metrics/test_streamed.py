@@ -75,19 +75,6 @@ def test_values_are_those_of_the_losses_and_of_rankme_without_normalising() -> N
     close(feed(RankMe(normalize=False), x).compute(), rankme(Moments.of(x)), 1e-12)
 
 
-def test_batches_sorted_by_class_have_the_value_of_all_rows_which_the_mean_over_batches_has_not() -> None:
-    x = clustered(300)
-    metric = Uniformity()
-    per_batch = [float(metric(batch)) for batch in x.split(50)]
-    close(metric.compute(), measure(x).uniform.value)
-    assert np.mean(per_batch) > value(metric) + 0.5
-
-
-def test_the_error_of_equal_distances_is_0_and_not_the_root_of_a_rounding() -> None:
-    x = torch.eye(7)
-    assert feed(Alignment(normalize=False), torch.stack([x, x.roll(1, 0)])).stderr() == 0
-
-
 def test_leading_dimensions_are_rows_too() -> None:
     x = rows.unit(2, 4, 5, 3)
     close(feed(Uniformity(), x[0]).compute(), value(feed(Uniformity(), x[0].flatten(0, 1))), 1e-12)
@@ -254,20 +241,6 @@ def test_a_collection_gives_each_metric_what_it_takes() -> None:
     close(values["val/RankMe"], measure(x).rankme)
 
 
-def test_metrics_that_differ_in_t_alone_share_their_rows() -> None:
-    x = clustered(60)
-    collection = MetricCollection({"2": Uniformity(2, max_rows=10), "3": Uniformity(3, max_rows=10)})
-    for part in x.split(17):
-        collection.update(part)
-    assert list(collection.compute_groups.values()) == [["2", "3"]]
-    values = collection.compute()
-    for t in (2, 3):
-        close(values[str(t)], value(feed(Uniformity(t, max_rows=10), x)), 1e-12)
-    collection(x)  # forward, after the states were shared
-    assert value(collection["2"]) == value(feed(Uniformity(2, max_rows=10), x, x))
-    assert value(collection["3"]) == value(feed(Uniformity(3, max_rows=10), x, x))
-
-
 def test_metrics_that_would_treat_a_later_batch_differently_share_nothing() -> None:
     """Feed a first batch with equal states: unit rows, few of them, and distances of 0 and 1 alone."""
     first, later = torch.eye(4), clustered(60, 4)
@@ -292,14 +265,6 @@ def test_metrics_that_would_treat_a_later_batch_differently_share_nothing() -> N
             metric, first, later
         )
         close(collection.compute()[name], value(metric), 1e-12)
-
-
-def test_two_views_are_two_metrics_that_are_averaged() -> None:
-    x, y = clustered(40), clustered(40, seed=5)
-    first, second = Uniformity(), Uniformity()
-    both = (first + second) / 2
-    feed(first, x), feed(second, y)
-    close(both.compute(), measure(x, y).uniform.value)
 
 
 ONES = torch.ones(3, 2)
