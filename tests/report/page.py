@@ -11,8 +11,6 @@ from pathlib import Path
 from PIL import Image
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&]]>--></pre></style></title>{{ 7 * 6 }}"
-
-
 VOID = {"meta", "img", "br", "link", "hr", "input", "source", "col", "area", "base", "embed", "wbr"}
 
 

@@ -14,11 +14,8 @@ import torch
 
 from align_uniform.recipes.encoders.weights import EncoderCard
 from align_uniform.recipes.images import datasets
-from align_uniform.recipes.images.datasets import (
-    load,
-)
+from align_uniform.recipes.images.datasets import load
 from align_uniform.recipes.images.image_set import GreyArrays, ImageSet, measure_statistics
-from align_uniform.recipes.images.statistics import Statistics, given_statistics
 from align_uniform.recipes.images.views import evaluation_transform, training_transform
 from align_uniform.recipes.judge import evaluate
 from align_uniform.recipes.judge.options import KnnOptions
@@ -56,15 +53,6 @@ def test_names_and_splits_that_are_not_there_are_told_with_those_that_are() -> N
         ValueError, match="stl10 has no split 'val'; choose from train, test, train\\+unlabeled"
     ):
         load("stl10", "", "val")
-
-
-def test_statistics_are_given_for_every_channel_or_not_at_all() -> None:
-    assert given_statistics((), ()) is None
-    assert given_statistics([0.5], [0.25]) == Statistics((0.5,), (0.25,))
-    with pytest.raises(ValueError, match="one number for each channel, got 3 and 1"):
-        given_statistics([0.5] * 3, [0.5])
-    with pytest.raises(ValueError, match=r"std must be above 0, got \[0.0\]"):
-        given_statistics([0.5], [0.0])
 
 
 @pytest.fixture

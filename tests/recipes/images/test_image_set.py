@@ -12,7 +12,6 @@ from PIL import Image
 
 from align_uniform.recipes.images.datasets import load
 from align_uniform.recipes.images.image_set import ImageSet, measure_statistics
-from align_uniform.recipes.images.statistics import STATISTICS
 from tests.recipes.images.small_sets import write_folder, write_stl10
 
 
@@ -54,8 +53,3 @@ def test_images_count_the_same_in_the_statistics_whatever_their_size() -> None:
         measure_statistics(images, at_most=1)
     with pytest.raises(ValueError, match="x has no image"):
         measure_statistics(images.subset([]))
-
-
-def test_statistics_of_the_digits_are_as_listed() -> None:
-    measured = measure_statistics(load("digits", "", "train"))
-    np.testing.assert_allclose(np.array(measured), np.array(STATISTICS["digits"]), rtol=1e-6)

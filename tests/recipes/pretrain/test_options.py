@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -93,20 +92,6 @@ def test_the_folder_of_a_run_names_preset_data_recipe_and_objective(
     folder = TwoViewOptions(out=Path("runs"), **changed).folder
     assert folder == Path("runs") / f"{name}-two-view-align1alpha2_unif1t2"
     assert MocoOptions().folder.name == "imagenet-100-moco-align3alpha2_unif1t3"
-
-
-def test_workers_are_at_most_the_cores_and_are_shared_by_torchruns_processes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 12)
-    assert TwoViewOptions().loading_processes == 8
-    assert TwoViewOptions(workers=20).loading_processes == 20
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert TwoViewOptions().loading_processes == 3
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "100")
-    assert TwoViewOptions().loading_processes == 1
-    assert TwoViewOptions(workers=0).loading_processes == 0
 
 
 @pytest.mark.parametrize(
