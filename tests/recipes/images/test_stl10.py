@@ -79,6 +79,10 @@ def test_damaged_stl10_files_are_told(tmp_path: Path, damage: Callable[[Path], o
         load("stl10", tmp_path, "train+unlabeled")
 
 
+TRAPS = ("../trap", "stl10_binary/../trap", "stl10_binary/inner/trap")
+"""Names outside of the folder, or deeper in it than STL-10's files are."""
+
+
 def serve_stl10(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, NDArray[np.uint8]]:
     """Make an archive of a small STL-10, and torchvision's address and checksums those of it."""
     written = write_stl10(folder)
@@ -86,6 +90,11 @@ def serve_stl10(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> dict
     archive = folder / "served.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder / "stl10_binary", "stl10_binary")
+        for name in TRAPS:
+            tar.add(folder / "stl10_binary" / "test_y.bin", name)
+        link = tarfile.TarInfo("stl10_binary/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "../.."
+        tar.addfile(link)
     md5 = {
         path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in (folder / "stl10_binary").iterdir()
     }
@@ -104,6 +113,7 @@ def test_stl10_is_downloaded_once_and_what_else_is_in_the_folder_stays(
     tmp_path: Path, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = serve_stl10(*server, monkeypatch)
+    monkeypatch.delattr(tarfile, "data_filter")  # as in Python 3.10.11
     root = tmp_path / "here"
     (root / "stl10_binary").mkdir(parents=True)
     (root / "stl10_binary" / "notes").write_text("mine")
@@ -112,6 +122,7 @@ def test_stl10_is_downloaded_once_and_what_else_is_in_the_folder_stays(
     modes = {path.name: path.stat().st_mode for path in (root / "stl10_binary").iterdir()}
     assert set(modes.values()) == {modes["notes"]}, "not those that the umask gives"
     assert not list(root.glob(".*"))
+    assert not [*tmp_path.rglob("trap"), *tmp_path.rglob("link")]
     monkeypatch.setattr(torchvision_datasets.STL10, "url", "http://127.0.0.1:1/")
     assert len(load("stl10", root, "train", download=True)) == 5
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -93,9 +94,8 @@ def _download(root: Path) -> None:
 
     fetch(STL10.url, root / STL10.filename, STL10.tgz_md5)
     with tempfile.TemporaryDirectory(prefix=".stl10-", dir=root) as partial:
-        with tarfile.open(root / STL10.filename) as archive:
-            archive.extractall(partial, filter=_with_new_modes)
         unpacked = Path(partial) / STL10.base_folder
+        _unpack(root / STL10.filename, unpacked)
         for file, md5 in [*STL10.train_list, *STL10.test_list]:
             if not check_integrity(str(unpacked / file), md5):
                 raise damaged(root / STL10.filename, f"{file} in it does not have the checksum {md5}")
@@ -104,6 +104,16 @@ def _download(root: Path) -> None:
             path.replace(root / STL10.base_folder / path.name)
 
 
-def _with_new_modes(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """Extract safely, and with the modes that the umask gives in place of those in the archive."""
-    return tarfile.data_filter(member, folder).replace(mode=None, deep=False)  # type: ignore[arg-type]  # None: no chmod
+def _unpack(archive: Path, folder: Path) -> None:
+    """Write the plain files of the archive's folder of this name, and nothing else that is in the archive.
+
+    Python before 3.10.12 and 3.11.4 has no filter for `extractall`.
+    """
+    folder.mkdir()
+    with tarfile.open(archive) as members:
+        for member in members:
+            name = PurePosixPath(member.name)
+            held = members.extractfile(member) if member.isfile() else None
+            if held is not None and name.parts == (folder.name, name.name):
+                with held, (folder / name.name).open("wb") as file:
+                    shutil.copyfileobj(held, file)
