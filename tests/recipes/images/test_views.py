@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pickle
 import random
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms  # type: ignore[import-untyped]  # it is not typed
 
+from align_uniform.recipes.encoders.options import ViewsPreset
 from align_uniform.recipes.images.augmentations import (
     ColorJitter,
     RandomBlur,
@@ -238,3 +240,8 @@ def test_labelled_views_give_each_image_once_with_its_label() -> None:
 def test_data_sets_can_be_sent_to_another_process() -> None:
     dataset = TwoViews(image_set(2), training_transform("stl10", size=16), seed=0)
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[0, 1][0], dataset[0, 1][0])
+
+
+@pytest.mark.parametrize("preset", get_args(ViewsPreset))
+def test_every_preset_that_an_encoder_may_choose_is_there(preset: str) -> None:
+    assert training_transform(preset, size=20).steps

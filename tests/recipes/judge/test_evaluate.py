@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from align_uniform._options import choices_of
 from align_uniform.cli import main
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.judge import evaluate
 from align_uniform.recipes.judge.linear import LinearEpoch, train_linear
-from align_uniform.recipes.judge.options import KnnOptions
+from align_uniform.recipes.judge.options import KnnOptions, LinearOptions
 from tests import rows
 from tests.recipes.small_runs import run_command
 
@@ -196,3 +197,7 @@ def test_a_file_that_would_be_replaced_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kept.json").write_text("precious")
     with pytest.raises(ValueError, match="exists already; use --force"):
         evaluate.knn(KnnOptions(encoder=tmp_path, out=tmp_path / "kept.json"))
+
+
+def test_every_protocol_that_may_be_chosen_is_there() -> None:
+    assert (*evaluate.PROTOCOLS, "exact") == choices_of(LinearOptions)["protocol"]

@@ -5,13 +5,14 @@ Each of them is an `Encoder`: its layers have names, and `forward(images, layer)
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align_uniform._extras import needs
+from align_uniform.recipes.encoders.options import Head
 
 
 class Architecture(NamedTuple):
@@ -238,8 +239,8 @@ class ResNetEncoder(Encoder):
                 f"There is no encoder {name!r}; choose from "
                 f"{', '.join(('small-alexnet', 'small-conv', *names))}."
             )
-        if head not in ("linear", "mlp"):
-            raise ValueError(f"There is no head {head!r}; choose from linear, mlp.")
+        if head not in get_args(Head):
+            raise ValueError(f"There is no head {head!r}; choose from {', '.join(get_args(Head))}.")
         network = models.get_model(name, weights=None)
         width: int = network.fc.in_features
         if in_channels != 3:

@@ -15,6 +15,9 @@ PUBLISHED = ("published", "hub:imagenet_resnet50_encoder")
 TORCHVISION = "torchvision:"
 """Prefix of the name of a network of torchvision."""
 
+Head = Literal["linear", "mlp"]
+"""The projection heads of a ResNet."""
+
 ViewsPreset = Literal["stl10", "moco-v1", "moco-v2", "fashion-mnist"]
 """The presets of `training_transform` that make views of one size of any image."""
 
@@ -29,7 +32,7 @@ class EncoderOverrides(Options):
     """
     dim: int | None = None
     """Number of output features of the encoder. Default: as in encoder.json or in the weights."""
-    head: Literal["linear", "mlp"] | None = None
+    head: Head | None = None
     """Projection head of a ResNet. Default: as in encoder.json or in the weights."""
     size: int | None = None
     """Height and width of the images in pixels. Default: as in encoder.json, else the size that is usual for

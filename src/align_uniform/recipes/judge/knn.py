@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,8 @@ from torch import Tensor
 
 from align_uniform._checks import check_choice, check_positive
 from align_uniform.geometry.neighbours import nearest_in_blocks
+from align_uniform.recipes.judge.options import Weight
 from align_uniform.recipes.judge.scores import TOP, Scores, check_labels, class_names, score
-
-Weight = Literal["votes", "softmax"]
 
 TRAIN_BLOCK = 32768
 """Training rows compared at a time: a tile of similarities is this many times `block`."""
@@ -94,7 +93,7 @@ def knn_rank(
         arXiv 1805.01978, section 3.4: the weighted vote.
     """
     classes = _check(train_features, train_labels, test_features, k, classes)
-    check_choice("weight", weight, ("votes", "softmax"))
+    check_choice("weight", weight, get_args(Weight))
     check_positive("tau", tau)
     train_features = _directions("train_features", train_features)
     ranked = [

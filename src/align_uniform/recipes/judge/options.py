@@ -15,6 +15,13 @@ SAVED = ("train_features", "train_labels", "test_features", "test_labels")
 """Files of features, which stand in for an encoder."""
 
 
+Weight = Literal["votes", "softmax"]
+"""The weights of a neighbour's vote."""
+
+Protocol = Literal["stl10", "imagenet", "exact"]
+"""The protocols of linear evaluation; exact alone does not train in epochs."""
+
+
 @dataclass(frozen=True)
 class Subject(Options):
     """The encoder that is evaluated, and the images that it is evaluated on."""
@@ -76,7 +83,7 @@ class KnnOptions(EvaluateOptions):
 
     k: int = 5
     """Number of neighbours. The paper uses 5; 200 with softmax weights is common elsewhere."""
-    weight: Literal["votes", "softmax"] = "votes"
+    weight: Weight = "votes"
     """Weight of a neighbour's vote: 1 (votes, as in the paper) or exp(cosine / tau) (softmax)."""
     tau: float = 0.07
     """Temperature of the softmax weights."""
@@ -91,7 +98,7 @@ class KnnOptions(EvaluateOptions):
 class LinearOptions(EvaluateOptions):
     """Options of linear evaluation."""
 
-    protocol: Literal["stl10", "imagenet", "exact"] = "stl10"
+    protocol: Protocol = "stl10"
     """How the classifier is trained: Adam on random crops (stl10, as in the paper), SGD on random crops
     (imagenet, as in MoCo), or logistic regression on features computed once (exact).
     """
