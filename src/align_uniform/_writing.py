@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import stat
 from collections.abc import Iterator
@@ -38,7 +39,12 @@ def check_replaceable(path: Path, *, force: bool) -> None:
         raise ValueError(
             f"{path} cannot be written: there is no folder {folder}; run mkdir -p {shlex.quote(str(folder))}."
         )
-    if path.exists() and not force:
+    check_absent(path, force=force)
+
+
+def check_absent(path: Path, *, force: bool) -> None:
+    """Refuse to replace a file, a folder or a link, even one to nowhere, unless `force` is set."""
+    if os.path.lexists(path) and not force:
         raise ValueError(f"{path} exists already; use --force to replace it.")
 
 

@@ -122,8 +122,7 @@ def test_an_earlier_demo_is_not_overwritten_without_force(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.splitlines() == [
-        f"align-uniform: {tmp_path / 'results.json'} exists; pass --force to replace it, or another folder "
-        "with --out."
+        f"align-uniform: {tmp_path / 'results.json'} exists already; use --force to replace it."
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     assert (tmp_path / "results.json").read_text() == "precious"

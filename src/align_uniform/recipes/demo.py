@@ -32,7 +32,7 @@ from align_uniform import (
     uniform_optimum,
 )
 from align_uniform._progress import progress_bar
-from align_uniform._writing import written_whole
+from align_uniform._writing import check_absent, written_whole
 from align_uniform.recipes.demo_options import DemoOptions
 from align_uniform.recipes.encoders.networks import SmallConvNet
 from align_uniform.recipes.images import digits
@@ -108,9 +108,8 @@ class Pixels(nn.Module):
 
 def run(options: DemoOptions) -> int:
     """Train, measure, print and draw; return the exit code, 130 after Ctrl-C."""
-    files = [options.out / name for name in FILES]
-    if (existing := [str(file) for file in files if file.exists()]) and not options.force:
-        raise ValueError(f"{existing[0]} exists; pass --force to replace it, or another folder with --out.")
+    for name in FILES:
+        check_absent(options.out / name, force=options.force)
     options.out.mkdir(parents=True, exist_ok=True)
     split = digits.load_tensors()
     plan = list(_plan(options.seeds))

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
+from align_uniform._writing import check_absent
+
 SPLITS = ("train", "val")
 
 IMAGENET_100 = "imagenet-100"
@@ -87,11 +89,8 @@ def link_subset(full: Path, out: Path, classes: Sequence[str], *, force: bool = 
     if missing:
         raise ValueError(f"{full} lacks {len(missing)} of {2 * len(classes)} folders: {', '.join(missing)}.")
     _check_place(full, out)
+    check_absent(out, force=force)
     if os.path.lexists(out):
-        if not force:
-            raise ValueError(
-                f"{out} exists already; use --force to replace the links in it, or choose another folder."
-            )
         _check_links(out)
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     new, before = beside / "new", beside / "before"
