@@ -34,12 +34,21 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
 
 def test_a_wrong_value_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--steps", "0"]) == 1
-    assert capsys.readouterr().err == "align-uniform: steps must be at least 1, got 0.\n"
+    assert capsys.readouterr().err == "align-uniform: --steps must be at least 1, got 0.\n"
 
 
 def test_an_error_names_an_option_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pretrain", "moco", "--batch-size", "0"]) == 1
     assert capsys.readouterr().err == "align-uniform: --batch-size must be at least 1, got 0.\n"
+
+
+def test_an_error_of_a_run_names_an_option_as_it_is_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--preset", "digits", "--batch-size", "1", "--device", "cpu", "--out", str(tmp_path)]
+    assert main(["pretrain", "two-view", *given]) == 1
+    error = capsys.readouterr().err
+    assert "align-uniform: --batch-size must be at least 2 for each of 1 ranks, 2 in all, got 1." in error
 
 
 def test_python_dash_m_is_the_same_command() -> None:

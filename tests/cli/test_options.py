@@ -11,8 +11,9 @@ import pytest
 
 from align_uniform._options import Options, one_of
 from align_uniform.cli import COMMANDS
-from align_uniform.cli.options import add_options, read_values
+from align_uniform.cli.options import add_options, as_typed, read_values
 from align_uniform.cli.parser import Parser
+from align_uniform.recipes.pretrain.options import MocoOptions
 
 OPTIONS = {
     "measure": [
@@ -299,6 +300,28 @@ def test_every_heading_and_description_is_written_out(words: tuple[str, ...]) ->
     titles = [str(group.title) for group in parser._action_groups if group._group_actions]
     assert not [title for title in titles if title.split()[0].lower() in NO_BEGINNING]
     assert not [title for title in titles if title.endswith((".", ":"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("lr must be above 0", "--lr must be above 0"),
+        (
+            "other options: lr was 0.2 and is 0.3, data was 'x'",
+            "other options: --lr was 0.2 and is 0.3, --data was 'x'",
+        ),
+        ("mlp is for ResNets; leave it out", "--mlp is for ResNets; leave it out"),
+        ("queue must be a multiple of batch_size", "--queue must be a multiple of --batch-size"),
+        ("the data must be there", "the data must be there"),
+        ("images/data must be there", "images/data must be there"),
+        ("no size was given, size was missing", "no size was given, size was missing"),
+        ("give the queue, data and size", "give the queue, data and size"),
+    ],
+)
+def test_the_names_of_options_are_spelled_as_they_are_typed_and_other_words_are_kept(
+    text: str, typed: str
+) -> None:
+    assert as_typed(MocoOptions, text) == typed
 
 
 # ------------------------------------------------------------------------------------------------ dataclasses

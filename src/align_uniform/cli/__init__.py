@@ -127,7 +127,10 @@ def _run(words: tuple[str, ...], given: Sequence[str]) -> int:
         return 0
     options = _options(kind, values, typed, parser)
     with _processes() if command.processes else nullcontext():
-        return int(named(command.run)(options))
+        try:
+            return int(named(command.run)(options))
+        except ValueError as error:
+            raise ValueError(as_typed(kind, reason(error))) from error
 
 
 def _options(kind: type, values: dict[str, Any], typed: dict[str, Any], parser: Parser) -> Any:

@@ -107,15 +107,29 @@ def options_of(options: type) -> list[Option]:
 
 
 def as_typed(options: type, text: str) -> str:
-    """Return a text with the names of options, if they have several words, as they are typed.
+    """Return a text with the names of options as they are typed.
+
+    A name of one word may be any word, so it counts only where a clause begins, before "must", "is for" or
+    "was" with a value.
 
     >>> from align_uniform.recipes.encoders.options import ViewsOptions
     >>> as_typed(ViewsOptions, "batch_size must be at least 1, but batch_size.npy is a file")
     '--batch-size must be at least 1, but batch_size.npy is a file'
+    >>> as_typed(ViewsOptions, "layer must be one of the encoder's; each layer must have a name")
+    "--layer must be one of the encoder's; each layer must have a name"
     """
-    names = [field.name for field in fields(options) if "_" in field.name]
-    pattern = rf"(?<![\w./'-])({'|'.join(names)})(?![\w/'-]|\.\w)" if names else "(?!)"
-    return re.sub(pattern, lambda found: f"--{found[0].replace('_', '-')}", text)
+    typed = [each for each in fields(options) if not each.metadata.get("argument")]
+    long = "|".join(each.name for each in typed if "_" in each.name)
+    short = "|".join(each.name for each in typed if "_" not in each.name)
+    follows = r" must\b| (?:is|are) for\b| was (?:['\[\d-]|None\b|True\b|False\b)"
+    patterns = []
+    if long:
+        patterns.append(rf"(?<![\w./'-])(?:{long})(?![\w/'-]|\.\w)")
+    if short:
+        patterns.append(rf"(?:(?<=[,:;] )|^)(?:{short})(?={follows})")
+    if not patterns:
+        return text
+    return re.sub("|".join(patterns), lambda found: f"--{found[0].replace('_', '-')}", text)
 
 
 def read_values(options: type, values: Mapping[str, object], source: str) -> dict[str, Any]:

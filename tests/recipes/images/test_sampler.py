@@ -109,8 +109,11 @@ def test_the_number_of_batches_of_a_whole_epoch_stays_when_some_are_skipped() ->
     ("make", "message"),
     [
         (lambda: GlobalBatchSampler(9, 3, world=2), "at least 2 for each of 2 ranks, 4 in all, got 3"),
-        (lambda: GlobalBatchSampler(3, 8, world=2), "3 samples make no batch of 8 on 2 ranks"),
-        (lambda: GlobalBatchSampler(7, 8, drop_last=True), "7 samples make no batch of 8"),
+        (lambda: GlobalBatchSampler(3, 8, world=2), "3 samples make no batch of 8 on 2 ranks; 4 are needed."),
+        (
+            lambda: GlobalBatchSampler(7, 8, drop_last=True),
+            "7 samples make no batch of 8 on 1 ranks; lower batch_size to 7.",
+        ),
         (lambda: GlobalBatchSampler(9, 4, rank=2, world=2), "got rank 2 of 2"),
         (lambda: GlobalBatchSampler(9, 4, seed=-1), "seed must not be negative, got -1"),
         (lambda: GlobalBatchSampler(9, 4).set_epoch(-1), "epoch must not be negative, got -1"),

@@ -113,7 +113,9 @@ def test_a_state_of_another_layer_or_of_other_images_is_refused(
         "--mean", "0", "0", "0", "--std", "1", "1", "1",
     )  # fmt: skip
     assert main(other) == 1
-    assert "its images differs: statistics was" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "its images differs: statistics was" in error
+    assert "to start again, give --state a new file" in error
     assert main(linear(trained, stl10, *state, "--resume", "never")) == 1
     assert "holds the state of a run already; use --resume auto" in capsys.readouterr().err
     torch.save([1], tmp_path / "state.pt")

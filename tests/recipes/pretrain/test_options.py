@@ -180,7 +180,9 @@ def test_a_queue_that_does_not_fit_is_told_before_anything_starts(
         )
         == 1
     )
-    assert capsys.readouterr().err.startswith("align-uniform: queue must be a multiple of --batch-size, 256,")
+    assert capsys.readouterr().err.startswith(
+        "align-uniform: --queue must be a multiple of --batch-size, 256,"
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -39,11 +39,11 @@ class EncoderOverrides(Options):
     the data.
     """
     mean: tuple[float, ...] = ()
-    """Mean of each channel, which images are normalised by; goes with std. Default: as in encoder.json, else
-    the mean of the data set.
+    """Mean of each channel, which images are normalised by; goes with --std. Default: as in encoder.json,
+    else the mean of the data set.
     """
     std: tuple[float, ...] = ()
-    """Standard deviation of each channel; goes with mean."""
+    """Standard deviation of each channel; goes with --mean."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -82,9 +82,8 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
         self.batches = full + (not drop_last and rest // world >= 2)
         """Number of batches in a whole epoch."""
         if not self.batches:
-            raise ValueError(
-                f"{count} samples make no batch of {batch_size} on {world} ranks; make batch_size smaller."
-            )
+            remedy = f"lower batch_size to {count}" if count >= 2 * world else f"{2 * world} are needed"
+            raise ValueError(f"{count} samples make no batch of {batch_size} on {world} ranks; {remedy}.")
         self.count = count
         self.batch_size = batch_size
         self.rank = rank

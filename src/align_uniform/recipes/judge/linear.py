@@ -356,14 +356,15 @@ class _Run:
         """Restore a state."""
         if state.get("version") != STATE_VERSION:
             raise ValueError(
-                f"resume must be a state of version {STATE_VERSION}, got {state.get('version')}; start again "
-                "without it."
+                f"the state to resume from must be of version {STATE_VERSION}, got "
+                f"{state.get('version')}; to start again, give --state a new file, or train_linear no state."
             )
         for name, value in self.identity.items():
             if state.get(name) != value:
                 raise ValueError(
-                    f"resume must be the state of the same run, but its {name} differs: "
-                    f"{_difference(state.get(name), value)}; restore that, or start again without the state."
+                    f"the state to resume from must be of the same run, but its {name} differs: "
+                    f"{_difference(state.get(name), value)}; restore that; to start again, give --state a "
+                    "new file, or train_linear no state."
                 )
         self.classifier.load_state_dict(state["classifier"])
         self.optimizer.load_state_dict(

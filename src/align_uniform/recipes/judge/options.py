@@ -61,7 +61,7 @@ class EvaluateOptions(EncoderOverrides, Subject):
     out: Path | None = None
     """File to write the scores to, as JSON."""
     force: bool = False
-    """Replace the file of out if it exists."""
+    """Replace the file of --out if it exists."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,13 +109,13 @@ class LinearOptions(EvaluateOptions):
     state: Path | None = None
     """File that keeps the state of training after each epoch, from which an interrupted run resumes."""
     resume: Literal["auto", "never"] = "auto"
-    """Resume from the file of state if it exists (auto), or refuse to start if it exists (never)."""
+    """Resume from the file of --state if it exists (auto), or refuse to start if it exists (never)."""
     checkpoints: Path | None = None
     """Folder for checkpoint.pth.tar and model_best.pth.tar, in MoCo's layout, for classifiers of a ResNet's
     backbone.
     """
     classifier: Path | None = None
-    """Score the trained classifier in this file, model_best.pth.tar or a file of state, and train nothing."""
+    """Score the trained classifier in this file, model_best.pth.tar or a file of --state; train nothing."""
     seed: int = 0
     """Seed of the classifier's first weights and of the random crops."""
 

@@ -234,7 +234,8 @@ class Trainer:
             return
         if self.options.resume == "never":
             raise ValueError(
-                f"{self.folder} has a run already; use --resume auto to resume it, or choose another folder."
+                f"{self.folder} has a run already; use --resume auto to resume it, or choose another folder "
+                "with --out."
             )
         state_files.check_same(state["options"], self._course(), self.folder)
         self.model.load_state_dict(state["model"])

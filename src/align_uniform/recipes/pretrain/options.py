@@ -40,9 +40,9 @@ class DataOptions(Options):
     size: int = 64
     """Height and width of the views, in pixels."""
     mean: tuple[float, ...] = ()
-    """Mean of each channel, to normalise images by; needs std. By default the data set's, or measured."""
+    """Mean of each channel, to normalise images by; needs --std. By default the data set's, or measured."""
     std: tuple[float, ...] = ()
-    """Standard deviation of each channel, to normalise images by; needs mean."""
+    """Standard deviation of each channel, to normalise images by; needs --mean."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -269,7 +269,7 @@ class MocoOptions(PretrainOptions):
     size: int = 224
     """Height and width of the views, in pixels."""
     mean: tuple[float, ...] = ()
-    """Mean of each channel, to normalise images by; needs std. By default ImageNet's, or the data set's."""
+    """Mean of each channel, to normalise images by; needs --std. By default ImageNet's, or the data set's."""
     local_losses: bool = False
     """Compute each process's losses over its own images, as the reference does, not over the whole batch."""
     mlp: bool = False
