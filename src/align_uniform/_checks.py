@@ -133,6 +133,36 @@ def check_gatherable(x: Tensor, shape: str = "[N, m]") -> None:
         )
 
 
+def refuse_not_finite(name: str, numbers: list[int], rows: int) -> None:
+    """Refuse rows with these numbers, if there are any, which have a NaN or an infinity."""
+    _refuse_rows(
+        name,
+        numbers,
+        rows,
+        "a NaN or an infinity",
+        "leave them out, or find out why the encoder makes them",
+    )
+
+
+def refuse_zero(name: str, numbers: list[int], rows: int) -> None:
+    """Refuse rows with these numbers, if there are any, which are zero and are to be normalised."""
+    _refuse_rows(
+        name,
+        numbers,
+        rows,
+        "norm 0, and so without a direction",
+        "leave them out, or pass normalize=False",
+    )
+
+
+def _refuse_rows(name: str, numbers: list[int], rows: int, what: str, remedy: str) -> None:
+    if numbers:
+        first = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+        raise ValueError(
+            f"{name} has {len(numbers):,} of {rows:,} rows with {what} (rows {first}); {remedy}."
+        )
+
+
 def usable_device(device: str | torch.device) -> torch.device:
     """Return the device, if this machine has it."""
     try:

@@ -24,11 +24,7 @@ from align_uniform.measuring.positives import PairChoice
 from align_uniform.measuring.results import Details, Norms, Uniformity
 from align_uniform.measuring.subject import Subject, codes_of, subject
 from align_uniform.measuring.sweep import Plan, Sums, item_uniform, sweep, towers, uniformity_at
-
-UNIT_TOLERANCE = 0.01
-"""The deviation of a norm from 1 up to which a row passes for a unit row; half precision is off by a tenth of
-it.
-"""
+from align_uniform.measuring.verdict import NORM_TO_MENTION
 
 
 def measure(
@@ -214,7 +210,7 @@ def _details(asked: Subject, sums: Sums, pairs: Pairs, items: Tensor | None, see
 
 
 def _norm_warnings(norms: Norms) -> list[str]:
-    if norms.smallest >= 1 - UNIT_TOLERANCE and norms.largest <= 1 + UNIT_TOLERANCE:
+    if norms.smallest >= 1 - NORM_TO_MENTION and norms.largest <= 1 + NORM_TO_MENTION:
         return []
     consequence = (
         "they were divided by them, and what is measured is their directions"

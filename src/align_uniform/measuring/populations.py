@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform.engine.precision import has_float64, sum_dtype
 from align_uniform.engine.tiles import slices
@@ -64,17 +65,9 @@ class Population:
         self.source, self.name, self.normalize, self.device, self.kept = source, name, normalize, device, kept
         self.shape = (source.shape[0] if kept is None else len(kept), int(source.shape[1]))
         self.survey = _survey(self)
-        self._refuse(
-            self.survey.invalid,
-            "a NaN or an infinity",
-            "leave them out, or find out why the encoder makes them",
-        )
+        checks.refuse_not_finite(name, self.number_of(self.survey.invalid).tolist(), len(self))
         if normalize:
-            self._refuse(
-                self.survey.zero,
-                "norm 0, and so without a direction",
-                "leave them out, or pass normalize=False",
-            )
+            checks.refuse_zero(name, self.number_of(self.survey.zero).tolist(), len(self))
         self.centre = (self.survey.moments.sum / self.shape[0]).to(self.device, self[slice(0, 1)].dtype)
         self.diameter = 2 * (1.0 if normalize else self.survey.largest)
 
@@ -105,16 +98,6 @@ class Population:
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    def _refuse(self, rows: Tensor, what: str, remedy: str) -> None:
-        if len(rows):
-            first = ", ".join(str(index) for index in self.number_of(rows)[:5].tolist()) + (
-                ", ..." if len(rows) > 5 else ""
-            )
-            raise ValueError(
-                f"{self.name} has {len(rows):,} of {self.shape[0]:,} rows with {what} (rows {first}); "
-                f"{remedy}."
-            )
 
 
 def _tensor(rows: Any) -> Tensor:

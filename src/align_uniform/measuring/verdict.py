@@ -26,8 +26,11 @@ LEAST_DIM_TO_COLLAPSE = 4
 LEAST_DIM_FOR_NEAR = 8
 """The number of features below which near duplicates are a matter of course."""
 
-NORM_TOLERANCE = 0.05
-"""The deviation of a norm from 1 up to which a row passes for a unit row."""
+NORM_TO_MENTION = 0.01
+"""The deviation of a norm from 1 above which a measurement warns; half precision is off by a tenth of it."""
+
+NORM_TO_JUDGE = 0.05
+"""The deviation of a norm from 1 up to which rows are judged as unit rows."""
 
 _NORM_REASON = "Half precision moves a norm by 0.001, eight bits by about 0.01."
 
@@ -133,7 +136,7 @@ def _norm_deviation(measurement: Measurement, *, normalized: bool) -> float | No
 def _is_judged(measurement: Measurement) -> bool:
     """Whether there are enough rows, of unit norm: a few rows may be close to each other by chance."""
     deviation = _norm_deviation(measurement, normalized=False)
-    return measurement.n >= LEAST_ROWS and (deviation is None or deviation <= NORM_TOLERANCE)
+    return measurement.n >= LEAST_ROWS and (deviation is None or deviation <= NORM_TO_JUDGE)
 
 
 def _equivalent_dim(measurement: Measurement) -> float | None:
@@ -164,7 +167,7 @@ HEURISTICS = (
         quantity="largest deviation of a norm from 1, for rows that were measured as they are",
         number=lambda m: _norm_deviation(m, normalized=False),
         side="above",
-        thresholds=((NORM_TOLERANCE, "problem"),),
+        thresholds=((NORM_TO_JUDGE, "problem"),),
         what="The rows were measured as they are, with norms from "
         "{m.norms.smallest:.3g} to {m.norms.largest:.3g}. Alignment and uniformity "
         "are defined for rows of norm 1; for other rows they measure the scale as well.",
@@ -245,7 +248,7 @@ HEURISTICS = (
         quantity="largest deviation of a norm from 1, for rows that were then normalised",
         number=lambda m: _norm_deviation(m, normalized=True),
         side="above",
-        thresholds=((NORM_TOLERANCE, "note"),),
+        thresholds=((NORM_TO_JUDGE, "note"),),
         what="The rows had norms from {m.norms.smallest:.3g} to {m.norms.largest:.3g}, and were "
         "divided by them: their directions are measured here.",
         advice="Search by cosine, or normalise the rows before you store them: dot products and distances of "

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align_uniform import _checks as checks
 from align_uniform._extras import needs
 from align_uniform.engine.precision import has_float64
 
@@ -156,22 +157,12 @@ def measurable(name: str, x: Tensor, normalize: bool) -> Tensor:
     """
     rows = x.detach().reshape(-1, x.shape[-1])
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    is_finite = rows.isfinite().all(1)
-    _refuse(
-        name, ~is_finite, "a NaN or an infinity", "leave them out, or find out why the encoder makes them"
-    )
+    checks.refuse_not_finite(name, _numbers(~rows.isfinite().all(1)), len(rows))
     if normalize:
-        is_zero = (rows == 0).all(1)
-        _refuse(
-            name, is_zero, "norm 0, and so without a direction", "leave them out, or pass normalize=False"
-        )
+        checks.refuse_zero(name, _numbers((rows == 0).all(1)), len(rows))
     return rows
 
 
-def _refuse(name: str, is_wrong: Tensor, what: str, remedy: str) -> None:
-    if is_wrong.any():
-        wrong = is_wrong.nonzero().squeeze(1).tolist()
-        first = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
-        raise ValueError(
-            f"{name} has {len(wrong):,} of {len(is_wrong):,} rows with {what} (rows {first}); {remedy}."
-        )
+def _numbers(chosen: Tensor) -> list[int]:
+    numbers: list[int] = chosen.nonzero().squeeze(1).tolist()
+    return numbers
