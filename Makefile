@@ -12,6 +12,7 @@ INTERPRETED := tests/engine tests/functional tests/measuring/test_row_sums.py $(
 # those versions cannot do: fake tensors on a GPU where there is none, a loss exported for batches of any size, our
 # message within torch's for a loss that gathers, safetensors of complex numbers, .pt files read by another process,
 # and our wording for a null in Parquet's lists of a fixed size.
+# Recipes are left out too: their torchvision and tensorboard need a newer torch.
 FLOOR_TOOLS := "pytest>=8.4" "pytest-timeout>=2.4" "hypothesis>=6.130" "mpmath>=1.3" "scipy>=1.13" \
 	"scikit-learn>=1.5" "pyparsing>=3.1,<3.3" # matplotlib 3.9 uses what pyparsing 3.3 deprecates
 FLOOR_STATED = $(shell $(PYTHON) --version; grep -E '^(dependencies|cli|files|metrics|report) = .*>=' pyproject.toml)
