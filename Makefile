@@ -11,16 +11,17 @@ INTERPRETED := tests/engine tests/functional tests/measuring/test_row_sums.py $(
 # versions are installed once. Left out are kernels, what needs an installed package, minutes of inductor, and what
 # those versions cannot do: fake tensors on a GPU where there is none, a loss exported for batches of any size, our
 # message within torch's for a loss that gathers, safetensors of complex numbers, .pt files read by another process,
-# and our wording for a null in Parquet's lists of a fixed size.
+# our wording for a null in Parquet's lists of a fixed size, and numpy's trapezoid, by which tests integrate.
 # Recipes are left out too: their torchvision and tensorboard need a newer torch.
 FLOOR_TOOLS := "pytest>=8.4" "pytest-timeout>=2.4" "hypothesis>=6.130" "mpmath>=1.3" "scipy>=1.13" \
 	"scikit-learn>=1.5" "pyparsing>=3.1,<3.3" # matplotlib 3.9 uses what pyparsing 3.3 deprecates
 FLOOR_STATED = $(shell $(PYTHON) --version; grep -E '^(dependencies|cli|files|metrics|report) = .*>=' pyproject.toml)
 FLOOR = $(HOME)/.cache/align-uniform/floor-$(shell echo '$(FLOOR_STATED) $(FLOOR_TOOLS)' | sha256sum | cut -c -12)
-FLOOR_TESTS := $(wildcard $(addprefix tests/,engine files functional geometry measuring metrics) \
+FLOOR_TESTS := $(wildcard $(addprefix tests/,engine figures files functional geometry measuring metrics report cli/test_compare.py) \
 	$(patsubst %,tests/test_%.py,checks ids init losses metrics ranks sphere)) --ignore-glob "*_kernels.py"
 FLOOR_CHOICE := $(subst $() , and ,$(addprefix not~,triton the_extra_installs inductor asks_a_gpu the_probe_sees \
-	few_operators an_exported_loss gathers_cannot_be_compiled complex64 opening_reads_a_small ragged_and_null))
+	few_operators an_exported_loss gathers_cannot_be_compiled complex64 opening_reads_a_small ragged_and_null \
+	density_of_angles the_curve_over_the_cosines))
 
 .PHONY: demo test test-browser test-floor floor lint bench gpu docs clean
 
