@@ -81,6 +81,11 @@ def test_without_a_gpu_one_line_says_what_to_do(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def heed_interruptions() -> None:
+    """Undo what shells do to the processes that they start in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
 def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
@@ -96,7 +101,13 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:
         str(out),
     ]
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interruptions,
     ) as process:
         assert process.stderr is not None
         while not process.stderr.readline().split("  ")[-1].startswith("speed: uniform"):
