@@ -59,7 +59,7 @@ def save(path: Path, **arrays: Tensor) -> Path:
                 pa.table({key: list(x.numpy()) for key, x in arrays.items()}), path, row_group_size=4
             )
         case ending:
-            raise NotImplementedError(f"say here how an array is written to {ending}")
+            raise ValueError(f"say here how an array is written to {ending}")
     return path
 
 
@@ -78,7 +78,7 @@ def write_table(path: Path) -> Path:
                 writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL)
                 writer.writerows([list(TABLE), *rows])
         case ending:
-            raise NotImplementedError(f"say here how a table is written to {ending}")
+            raise ValueError(f"say here how a table is written to {ending}")
     return path
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_uniform import _checks as checks
 from align_uniform import geometry
 from align_uniform.functional import normalize_rows
 from align_uniform.geometry import Moments
-from align_uniform.metrics.streamed import StreamedRows, measurable
+from align_uniform.metrics.streamed import StreamedRows
 
 
 class RankMe(StreamedRows):
@@ -62,18 +61,7 @@ class RankMe(StreamedRows):
         self.add_state("total", torch.zeros((), dtype=torch.float64), "sum")
         self.add_state("second", torch.zeros((), dtype=torch.float64), "sum")
 
-    def update(self, x: Tensor) -> None:
-        """Add rows.
-
-        Args:
-            x: the features, [..., N, m]; all rows belong to one population, and N may be 0.
-
-        Raises:
-            ValueError: the shape or the dtype is wrong, or a row is NaN, infinite, or zero with `normalize`.
-        """
-        checks.check_features("x", x)
-        rows = measurable("x", x, self.normalize)
-        self._check_width(rows)
+    def _add(self, rows: Tensor) -> None:
         moments = Moments.of(normalize_rows(rows) if self.normalize else rows)
         self.count = self.count + moments.count
         self.total = self.total + moments.sum.to(self.total.device)

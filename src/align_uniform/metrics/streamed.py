@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,6 +110,23 @@ class StreamedRows(Streamed):
     A process that has seen no row learns the width from the others.
     """
 
+    normalize: bool
+    """Whether rows are divided by their norms."""
+
+    def update(self, x: Tensor) -> None:
+        """Add rows.
+
+        Args:
+            x: the features, [..., N, m]; all rows belong to one population, and N may be 0.
+
+        Raises:
+            ValueError: the shape or the dtype is wrong, or a row is NaN, infinite, or zero with `normalize`.
+        """
+        checks.check_features("x", x)
+        rows = measurable("x", x, self.normalize)
+        self._check_width(rows)
+        self._add(rows)
+
     def sync(
         self,
         dist_sync_fn: Callable[..., Any] | None = None,
@@ -132,13 +150,17 @@ class StreamedRows(Streamed):
                 self._take_shape(widths[0], is_wide=bool(shapes[:, 1].any()))
         super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
 
+    @abstractmethod
+    def _add(self, rows: Tensor) -> None:
+        """Add rows that are checked, [N, m], to the state."""
+
+    @abstractmethod
     def _shape(self) -> tuple[int, bool]:
         """Return the number of features, 0 before the first rows, and whether any row is float64."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take_shape(self, width: int, *, is_wide: bool) -> None:
         """Bring the state into a shape that all processes share, without a change to any row."""
-        raise NotImplementedError
 
     def _check_width(self, rows: Tensor) -> None:
         width, _ = self._shape()

@@ -15,7 +15,7 @@ from align_uniform import _ranks as ranks
 from align_uniform.measuring import uniformity
 from align_uniform.measuring.populations import Population
 from align_uniform.metrics.sampling import random_keys
-from align_uniform.metrics.streamed import StreamedRows, measurable
+from align_uniform.metrics.streamed import StreamedRows
 
 
 class Uniformity(StreamedRows):
@@ -89,18 +89,7 @@ class Uniformity(StreamedRows):
         self.add_state("rows", [], "cat")
         self.add_state("keys", [], "cat")
 
-    def update(self, x: Tensor) -> None:
-        """Add rows.
-
-        Args:
-            x: the features, [..., N, m]; all rows belong to one population, and N may be 0.
-
-        Raises:
-            ValueError: the shape or the dtype is wrong, or a row is NaN, infinite, or zero with `normalize`.
-        """
-        checks.check_features("x", x)
-        rows = measurable("x", x, self.normalize)
-        self._check_width(rows)
+    def _add(self, rows: Tensor) -> None:
         numbers = self.seen + torch.arange(len(rows), device=self.seen.device)
         keys = random_keys(self.seed, ranks.rank(), numbers)
         self.seen = self.seen + len(rows)

@@ -5,6 +5,7 @@ Each of them is an `Encoder`: its layers have names, and `forward(images, layer)
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple, get_args
 
 import torch
@@ -25,7 +26,7 @@ class Architecture(NamedTuple):
     channels: int
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """The base of all encoders: layers with names, the last of which, `output`, is on the unit sphere."""
 
     layers: tuple[str, ...]
@@ -33,9 +34,9 @@ class Encoder(nn.Module):
     architecture: Architecture
     """The arguments of `build`, which sets this attribute."""
 
+    @abstractmethod
     def forward(self, images: Tensor, layer: str = "output") -> Tensor:
         """Return the features of a layer: [N, features], or a map [N, channels, height, width]."""
-        raise NotImplementedError
 
     def _check_layer(self, layer: object) -> None:
         if layer not in self.layers:
