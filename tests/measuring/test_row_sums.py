@@ -116,3 +116,34 @@ def test_the_mean_between_two_populations_is_the_definitions(blocks: None) -> No
     few = row_sums.cross_log_mean(population(x), population(y), 3, lambda _: None, rows=some)
     exponents = oracle.exponents_across(oracle.numbers(x[some]), oracle.numbers(y), 3)
     assert few == pytest.approx(oracle.log_sum_exp(exponents) - np.log(len(exponents)), abs=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("t", [2.0, 400.0])
+def test_sums_between_two_populations_are_the_definitions_of_either_side(
+    blocks: None, dtype: torch.dtype, t: float
+) -> None:
+    x, y = rows.unit(20, 5), rows.unit(31, 5, seed=1)
+    sides = population(x.to(dtype)), population(y)  # of two dtypes, of which the wider is taken
+    found = row_sums.cross_row_sums(*sides, [t, 1.0], lambda _: None)
+    for number, width in enumerate([t, 1.0]):
+        truth = [
+            oracle.potential_sums(oracle.numbers(a), width, oracle.numbers(b)) for a, b in ((x, y), (y, x))
+        ]
+        tolerance = 10 * t * torch.finfo(dtype).eps
+        expected = torch.from_numpy(np.concatenate(truth)).log()
+        torch.testing.assert_close(log_sums(found)[number], expected, rtol=tolerance, atol=tolerance)
+        squares = oracle.potential_sums(oracle.numbers(x), 2 * width, oracle.numbers(y)).sum()
+        assert float(found.squares[number].log() + 2 * found.shift[number]) == pytest.approx(
+            np.log(2 * squares), abs=100 * tolerance
+        )
+    some = torch.tensor([1, 5, 19])
+    few = row_sums.cross_row_sums(*sides, [t, 1.0], lambda _: None, rows=some)
+    torch.testing.assert_close(log_sums(few), log_sums(found)[:, some], rtol=tolerance, atol=tolerance)
+
+
+def test_progress_between_populations_counts_every_potential_once(blocks: None) -> None:
+    visited: list[int] = []
+    sides = population(rows.unit(20, 5)), population(rows.unit(31, 5, seed=1))
+    row_sums.cross_row_sums(*sides, [2.0], visited.append)
+    assert sum(visited) == 20 * 31

@@ -4,10 +4,11 @@ For rows x_1 ... x_N, read block by block, and for each of several t,
 
     sums[i] = sum_{j != i} exp(-t ||x_i - x_j||^2)
 
-of every row (`all_row_sums`) or of a few (`anchor_row_sums`); `squares` is the sum of the squared potentials
-of those rows. Two blocks of rows are in memory at a time, and one tile of their pairs (see `engine`). The
-tile loop visits only the upper half of the pairs of all rows, the kernel visits both halves. With several
-processes each visits a share of the blocks, and all of them get all sums.
+of every row (`all_row_sums`) or of a few (`anchor_row_sums`), or those with the rows of another population
+(`cross_row_sums`); `squares` is the sum of the squared potentials of those rows. Two blocks of rows are in
+memory at a time, and one tile of their pairs (see `engine`). Within a population the tile loop visits only
+the upper half of the pairs, the kernel visits both halves. With several processes each visits a share of the
+blocks, and all of them get all sums.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from align_uniform import _ranks as ranks
 from align_uniform.engine import routes
 from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import Care, care, sum_dtype, widened
-from align_uniform.engine.sweeps import sweep
 from align_uniform.engine.tiles import Columns, all_tiles, half_squares, upper_tiles
 from align_uniform.measuring.populations import Population, block_slices, take
 from align_uniform.measuring.quantities import NEAR_COSINE
@@ -51,7 +51,9 @@ class _Tile(NamedTuple):
     rows: slice
     """The rows, by their place among the sums."""
     columns: slice | None
-    """The columns; None if column sums are not needed, or if the columns are also visited as rows."""
+    """The columns, by their place; None if column sums are not needed, or if columns are also visited as
+    rows.
+    """
     exponents: Tensor
     """The values of -t ||x_i - x_j||^2 less a shift at the first t, [rows, columns]; -inf for a row and
     itself. The reader may overwrite them.
@@ -92,32 +94,69 @@ def anchor_row_sums(
     return _accumulate(population, len(anchors), ts, tiles, progress)
 
 
+def cross_row_sums(
+    x: Population, y: Population, ts: Sequence[float], progress: Progress, rows: Tensor | None = None
+) -> RowSums:
+    """Sum the potentials of every row of x with all of y, and of every row of y with all of x.
+
+    The rows of x come first, [T, N + M]. With `rows`, rising row numbers of x, there are the sums of these
+    rows alone, [T, rows].
+    """
+    both, count = _common_space(x, y), len(x)
+    few = None if rows is None else take(x, rows)
+    own = block_slices(x) if few is None else [slice(0, len(few))]
+    pairs = [(part, columns) for part in own for columns in block_slices(y)]
+    share = pairs[ranks.rank() :: ranks.world_size()]
+
+    def blocks() -> Iterator[tuple[slice, slice | None, Tensor, Tensor]]:
+        for part, columns in share:
+            place = slice(count + columns.start, count + columns.stop) if few is None else None
+            block, others = x[part] if few is None else few, y[columns]
+            yield part, place, block.to(both.centre.dtype), others.to(both.centre.dtype)
+
+    size = len(x) + len(y) if few is None else len(few)
+    if _takes_kernel(both, ts):
+        visits = (visit for block in blocks() for visit in _kernel_visits_across(both, ts, *block))
+        return _merge(both, size, ts, visits, progress)
+
+    def tiles(shift: float, needs: Care) -> Iterator[_Tile]:
+        for block in blocks():
+            yield from _tiles_across(both, ts[0], *block, shift, needs)
+
+    return _accumulate(both, size, ts, tiles, progress)
+
+
 def cross_log_mean(
     x: Population, y: Population, t: float, progress: Progress, rows: Tensor | None = None
 ) -> float:
     """Return log mean exp(-t ||x_i - y_j||^2) over two populations, or over some rows of x and all of y."""
-    count = x.shape[0] if rows is None else len(rows)
-    few = None if rows is None else take(x, rows)
-    pairs = [
-        (part, columns)
-        for part in (block_slices(x) if few is None else [slice(None)])
-        for columns in block_slices(y)
-    ]
-    logs = []
-    for part, columns in pairs[ranks.rank() :: ranks.world_size()]:
-        block, others = x[part] if few is None else few, y[columns]
-        dtype = torch.promote_types(block.dtype, others.dtype)
-        logs.append(float(sweep(block.to(dtype), others.to(dtype), t, count * y.shape[0]).log_potential))
-        progress(len(block) * len(others))
-    everyones = [log for share in ranks.gather_objects(logs) for log in share]
-    return float(torch.tensor(everyones, dtype=torch.float64).logsumexp(0))
+    result = cross_row_sums(x, y, [t], progress, rows)
+    of_x = result.sums[0, : len(x)]
+    return float(of_x.sum().log() - math.log(len(of_x) * len(y)) + result.shift[0])
+
+
+class _Space(NamedTuple):
+    """The place of the rows of two populations, as a `Population` has it of its own."""
+
+    centre: Tensor
+    """The mean of all rows, [m]."""
+    diameter: float
+    """An upper bound of the distance of two rows."""
+
+
+def _common_space(x: Population, y: Population) -> _Space:
+    """Return the place of two populations, in the wider of their dtypes."""
+    share = len(x) / (len(x) + len(y))
+    dtype = torch.promote_types(x.centre.dtype, y.centre.dtype)
+    centre = x.centre.to(dtype) * share + y.centre.to(dtype) * (1 - share)
+    return _Space(centre, max(x.diameter, y.diameter))
 
 
 # ------------------------------------------------------------------------------------------- by the tile loop
 
 
 def _accumulate(
-    population: Population,
+    population: Population | _Space,
     count: int,
     ts: Sequence[float],
     tiles: Callable[[float, Care], Iterator[_Tile]],
@@ -161,7 +200,7 @@ def _accumulate(
     return RowSums(sums.cpu().double(), squares.cpu().double(), shifts, near.cpu())
 
 
-def _needs(population: Population, ts: Sequence[float]) -> Care:
+def _needs(population: Population | _Space, ts: Sequence[float]) -> Care:
     """Return the care that exponents need: no two rows are farther apart than the diameter.
 
     Where float32 is not precise enough, they are computed in float64, on the CPU if the device lacks it.
@@ -206,8 +245,26 @@ def _tiles_of_anchors(
         yield _Tile(above, None, tile[0])
 
 
+def _tiles_across(
+    both: _Space,
+    t: float,
+    rows: slice,
+    columns: slice | None,
+    block: Tensor,
+    block_of_others: Tensor,
+    shift: float,
+    needs: Care,
+) -> Iterator[_Tile]:
+    """Yield all pairs of a block of one population with a block of another."""
+    a, others = _centred(both, block, block_of_others, t, needs)
+    halves = half_squares(a)
+    lift = halves.new_full((1,), shift)
+    for above, left, _, tile in all_tiles(a, halves, others, Mask(), lift, at_most_0=needs.at_most_0):
+        yield _Tile(_within(rows, above), None if columns is None else _within(columns, left), tile[0])
+
+
 def _centred(
-    population: Population, rows: Tensor, columns: Tensor, t: float, needs: Care
+    population: Population | _Space, rows: Tensor, columns: Tensor, t: float, needs: Care
 ) -> tuple[Tensor, Columns]:
     """Return rows and columns in the form that tiles take, [1, b, m]."""
     scale = math.sqrt(2 * t)
@@ -227,7 +284,7 @@ def _within(part: slice, inner: slice) -> slice:
 # ---------------------------------------------------------------------------------------------- by the kernel
 
 
-def _takes_kernel(population: Population, ts: Sequence[float]) -> bool:
+def _takes_kernel(population: Population | _Space, ts: Sequence[float]) -> bool:
     """Whether the kernel computes these rows; rows that are far apart need float64, which it lacks."""
     return routes.takes_kernel(population.centre) and not _needs(population, ts).wider
 
@@ -270,6 +327,21 @@ def _kernel_visit_of_anchors(
     return _Visit(slice(0, len(a)), *sums, len(a) * len(b))
 
 
+def _kernel_visits_across(
+    both: _Space,
+    ts: Sequence[float],
+    rows: slice,
+    columns: slice | None,
+    block: Tensor,
+    block_of_others: Tensor,
+) -> Iterator[_Visit]:
+    """Sum over all pairs of a block of one population with a block of another, for the rows of either."""
+    a, b = block - both.centre, block_of_others - both.centre
+    yield _Visit(rows, *_kernel_sums(a, b, ts), len(a) * len(b))
+    if columns is not None:
+        yield _Visit(columns, *_kernel_sums(b, a, ts), 0)
+
+
 def _kernel_sums(
     a: Tensor,
     b: Tensor,
@@ -287,12 +359,17 @@ def _kernel_sums(
 
 
 def _merge(
-    population: Population, count: int, ts: Sequence[float], visits: Iterator[_Visit], progress: Progress
+    population: Population | _Space,
+    count: int,
+    ts: Sequence[float],
+    visits: Iterator[_Visit],
+    progress: Progress,
 ) -> RowSums:
     """Add up the visits, in logarithms, since every row has a largest exponent of its own."""
-    logs = torch.full((len(ts), count), -math.inf, dtype=torch.float64, device=population.device)
+    device = population.centre.device
+    logs = torch.full((len(ts), count), -math.inf, dtype=torch.float64, device=device)
     log_squares = logs.new_full((len(ts),), -math.inf)
-    near = torch.zeros(count, dtype=torch.bool, device=population.device)
+    near = torch.zeros(count, dtype=torch.bool, device=device)
     ratios = logs.new_tensor([t / ts[0] for t in ts]).unsqueeze(1)
     for rows, largest, sums, squares, potentials in visits:
         lift = largest.double() * ratios
