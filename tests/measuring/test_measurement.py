@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from align_uniform import Measurement
 from tests.measuring.examples import example
+
+SCHEMA_1 = sorted((Path(__file__).parent / "data").glob("schema_1_*.json"))
+"""Files as version 0.1.0 wrote them: two views with labels at two t, and two towers from anchors."""
 
 
 def test_the_function_is_not_shadowed_by_a_module() -> None:
@@ -19,7 +24,7 @@ def test_the_function_is_not_shadowed_by_a_module() -> None:
 def test_json_holds_the_promised_fields_and_comes_back_equal() -> None:
     result = example()
     document = json.loads(result.to_json())
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert {"n", "dim", "align", "uniform", "rankme", "w2", "provenance"} <= document.keys()
     assert {"value", "stderr"} <= document["align"].keys()
     assert {"value", "stderr", "optimum", "gap", "equivalent_dim"} <= document["uniform"].keys()
@@ -35,13 +40,43 @@ def test_json_holds_the_promised_fields_and_comes_back_equal() -> None:
     assert Measurement.from_json(result.to_json()) == result
 
 
+def test_the_json_names_what_stands_out() -> None:
+    cone = replace(example(), mean_cosine=0.75)
+    found = json.loads(cone.to_json())["findings"]
+    assert found[0].keys() == {"name", "severity", "number", "threshold", "quantity", "what", "advice"}
+    assert {"name": "cone", "severity": "problem", "number": 0.75, "threshold": 0.5}.items() <= (
+        next(finding for finding in found if finding["name"] == "cone").items()
+    )
+    assert Measurement.from_json(cone.to_json()).findings == cone.findings
+    assert (
+        json.loads(replace(example(), norms=replace(example().norms, smallest=1, largest=1)).to_json())[
+            "findings"
+        ]
+        == []
+    )
+
+
+@pytest.mark.parametrize("path", SCHEMA_1, ids=lambda path: path.stem)
+def test_every_earlier_schema_is_read(path: Path) -> None:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert document["schema_version"] == 1
+    result = Measurement.from_json(path.read_text(encoding="utf-8"))
+    again = json.loads(result.to_json())
+    assert again["schema_version"] == 2
+    for part in ("align", "uniform", "tolerance", "towers", "duplicates", "norms"):
+        if document[part] is not None:
+            assert document[part].items() <= again[part].items()
+    assert str(result).startswith(f"{document['name']}: ")
+    assert Measurement.from_json(result.to_json()) == result
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("no json", "a.json must be the JSON of a measurement"),
         ("[1]", "a.json must be the JSON of a measurement"),
         ("{}", "a.json must be the JSON of a measurement"),
-        ('{"schema_version": 99}', "a.json has schema version 99, but this program reads 1"),
+        ('{"schema_version": 99}', "a.json has schema version 99, but this program reads 1 and 2"),
         ('{"schema_version": 1, "n": 3}', "a.json lacks a field"),
     ],
 )

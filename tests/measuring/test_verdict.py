@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from align_uniform import Measurement, measure
+from align_uniform.measuring.results import Results
 from align_uniform.measuring.verdict import HEURISTICS, SEVERITIES, Finding, findings, headline
 from tests.rows import normal, unit
 
@@ -164,7 +165,7 @@ def test_every_heuristic_can_find_something_and_says_it_in_words() -> None:
         assert thresholds == sorted(thresholds, reverse=heuristic.side == "below")
 
 
-def _constant(number: float) -> Callable[[Measurement], float]:
+def _constant(number: float) -> Callable[[Results], float]:
     return lambda _: number
 
 

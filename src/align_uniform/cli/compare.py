@@ -63,6 +63,8 @@ class CompareOptions:
 
 def run(options: CompareOptions) -> int:
     """Measure or read each embedding, print the table and the differences, and draw the figure."""
+    from align_uniform.measuring.measurement import SCHEMA_VERSION
+
     stem = None if options.figure is None else Path(options.figure)
     accuracy = options.accuracy or None
     if stem is not None:
@@ -75,7 +77,7 @@ def run(options: CompareOptions) -> int:
         print(
             json.dumps(
                 {
-                    "schema_version": 1,
+                    "schema_version": SCHEMA_VERSION,
                     "embeddings": document,
                     "differences": [vars(each) for each in differences],
                 }

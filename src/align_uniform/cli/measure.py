@@ -276,10 +276,8 @@ def _show(result: Measurement, options: MeasureOptions, encoded: Encoded | None)
     if options.json:
         print(result.to_json())
         return
-    from align_uniform.measuring.verdict import findings
-
     print(result)
-    for finding in findings(result):
+    for finding in result.findings:
         print(f"{finding.name}: {finding.what} {finding.advice}")
 
 

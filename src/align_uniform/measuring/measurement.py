@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from align_uniform.measuring import quantities
+from align_uniform.measuring import quantities, verdict
 from align_uniform.measuring.difference import Difference
 from align_uniform.measuring.plain import from_plain, to_plain
 from align_uniform.measuring.results import Results
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The version of the JSON. A changed meaning or a removed field raises it, a new field does not."""
+
+READABLE = (1, SCHEMA_VERSION)
+"""The versions that `Measurement.from_json` reads: every one that there ever was."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,16 @@ class Measurement(Results):
         """
         return quantities.scalars(self, prefix)
 
+    @property
+    def findings(self) -> tuple[verdict.Finding, ...]:
+        """The findings of the verdict, the worst first; often there are none. See `verdict.findings`."""
+        return verdict.findings(self)
+
     def to_json(self) -> str:
-        """Return everything except the details as JSON; a number that is not finite is null."""
+        """Return everything except the details as JSON, with the findings; what is not finite is null."""
         parts = {name: value for name, value in vars(self).items() if name != "details"}
         return json.dumps(
-            {"schema_version": SCHEMA_VERSION} | to_plain(parts),
+            {"schema_version": SCHEMA_VERSION} | to_plain(parts | {"findings": self.findings}),
             indent=2,
             allow_nan=False,
             ensure_ascii=False,
@@ -79,15 +87,15 @@ class Measurement(Results):
         """Read a measurement that `to_json` wrote, with this version of the package or with another.
 
         Fields that this version does not know are ignored. A missing field is None, empty, or its default
-        where its type allows that.
+        where its type allows that. Findings are made again from the numbers, by the rules of this version.
 
         Args:
             text: the JSON.
             source: the origin of the text, for error messages.
 
         Raises:
-            ValueError: the text is not the JSON of a measurement, has another schema version, or lacks a
-                field that a measurement cannot do without.
+            ValueError: the text is not the JSON of a measurement, has a schema version that is not known, or
+                lacks a field that a measurement cannot do without.
         """
         try:
             parts = json.loads(text)
@@ -97,10 +105,10 @@ class Measurement(Results):
                 f"{source} must be the JSON of a measurement, as `measure --json` prints it, but it is not; "
                 "measure again with --json."
             ) from error
-        if version != SCHEMA_VERSION:
+        if version not in READABLE:
             raise ValueError(
-                f"{source} has schema version {version}, but this program reads {SCHEMA_VERSION}; measure "
-                "again."
+                f"{source} has schema version {version}, but this program reads "
+                f"{' and '.join(map(str, READABLE))}; measure again."
             )
         parts.pop("details", None)
         if "uniform" in parts:

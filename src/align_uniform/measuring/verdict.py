@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.quantities import NEAR_COSINE, quantity
+from align_uniform.measuring.results import Results
 
 Severity = Literal["note", "warning", "problem"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "problem")
@@ -58,7 +58,7 @@ class Heuristic:
     name: str
     quantity: str
     """The definition of the number."""
-    number: Callable[[Measurement], float | None]
+    number: Callable[[Results], float | None]
     """The number of a measurement; None if it says nothing about that measurement."""
     side: Literal["above", "below"]
     """The side of the threshold on which the number stands out."""
@@ -71,7 +71,7 @@ class Heuristic:
     why: str
     """The reason for the threshold."""
 
-    def finding(self, measurement: Measurement) -> Finding | None:
+    def finding(self, measurement: Results) -> Finding | None:
         """Return a finding for the last threshold that is crossed, or None if none is."""
         number = self.number(measurement)
         if number is None:
@@ -88,7 +88,7 @@ class Heuristic:
         return Finding(self.name, severity, number, threshold, self.quantity, what, self.advice)
 
 
-def findings(measurement: Measurement) -> tuple[Finding, ...]:
+def findings(measurement: Results) -> tuple[Finding, ...]:
     """Return the findings about a measurement, the worst first; often there are none.
 
     Example:
@@ -127,33 +127,33 @@ def _listed(names: Sequence[str]) -> str:
 # -------------------------------------------------------------------------------------------------- the table
 
 
-def _norm_deviation(measurement: Measurement, *, normalized: bool) -> float | None:
+def _norm_deviation(measurement: Results, *, normalized: bool) -> float | None:
     """Return the largest deviation of a norm from 1, if the rows were normalised or not, as asked."""
     norms = measurement.norms
     return max(abs(norms.largest - 1), abs(norms.smallest - 1)) if norms.normalized is normalized else None
 
 
-def _is_judged(measurement: Measurement) -> bool:
+def _is_judged(measurement: Results) -> bool:
     """Whether there are enough rows, of unit norm: a few rows may be close to each other by chance."""
     deviation = _norm_deviation(measurement, normalized=False)
     return measurement.n >= LEAST_ROWS and (deviation is None or deviation <= NORM_TO_JUDGE)
 
 
-def _equivalent_dim(measurement: Measurement) -> float | None:
+def _equivalent_dim(measurement: Results) -> float | None:
     """Return the equivalent dimension; None below -2t, where rows are as even as can be."""
     is_judged = _is_judged(measurement) and measurement.dim >= LEAST_DIM_TO_COLLAPSE
     return measurement.uniform.equivalent_dim if is_judged else None
 
 
-def _mean_cosine(measurement: Measurement) -> float | None:
+def _mean_cosine(measurement: Results) -> float | None:
     return measurement.mean_cosine if _is_judged(measurement) else None
 
 
-def _rank_share(measurement: Measurement) -> float | None:
+def _rank_share(measurement: Results) -> float | None:
     return measurement.rankme / min(measurement.n, measurement.dim) if _is_judged(measurement) else None
 
 
-def _duplicate_share(measurement: Measurement) -> float:
+def _duplicate_share(measurement: Results) -> float:
     """Return the share of duplicates among the rows of all views, or of both towers."""
     towers, duplicates = measurement.towers, measurement.duplicates
     rows = sum(towers.rows) if towers else measurement.n * len(measurement.uniform.by_population)

@@ -82,7 +82,7 @@ def report_html(
         ValueError: a row has no text or no path.
     """
     contents = Contents(texts, images, are_towers=measurement.towers is not None)
-    found = verdict.findings(measurement)
+    found = measurement.findings
     return _template().render(
         m=measurement,
         verdict=verdict.headline(found),
