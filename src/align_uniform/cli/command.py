@@ -10,6 +10,9 @@ from typing import Any
 from align_uniform.cli.options import add_options
 from align_uniform.cli.parser import Parser
 
+GATE_FAILED = 3
+"""The exit code of a command whose result, though complete, fails a condition that was set on it."""
+
 
 @dataclass(frozen=True)
 class Command:
