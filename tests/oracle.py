@@ -6,6 +6,7 @@ for it.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -135,3 +136,27 @@ def contrastive(
 def numbers(z: Any) -> Array:
     """Return a tensor of any dtype as float64."""
     return np.asarray(z.detach().cpu().double().numpy(), dtype=np.float64)
+
+
+def squared_mmd(x: Array, y: Array, t: float = 2, *, paired: bool = False) -> float:
+    """Return the unbiased squared MMD, without the pairs (x_i, y_i) if the rows are paired."""
+    ids = np.arange(len(x)) if paired else None
+    exponents = exponents_within(x, t), exponents_within(y, t), exponents_across(x, y, t, ids, ids)
+    of_x, of_y, across = (float(np.exp(each).mean()) for each in exponents)
+    return of_x + of_y - 2 * across
+
+
+def permutation_p(x: Array, y: Array, t: float = 2, *, paired: bool = False) -> float:
+    """Return the share of all exchanges of rows whose squared MMD is at least that of the given sides."""
+    n, rows = len(x), np.concatenate([x, y])
+    if paired:
+        orders = [
+            [i + n * swap for i, swap in enumerate(swaps)] for swaps in itertools.product((0, 1), repeat=n)
+        ]
+    else:
+        orders = [list(chosen) for chosen in itertools.combinations(range(len(rows)), n)]
+    values = []
+    for chosen in orders:
+        others = [i % n + n * (i < n) for i in chosen] if paired else sorted({*range(len(rows))} - {*chosen})
+        values.append(squared_mmd(rows[chosen], rows[others], t, paired=paired))
+    return float(np.mean(np.array(values) >= squared_mmd(x, y, t, paired=paired) - 1e-12))

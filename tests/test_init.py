@@ -22,6 +22,7 @@ PUBLIC = [
     "__version__",
     "align_loss",
     "contrastive_loss",
+    "drift",
     "gather_rows",
     "measure",
     "uniform_loss",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from align_uniform._ranks import gather_rows
     from align_uniform.functional import align_loss, contrastive_loss, uniform_loss
     from align_uniform.losses import AlignLoss, AlignUniformLoss, ContrastiveLoss, UniformLoss
+    from align_uniform.measuring.drift import drift
     from align_uniform.measuring.measure import measure
     from align_uniform.measuring.measurement import Measurement
     from align_uniform.sphere import uniform_optimum
@@ -29,6 +30,7 @@ _HOMES = {
     "UniformLoss": "align_uniform.losses",
     "align_loss": "align_uniform.functional",
     "contrastive_loss": "align_uniform.functional",
+    "drift": "align_uniform.measuring.drift",
     "gather_rows": "align_uniform._ranks",
     "measure": "align_uniform.measuring.measure",
     "uniform_loss": "align_uniform.functional",
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "align_loss",
     "contrastive_loss",
+    "drift",
     "gather_rows",
     "measure",
     "uniform_loss",

@@ -14,7 +14,7 @@ from typing import Any
 
 from align_uniform._extras import advice_for, require
 from align_uniform._version import __version__
-from align_uniform.cli import compare, measure, recipes
+from align_uniform.cli import compare, drift, measure, recipes
 from align_uniform.cli.command import Command, named
 from align_uniform.cli.completion import SHELLS, completion
 from align_uniform.cli.config import as_yaml, merged
@@ -25,6 +25,7 @@ from align_uniform.recipes.images.workers import reason
 COMMANDS: dict[tuple[str, ...], Command] = {
     ("measure",): measure.COMMAND,
     ("compare",): compare.COMMAND,
+    ("drift",): drift.COMMAND,
     **recipes.COMMANDS,
 }
 """The commands, by their words."""

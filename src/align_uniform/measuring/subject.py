@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -50,7 +50,7 @@ def subject(
     name: str | None,
 ) -> Subject:
     """Interpret the arguments of `measure`, which documents them."""
-    place = checks.usable_device(device) if device is not None else _device_of(features)
+    place = checks.usable_device(device) if device is not None else device_of(features)
     rows = tuple(
         Population(source, label, normalize=normalize, device=place)
         for label, source in _named_sources(features, second)
@@ -74,24 +74,24 @@ def subject(
 
 def _named_sources(features: Any, second: Any) -> list[tuple[str, Source]]:
     """Return every view or tower with the name that messages give it; all have one dimension."""
-    sources = _sources("features", features)
+    found = sources("features", features)
     if second is None:
-        labels = ["features"] if len(sources) == 1 else [f"view {v}" for v in range(len(sources))]
-    elif len(sources) > 1:
+        labels = ["features"] if len(found) == 1 else [f"view {v}" for v in range(len(found))]
+    elif len(found) > 1:
         raise ValueError(
-            f"features must be [N, m] where positives are given, got {len(sources)} views; pass one of them."
+            f"features must be [N, m] where positives are given, got {len(found)} views; pass one of them."
         )
     else:
-        sources += _sources("positives", second)
+        found += sources("positives", second)
         labels = ["features", "positives"]
-    if len({source.shape[1] for source in sources}) > 1:
+    if len({source.shape[1] for source in found}) > 1:
         raise ValueError(
-            f"features and positives must have one dimension, got {' and '.join(_shapes(sources))}."
+            f"features and positives must have one dimension, got {' and '.join(_shapes(found))}."
         )
-    return list(zip(labels, sources, strict=True))
+    return list(zip(labels, found, strict=True))
 
 
-def _sources(name: str, value: Any) -> list[Source]:
+def sources(name: str, value: Any) -> list[Source]:
     """Return the rows of each view, [N, m], of a tensor, an array or a file."""
     if isinstance(value, str | os.PathLike):
         from align_uniform.files import open_rows, open_shards
@@ -177,19 +177,26 @@ def _distinct(rows: tuple[Population, ...], ids: Any) -> tuple[Population, ...]:
 
 def codes_of(name: str, values: Any, count: int) -> Tensor:
     """Return a whole number from 0 for each row, equal for equal values."""
-    if isinstance(values, str | os.PathLike):
-        from align_uniform.files import read_column
-
-        values = read_column(Path(values))
-    listed: Iterable[Hashable] = values.tolist() if hasattr(values, "tolist") else list(values)
     numbers: dict[Hashable, int] = {}
-    codes = torch.tensor([numbers.setdefault(value, len(numbers)) for value in listed], dtype=torch.int64)
+    codes = torch.tensor(
+        [numbers.setdefault(value, len(numbers)) for value in listed(values)], dtype=torch.int64
+    )
     if codes.shape != (count,):
         raise ValueError(f"{name} must be one for each of the {count} rows, got {len(codes)}.")
     return codes
 
 
-def _device_of(features: Any) -> torch.device:
+def listed(values: Any) -> list[Hashable]:
+    """Return the values of a sequence, an array, or the path of a column."""
+    if isinstance(values, str | os.PathLike):
+        from align_uniform.files import read_column
+
+        values = read_column(Path(values))
+    return values.tolist() if hasattr(values, "tolist") else list(values)
+
+
+def device_of(features: Any) -> torch.device:
+    """Return the device of a tensor, and the CPU for other features."""
     return features.device if isinstance(features, Tensor) else torch.device("cpu")
 
 
