@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from align_uniform._ranks import gather_rows
     from align_uniform.functional import align_loss, contrastive_loss, uniform_loss
     from align_uniform.losses import AlignLoss, AlignUniformLoss, ContrastiveLoss, UniformLoss
+    from align_uniform.measuring.accuracies import compare_accuracies
     from align_uniform.measuring.drift import drift
     from align_uniform.measuring.measure import measure
     from align_uniform.measuring.measurement import Measurement
@@ -29,6 +30,7 @@ _HOMES = {
     "Measurement": "align_uniform.measuring.measurement",
     "UniformLoss": "align_uniform.losses",
     "align_loss": "align_uniform.functional",
+    "compare_accuracies": "align_uniform.measuring.accuracies",
     "contrastive_loss": "align_uniform.functional",
     "drift": "align_uniform.measuring.drift",
     "gather_rows": "align_uniform._ranks",
@@ -59,6 +61,7 @@ __all__ = [
     "UniformLoss",
     "__version__",
     "align_loss",
+    "compare_accuracies",
     "contrastive_loss",
     "drift",
     "gather_rows",

@@ -262,6 +262,14 @@ OPTIONS = {
         "--weight {votes,softmax}",
         "--tau",
     ],
+    "evaluate compare": [
+        "-h/--help",
+        "--config",
+        "--print-config",
+        "SCORES",
+        "--names",
+        "--json/--no-json",
+    ],
     "imagenet-subset": [
         "-h/--help",
         "--config",

@@ -56,6 +56,15 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         run="align_uniform.recipes.judge.evaluate:knn",
         processes=True,
     ),
+    ("evaluate", "compare"): Command(
+        help="compare accuracies on the same images",
+        description="Compare the accuracies of encoders on the same images, from the files that "
+        "`evaluate --out` wrote. Differences are taken from the first, and tested by McNemar's exact test, "
+        "which counts the images that one of two encoders alone gets right. The p of several differences is "
+        "also adjusted by Holm's method.",
+        options="align_uniform.recipes.judge.options:CompareScoresOptions",
+        run="align_uniform.recipes.judge.comparison:compare",
+    ),
     ("imagenet-subset",): Command(
         help="make a folder of links to some classes of ImageNet",
         description="Make OUT/train and OUT/val, with a link for each class to its folder in FULL/train and "

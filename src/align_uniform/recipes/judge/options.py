@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -136,3 +136,25 @@ class LinearOptions(EvaluateOptions):
             )
         if self.classifier is not None and self.encoder is None:
             raise ValueError("classifier needs the encoder whose features it classifies; give encoder too.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareScoresOptions(Options):
+    """Options of comparing evaluations."""
+
+    scores: tuple[Path, ...] = field(metadata={"argument": True, "metavar": "SCORES"})
+    """File that `evaluate --out` wrote; at least two, of the same images."""
+    names: tuple[str, ...] = ()
+    """Name for each encoder, in order. Default: the names of the files."""
+    json: bool = False
+    """Print JSON instead of text."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        count = len(self.scores)
+        if count < 2:
+            raise ValueError(
+                f"scores must be at least two files, got {count}; differences are taken from the first."
+            )
+        if len(self.names) not in (0, count):
+            raise ValueError(f"names must be one for each of the {count} files, got {len(self.names)}.")

@@ -1,10 +1,10 @@
-"""Scores of a classifier: counts of test images, which add up over batches and processes."""
+"""Scores of a classifier: counts of test images and hits, which add up over batches and processes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ TOP = 5
 class Scores:
     """Counts of test images of each class, and of those that were classified right.
 
-    Only counts are kept: `a + b` is the score of all images of both, whatever batches and processes they were
+    `a + b` is the score of all images of both, those of `a` first, whatever batches and processes they were
     in. `print(scores)` shows a table; `to_dict` and `from_dict` write and read JSON.
     """
 
@@ -36,6 +36,10 @@ class Scores:
     """Number of images of each class whose class was among the first five; None if fewer than five classes
     were ranked, or if there are no more than five.
     """
+    labels: tuple[int, ...] | None = field(default=None, repr=False)
+    """Class of each image, in order; None in files of earlier versions."""
+    hits: tuple[bool, ...] | None = field(default=None, repr=False)
+    """Whether the class of each image was ranked first, in order; None in files of earlier versions."""
 
     def __post_init__(self) -> None:
         for name, counts in (("images", self.images), ("first", self.first), ("among_five", self.among_five)):
@@ -97,7 +101,14 @@ class Scores:
         five = None
         if self.among_five is not None and other.among_five is not None:
             five = _sums(self.among_five, other.among_five)
-        return Scores(self.classes, _sums(self.images, other.images), _sums(self.first, other.first), five)
+        return Scores(
+            self.classes,
+            _sums(self.images, other.images),
+            _sums(self.first, other.first),
+            five,
+            None if self.labels is None or other.labels is None else self.labels + other.labels,
+            None if self.hits is None or other.hits is None else self.hits + other.hits,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return shares, intervals and counts as plain values, for JSON; None if there is no image."""
@@ -121,6 +132,9 @@ class Scores:
                 }
                 for name, n, first, of_five in zip(self.classes, self.images, self.first, five, strict=True)
             ],
+            # One string each, since a list would take a line for every image.
+            "labels": None if self.labels is None else " ".join(map(str, self.labels)),
+            "hits": None if self.hits is None else "".join("1" if hit else "0" for hit in self.hits),
         }
 
     @classmethod
@@ -133,11 +147,14 @@ class Scores:
             )
         rows = document["per_class"]
         five = tuple(row["among_five"] for row in rows)
+        labels, hits = document.get("labels"), document.get("hits")
         return cls(
             classes=tuple(row["class"] for row in rows),
             images=tuple(row["n"] for row in rows),
             first=tuple(row["first"] for row in rows),
             among_five=None if None in five else five,
+            labels=None if labels is None else tuple(map(int, labels.split())),
+            hits=None if hits is None else tuple(hit == "1" for hit in hits),
         )
 
     def __str__(self) -> str:
@@ -190,7 +207,12 @@ def score(ranking: Tensor, labels: Tensor, classes: int | Sequence[str]) -> Scor
         place = torch.where(found.any(1), found.int().argmax(1), ranked)
     five = _counts(labels, place < TOP, len(names)) if ranked >= TOP and len(names) > TOP else None
     return Scores(
-        names, _counts(labels, labels >= 0, len(names)), _counts(labels, place < 1, len(names)), five
+        names,
+        _counts(labels, labels >= 0, len(names)),
+        _counts(labels, place < 1, len(names)),
+        five,
+        tuple(labels.tolist()),
+        tuple((place < 1).tolist()),
     )
 
 
