@@ -98,23 +98,31 @@ def main() -> None:
 
 def measured(pictures: Tensor, labels: Tensor, seed: int) -> list[comparison.Encoder]:
     """Return the encoders, measured on two random crops of each picture, and judged on whole pictures."""
-    torch.manual_seed(seed)
-    views = {
-        "first crop": crops(pictures),
-        "second crop": crops(pictures),
-        "whole": prepared(F.interpolate(pictures, SIZE, mode="bicubic")),
-    }
     encoders = []
-    for name, build in {RANDOM: random_resnet, AUGNET: augnet, MOBILENET: mobilenet}.items():
-        torch.manual_seed(seed)
-        network = build().eval()
-        x, y, whole = (encode(network, images, f"{name}, {view}") for view, images in views.items())
+    for name, (x, y, whole) in encoded(pictures, seed).items():
         found = measure(x, y, name=name, top=3)
         encoders.append(
             comparison.Encoder(found, knn_accuracy(whole, labels), len(labels), INDEPENDENT[name])
         )
         say(str(found))
     return encoders
+
+
+def encoded(pictures: Tensor, seed: int) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """Return what each network makes of two random crops of each picture, and of the whole pictures."""
+    torch.manual_seed(seed)
+    views = {
+        "first crop": crops(pictures),
+        "second crop": crops(pictures),
+        "whole": prepared(F.interpolate(pictures, SIZE, mode="bicubic")),
+    }
+    found = {}
+    for name, build in {RANDOM: random_resnet, AUGNET: augnet, MOBILENET: mobilenet}.items():
+        torch.manual_seed(seed)
+        network = build().eval()
+        x, y, whole = (encode(network, images, f"{name}, {view}") for view, images in views.items())
+        found[name] = x, y, whole
+    return found
 
 
 # --------------------------------------------------------------------------------------------------- pictures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from align_uniform.geometry import (
     ClassSums,
     Moments,
     class_alignment,
+    explained_variance,
+    permuted_tolerance,
     tolerance,
     tolerance_stderr,
     within_class_products,
@@ -192,3 +195,52 @@ def test_no_rows_are_a_part_like_any_other() -> None:
 def test_a_wrong_argument_is_named_with_its_value_and_a_remedy(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+# ------------------------------------------------------------------------------------------- permuted labels
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 1, 2, 3], [0, 0, 0, 0, 0, 0, 1], [4, 1, 1, 4, 2, 2, 1]])
+def test_permuted_tolerance_has_the_moments_over_all_permutations(labels: list[int]) -> None:
+    z, classes = rows.cone(7, 3), torch.tensor(labels)
+    orders = itertools.permutations(range(7))
+    values = np.array([tolerance(ClassSums.of(z, classes[list(order)])) for order in orders])
+    found = permuted_tolerance(ClassSums.of(z, classes), Moments.of(z))
+    assert found == pytest.approx((values.mean(), values.std()), rel=1e-10)
+
+
+def test_random_labels_are_not_told_from_permuted_ones_and_classes_are() -> None:
+    labels = torch.arange(200) % 5
+    z = rows.unit(200, 16)
+    mean, deviation = permuted_tolerance(ClassSums.of(z, labels), Moments.of(z))
+    orders = [torch.randperm(200, generator=torch.Generator().manual_seed(seed)) for seed in range(300)]
+    scores = np.array([(tolerance(ClassSums.of(z, labels[order])) - mean) / deviation for order in orders])
+    assert abs(scores.mean()) < 0.2
+    assert 0.9 < scores.std() < 1.1
+    assert (scores > 3).mean() < 0.03
+    z = torch.nn.functional.normalize(rows.unit(5, 16, seed=2)[labels] + 3 * z, dim=1)
+    mean, deviation = permuted_tolerance(ClassSums.of(z, labels), Moments.of(z))
+    assert (tolerance(ClassSums.of(z, labels)) - mean) / deviation > 10
+
+
+def test_permuted_labels_of_one_class_change_nothing() -> None:
+    z = rows.unit(9, 4)
+    of_one = ClassSums.of(z, torch.zeros(9, dtype=torch.int64))
+    assert permuted_tolerance(of_one, Moments.of(z))[1] < 1e-7
+    with pytest.raises(ValueError, match="both must be of the same rows, got 9 with a class and 8"):
+        permuted_tolerance(ClassSums.of(z, LABELS[:9]), Moments.of(z[:8]))
+
+
+def test_the_explained_variance_is_the_adjusted_correlation_ratio() -> None:
+    z = rows.normal(12, 4)
+    x, labels = numbers(z), LABELS.numpy()
+    within = sum(((x[labels == c] - x[labels == c].mean(0)) ** 2).sum() for c in set(labels.tolist()))
+    expected = 1 - (within / (12 - 4)) / (((x - x.mean(0)) ** 2).sum() / 11)
+    assert explained_variance(ClassSums.of(z, LABELS)) == pytest.approx(expected)
+    means = [
+        explained_variance(ClassSums.of(rows.normal(60, 8, seed=seed), torch.arange(60) % 20))
+        for seed in range(40)
+    ]
+    assert abs(sum(mean or 0 for mean in means) / 40) < 0.02  # not the 19/59 of chance
+    assert explained_variance(ClassSums.of(z, torch.arange(12))) is None
+    assert explained_variance(ClassSums.of(torch.ones(12, 4), LABELS)) is None

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from scipy import spatial  # type: ignore[import-untyped]  # it has no annotations
+from scipy import spatial, stats  # type: ignore[import-untyped]  # it has no annotations
 
-from align_uniform.geometry import koleo, nearest_neighbours
+from align_uniform.geometry import koleo, nearest_neighbours, occurrences, skewness
 from align_uniform.geometry.neighbours import nearest_in_blocks
 from tests import rows
 from tests.oracle import numbers
@@ -106,3 +106,36 @@ def test_koleo_of_uniform_rows_rises_with_their_number_as_documented() -> None:
 def test_a_wrong_argument_is_named_with_its_value_and_a_remedy(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+# ----------------------------------------------------------------------------------------------------- hubs
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("k", [1, 4])
+def test_occurrences_count_the_neighbours_that_a_search_tree_finds(k: int, dtype: torch.dtype) -> None:
+    x = (5 + rows.normal(40, 3)).to(dtype)
+    found = spatial.cKDTree(numbers(x)).query(numbers(x), k=k + 1)[1][:, 1:]
+    assert occurrences(x, k).tolist() == np.bincount(found.ravel(), minlength=40).tolist()
+
+
+def test_rows_that_are_equally_near_share_the_places() -> None:
+    assert occurrences(torch.eye(12), 10).tolist() == pytest.approx([10] * 12)
+    x = torch.tensor([[0.0], [1.0], [-1.0], [9.0]])
+    assert occurrences(x, 1).tolist() == [2, 1.5, 0.5, 0]
+    same = torch.cat([torch.zeros(6, 2), torch.ones(6, 2)])
+    assert occurrences(same, 2).tolist() == pytest.approx([2] * 12)
+
+
+def test_the_skewness_is_that_of_scipy() -> None:
+    values = rows.normal(50).exp()
+    assert skewness(values) == pytest.approx(stats.skew(values.numpy()))
+    assert skewness(torch.ones(5)) == 0
+
+
+def test_hubs_need_more_rows_than_neighbours() -> None:
+    with pytest.raises(ValueError, match="a row needs 10 others to have 10 neighbours"):
+        occurrences(torch.eye(10))
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        occurrences(torch.eye(3), 0)

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from align_uniform import align_loss, measure, uniform_loss
-from tests import oracle
+from align_uniform.geometry import ClassSums, Moments, explained_variance, permuted_tolerance
+from tests import oracle, rows
 from tests.measuring.examples import X, Y, close, mean_square
 
 
@@ -40,6 +41,24 @@ def test_many_views_are_pairs_with_each_other() -> None:
     assert (result.align.pairs, result.align.of, result.n) == (120, "3 views", 40)
 
 
+def test_far_pairs_are_farther_apart_than_half_of_all_pairs_of_random_rows() -> None:
+    x = rows.unit(200, 16)
+    y = F.normalize(x + 0.3 * rows.unit(200, 16, seed=1), dim=1)
+    y[:60] = y[:60].roll(1, 0)
+    align = measure(x, y).align
+    assert align is not None
+    apart = torch.cdist(x, y)[~torch.eye(200, dtype=torch.bool)].median()
+    close(align.far, ((x - y).norm(dim=1) > apart).double().mean(), tolerance=0.1)
+    assert align.far == pytest.approx(0.15, abs=0.03)
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
+    shuffled = measure(x, pairs=torch.stack([order[:100], order[100:]], 1)).align
+    assert shuffled is not None
+    assert shuffled.far == pytest.approx(0.5, abs=0.12)
+    alone = measure(x, pairs=[[3, 4]]).align
+    assert alone is not None
+    assert alone.far is None
+
+
 def test_labels_give_alignment_and_tolerance_within_classes() -> None:
     labels = [*"aab" * 13, "alone"]
     same = torch.tensor([[a == b for b in labels] for a in labels])
@@ -52,7 +71,23 @@ def test_labels_give_alignment_and_tolerance_within_classes() -> None:
     close(result.tolerance.value, (X @ X.T)[pairs].mean())
     assert (result.align.of, result.align.pairs) == ("same class", int(pairs.sum()) // 2)
     assert (result.tolerance.classes, result.tolerance.skipped) == (2, 1)
+    assert result.align.far is None
+    codes = torch.tensor([0, 0, 1] * 13 + [2])
+    sums = ClassSums.of(X, codes)
+    mean, deviation = permuted_tolerance(sums, Moments.of(X))
+    close(result.tolerance.z, (result.tolerance.value - mean) / deviation)
+    close(result.tolerance.explained, explained_variance(sums) or 0)
     assert measure(X, labels=labels, alpha=1).align is None  # no closed form: tolerance alone is given
+
+
+def test_labels_of_one_class_and_rows_that_are_all_equal_have_no_z() -> None:
+    for found in (
+        measure(X, labels=["a"] * 40),
+        measure(torch.ones(40, 6), labels=["a", "b"] * 20),
+        measure(X, labels=["a", "b"] * 20, normalize=False),
+    ):
+        assert found.tolerance is not None
+        assert found.tolerance.z is None
 
 
 def test_labels_beside_views_leave_alignment_to_the_views() -> None:

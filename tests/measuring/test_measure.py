@@ -59,13 +59,10 @@ def test_rows_are_normalised_unless_they_are_to_be_taken_as_they_are() -> None:
     found = measure(scaled)
     close(found.uniform.value, uniform_loss(X))
     assert (found.norms.smallest, found.norms.largest, found.norms.normalized) == pytest.approx((1, 5, True))
-    assert found.warnings == (
-        "rows have norms from 1 to 5; they were divided by them, and what is measured is their directions.",
-    )
+    assert (found.norms.median, found.norms.largest_ratio) == pytest.approx((2.9487, 5 / 2.9487), rel=1e-4)
     as_is = measure(scaled, normalize=False)
     close(as_is.uniform.value, uniform_loss(scaled))
-    assert "the optimum, of unit rows, does not apply" in as_is.warnings[0]
-    assert measure(X).warnings == ()
+    assert "the optimum, of unit rows, does not apply" in as_is.findings[0].what
 
 
 def test_an_interrupted_exact_sum_falls_back_on_anchors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from align_uniform import Measurement
+from align_uniform import Measurement, measure
 from tests.measuring.examples import example
+from tests.rows import unit
 
 SCHEMA_1 = sorted((Path(__file__).parent / "data").glob("schema_1_*.json"))
 """Files as version 0.1.0 wrote them: two views with labels at two t, and two towers from anchors."""
@@ -43,17 +44,14 @@ def test_json_holds_the_promised_fields_and_comes_back_equal() -> None:
 def test_the_json_names_what_stands_out() -> None:
     cone = replace(example(), mean_cosine=0.75)
     found = json.loads(cone.to_json())["findings"]
-    assert found[0].keys() == {"name", "severity", "number", "threshold", "quantity", "what", "advice"}
+    assert found[0].keys() == {
+        "name", "severity", "number", "threshold", "side", "quantity", "what", "advice",
+    }  # fmt: skip
     assert {"name": "cone", "severity": "problem", "number": 0.75, "threshold": 0.5}.items() <= (
         next(finding for finding in found if finding["name"] == "cone").items()
     )
     assert Measurement.from_json(cone.to_json()).findings == cone.findings
-    assert (
-        json.loads(replace(example(), norms=replace(example().norms, smallest=1, largest=1)).to_json())[
-            "findings"
-        ]
-        == []
-    )
+    assert json.loads(measure(unit(60, 8)).to_json())["findings"] == []
 
 
 @pytest.mark.parametrize("path", SCHEMA_1, ids=lambda path: path.stem)

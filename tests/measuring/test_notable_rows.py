@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from align_uniform import measure
+from align_uniform.geometry import occurrences, skewness
 from align_uniform.measuring import populations
 from align_uniform.measuring.notable_rows import nearest_rows
 from align_uniform.measuring.populations import Population
@@ -64,9 +65,43 @@ def test_duplicates_are_counted() -> None:
     z[10], z[20], z[21] = z[3], z[3], F.normalize(z[4] + 0.01 * z[5], dim=0)
     duplicates = measure(z).duplicates
     assert (duplicates.exact, duplicates.near) == (2, 5)
+    assert duplicates.near_growth == 1
+    assert measure(X).duplicates.near_growth is None
     assert measure(-0.0 * X + 1).duplicates.exact == 39  # and a zero has no sign
 
 
 def test_round_numbers_are_not_taken_for_duplicates() -> None:
     z = torch.cartesian_prod(*[torch.tensor([-2.0, -1.0, 1.0, 2.0])] * 6)
     assert measure(z, method="anchors", anchors=10).duplicates.exact == 0
+
+
+@pytest.mark.parametrize(("dim", "growth"), [(2, 2), (3, 4)])
+def test_near_pairs_of_a_curve_double_and_of_a_surface_are_four_times_as_many(dim: int, growth: int) -> None:
+    z = rows.unit(2000, dim)
+    for options in ({}, {"method": "anchors", "anchors": 500}):
+        duplicates = measure(z, **options).duplicates  # type: ignore[arg-type]
+        assert duplicates.near > 100
+        assert duplicates.near_growth == pytest.approx(growth, rel=0.15)
+
+
+def test_hubs_are_looked_for_in_every_view_and_the_worst_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = rows.unit(60, 40), rows.unit(60, 40, seed=1)
+    y[7] = F.normalize(y.sum(0), dim=0)
+    both, alone = measure(x, y).hubs, measure(y).hubs
+    assert both == alone
+    assert both is not None
+    counts = occurrences(y)
+    assert both.rows == 60
+    close(both.skewness, skewness(counts))
+    close(both.antihubs, (counts == 0).double().mean())
+    assert measure(X[:10]).hubs is None
+    monkeypatch.setattr("align_uniform.measuring.notable_rows.HUB_ROWS", 25)
+    few = measure(y).hubs
+    assert few is not None
+    assert few.rows == 25
+
+
+def test_the_largest_norm_is_compared_within_its_tower() -> None:
+    found = measure(X, 100 * Y, pairs=[[0, 1]]).norms
+    assert found.largest_ratio == pytest.approx(1)
+    assert found.largest == pytest.approx(100)

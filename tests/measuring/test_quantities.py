@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from align_uniform import Measurement, measure
 from align_uniform.cli import main
 from align_uniform.measuring import quantities
 from align_uniform.measuring.quantities import QUANTITIES, Quantity, fixed, quantity, with_error
 from align_uniform.report import report_html
-from tests.rows import unit
+from tests.rows import cone, unit
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "measuring.md"
 
@@ -31,7 +32,15 @@ def measurements() -> list[Measurement]:
         measure(x, y[:50], pairs=[[0, 1], [2, 3]]),
         measure(x, labels=[number // 20 for number in range(60)]),
         measure(x, method="anchors", anchors=20),
+        measure(repeated_cone(), repeated_cone().flip(0)),
     ]
+
+
+def repeated_cone() -> Tensor:
+    """Rows in a cone, one of them twice."""
+    rows = cone(60, 8)
+    rows[1] = rows[0]
+    return rows
 
 
 def test_an_error_decides_the_digits() -> None:
@@ -97,7 +106,7 @@ def compared(result: Measurement, folder: Path, capsys: pytest.CaptureFixture[st
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_scalars_are_the_numbers_of_the_json(number: int) -> None:
     result = measurements()[number]
     document = json.loads(result.to_json())

@@ -8,7 +8,7 @@ sides:
   the participation ratio and the modality gap.
 * **Class sums**, the same class by class without the outer products, give tolerance and the alignment of
   classes.
-* **Nearest neighbours** give KoLeo, and the near duplicates.
+* **Nearest neighbours** give KoLeo, the near duplicates, and the hubs.
 
 Moments and class sums are float64, small, and mergeable with `+`. Rows in many files, or on many processes,
 are measured a part at a time, with the same result as the whole. Nothing here has a gradient.
@@ -19,12 +19,14 @@ from __future__ import annotations
 from align_uniform.geometry.classes import (
     ClassSums,
     class_alignment,
+    explained_variance,
+    permuted_tolerance,
     tolerance,
     tolerance_stderr,
     within_class_products,
 )
 from align_uniform.geometry.moments import Moments, cross_mean_squared_distance, mean_cosine, modality_gap
-from align_uniform.geometry.neighbours import koleo, nearest_neighbours
+from align_uniform.geometry.neighbours import koleo, nearest_neighbours, occurrences, skewness
 from align_uniform.geometry.spectra import (
     participation_ratio,
     rankme,
@@ -39,13 +41,17 @@ __all__ = [
     "Moments",
     "class_alignment",
     "cross_mean_squared_distance",
+    "explained_variance",
     "koleo",
     "mean_cosine",
     "modality_gap",
     "nearest_neighbours",
+    "occurrences",
     "participation_ratio",
+    "permuted_tolerance",
     "rankme",
     "singular_values",
+    "skewness",
     "spectrum",
     "tolerance",
     "tolerance_stderr",

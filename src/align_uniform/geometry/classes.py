@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from align_uniform.engine.precision import widened
+from align_uniform.geometry.moments import Moments, check_count, mean_cosine
 from align_uniform.geometry.rows import block_rows, check_rows, check_same_dim, wide_blocks
 
 
@@ -172,6 +173,98 @@ def class_alignment(classes: ClassSums) -> float:
     """
     squared = (classes.counts * classes.squares - classes.sums.square().sum(1)).clamp(min=0)
     return 2 * squared.sum().item() / classes.pairs
+
+
+def permuted_tolerance(classes: ClassSums, moments: Moments) -> tuple[float, float]:
+    r"""The mean and the standard deviation of `tolerance` over all permutations of the labels.
+
+    .. math:: E\, T = \bar k, \qquad
+              \mathrm{Var}\, T = \frac{1}{A_0^2} \left( \frac{2 A_1 K_1}{n_2}
+              + \frac{4 (A_2 - A_1)(K_2 - K_1)}{n_3} + \frac{(A_0^2 + 2 A_1 - 4 A_2)(2 K_1 - 4 K_2)}{n_4}
+              \right)
+
+    with :math:`n_r = n (n-1) \dots (n-r+1)`, the mean cosine of distinct rows :math:`\bar k`, and, of the
+    cosines less that mean, the sum of squares :math:`K_1` over ordered pairs and the sum :math:`K_2` of the
+    squared sums of each row; :math:`A_0 = A_1 = \sum_c n_c (n_c - 1)` and
+    :math:`A_2 = \sum_c n_c (n_c - 1)^2`. No label is permuted: all three sums of cosines follow from the
+    moments. O(m^2) time.
+
+    Args:
+        classes: sums of the rows of each class, of unit norm; one class at least of 2 rows.
+        moments: of the same rows, at least 4.
+
+    Returns:
+        The mean, and the standard deviation, at least 0. It is 0 if all rows are of one class.
+
+    Raises:
+        ValueError: the moments are of other rows or of fewer than 4, or no two rows share a class.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.geometry import ClassSums, Moments, permuted_tolerance
+        >>> z = torch.eye(4)[[0, 0, 1, 1]]
+        >>> mean, deviation = permuted_tolerance(ClassSums.of(z, torch.tensor([0, 0, 1, 1])), Moments.of(z))
+        >>> round(mean, 4), round(deviation, 4)  # of 1, 0 and 0
+        (0.3333, 0.4714)
+
+    Reference:
+        Mantel, Cancer Research 1967, "The detection of disease clustering and a generalized regression
+        approach".
+    """
+    check_count(moments, 4, "a permutation of fewer has no variance")
+    n = moments.count
+    if n != int(classes.counts.sum()):
+        raise ValueError(
+            f"both must be of the same rows, got {int(classes.counts.sum())} with a class and {n} in moments."
+        )
+    mean = mean_cosine(moments)
+    total, sizes = moments.sum, classes.counts.double()
+    of_rows = (
+        (total @ moments.second @ total - 2 * total.square().sum()).item() + n - n * ((n - 1) * mean) ** 2
+    )
+    of_pairs = moments.second.square().sum().item() - n - n * (n - 1) * mean**2
+    pairs, shared = classes.pairs, (sizes * (sizes - 1).square()).sum().item()
+    variance = 2 * pairs * of_pairs / (n * (n - 1))
+    variance += 4 * (shared - pairs) * (of_rows - of_pairs) / (n * (n - 1) * (n - 2))
+    apart = pairs * pairs + 2 * pairs - 4 * shared
+    variance += apart * (2 * of_pairs - 4 * of_rows) / (n * (n - 1) * (n - 2) * (n - 3))
+    return mean, math.sqrt(max(0.0, variance)) / pairs
+
+
+def explained_variance(classes: ClassSums) -> float | None:
+    r"""The share of the variance of the rows that their classes explain, adjusted for chance.
+
+    .. math:: 1 - \frac{\sum_c \left( q_c - \lVert S_c \rVert^2 / n_c \right) / (n - C)}
+              {\left( \sum_c q_c - \lVert \sum_c S_c \rVert^2 / n \right) / (n - 1)}
+
+    O(C m) time.
+
+    Args:
+        classes: sums of the rows of each class.
+
+    Returns:
+        A number up to 1, where the rows of a class are equal; 0 on average for labels drawn at random, which
+        without the adjustment would explain (C - 1)/(n - 1). None if every row has a class of its own, or if
+        all rows are equal.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.geometry import ClassSums, explained_variance
+        >>> z = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
+        >>> round(explained_variance(ClassSums.of(z, torch.tensor([0, 0, 1, 1]))), 4)
+        0.9851
+
+    Reference:
+        Kelley, PNAS 1935, "An unbiased correlation ratio measure".
+    """
+    kept = classes.counts > 0
+    n, count = int(classes.counts.sum()), int(kept.sum())
+    square = classes.squares.sum().item()
+    total = square - classes.sums.sum(0).square().sum().item() / max(1, n)
+    if n == count or total <= n * torch.finfo(torch.float64).eps * square:
+        return None
+    of_means = (classes.sums[kept].square().sum(1) / classes.counts[kept]).sum().item()
+    return 1 - (square - of_means) / (n - count) / (total / (n - 1))
 
 
 def within_class_products(z: Tensor, labels: Tensor, classes: ClassSums) -> Tensor:

@@ -2,6 +2,7 @@
 
 `subject` interprets the arguments, `populations` reads and checks rows, and `positives` are the pairs.
 `sweep` visits all pairs of rows by `row_sums`, which `uniformity` turns into a number with an error;
-`alignment` and `notable_rows` measure the rest. The result is a `measurement.Measurement`, whose numbers are
-named in `quantities`, judged by `verdict`, and subtracted in `difference`.
+`alignment` and `notable_rows` measure the rest, and `centered` measures the rows of a cone again without
+their mean. The result is a `measurement.Measurement`, whose numbers are named in `quantities`, judged by the
+`verdict` of a table of `heuristics`, and subtracted in `difference`.
 """

@@ -14,6 +14,7 @@ from align_uniform import geometry
 from align_uniform.measuring import uniformity
 from align_uniform.measuring.difference import standard_error
 from align_uniform.measuring.populations import block_slices
+from align_uniform.measuring.quantities_of_rows import EQUAL_COSINE, SAME_CLASS
 from align_uniform.measuring.results import Alignment, Tolerance
 from align_uniform.measuring.subject import Subject, codes_of
 
@@ -49,6 +50,7 @@ def alignment_of_pairs(asked: Subject, alpha: float, items: Tensor | None) -> Pa
     item_squares = _item_means(asked, distances, 2, items)
     squares = [float(part.square().mean()) for part in distances]
     others = [pairs.other_mean_square(part) for pairs, part in zip(asked.positives, distances, strict=True)]
+    far = [pairs.far_share(part) for pairs, part in zip(asked.positives, distances, strict=True)]
     chance = None if None in others else statistics.fmean(other for other in others if other is not None)
     alignment = Alignment(
         value=float(of_items.mean()),
@@ -58,6 +60,7 @@ def alignment_of_pairs(asked: Subject, alpha: float, items: Tensor | None) -> Pa
         alpha=alpha,
         pairs=sum(map(len, distances)),
         of=asked.of,
+        far=None if None in far else statistics.fmean(share for share in far if share is not None),
     )
     return Pairs(distances, of_items, alignment)
 
@@ -75,6 +78,7 @@ def alignment_of_classes(asked: Subject, classes: Tensor | None, alpha: float) -
     """Measure the rows of each class, in two passes over all rows."""
     if classes is None:
         return Classes(None, None)
+    moments = asked.rows.survey.moments
     blocks = block_slices(asked.rows)
     parts = (geometry.ClassSums.of(asked.rows[part].cpu(), classes[part]) for part in blocks)
     sums = functools.reduce(operator.add, parts)
@@ -84,8 +88,22 @@ def alignment_of_classes(asked: Subject, classes: Tensor | None, alpha: float) -
         stderr=geometry.tolerance_stderr(torch.cat(shares), classes, sums),
         classes=len(sums.counts) - sums.singletons,
         skipped=sums.singletons,
+        z=_permutation_z(sums, moments) if asked.rows.normalize else None,
+        explained=geometry.explained_variance(sums),
     )
     return Classes(tolerance, _class_alignment(asked, sums, tolerance) if alpha == 2 else None)
+
+
+def _permutation_z(sums: geometry.ClassSums, moments: geometry.Moments) -> float | None:
+    """Return how far tolerance lies above its mean over permuted labels, in standard deviations.
+
+    It is None where no permutation changes anything: one class, or equal rows.
+    """
+    is_one_class = int((sums.counts > 0).sum()) == 1
+    if moments.count < 4 or is_one_class or geometry.mean_cosine(moments) > EQUAL_COSINE:
+        return None
+    mean, deviation = geometry.permuted_tolerance(sums, moments)
+    return (geometry.tolerance(sums) - mean) / deviation if deviation else None
 
 
 def _class_alignment(asked: Subject, sums: geometry.ClassSums, tolerance: Tolerance) -> Alignment:
@@ -104,5 +122,5 @@ def _class_alignment(asked: Subject, sums: geometry.ClassSums, tolerance: Tolera
         relative_stderr=error / chance if chance and error is not None else None,
         alpha=2.0,
         pairs=int(pairs),
-        of="same class",
+        of=SAME_CLASS,
     )

@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -17,14 +18,14 @@ from align_uniform import _ranks as ranks
 from align_uniform import geometry
 from align_uniform._version import __version__
 from align_uniform.geometry import Moments
-from align_uniform.measuring import notable_rows, uniformity
+from align_uniform.measuring import heuristics, notable_rows, uniformity
 from align_uniform.measuring.alignment import Pairs, alignment_of_classes, alignment_of_pairs
+from align_uniform.measuring.centered import centered
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.positives import PairChoice
-from align_uniform.measuring.results import Details, Norms, Uniformity
+from align_uniform.measuring.results import Details, Uniformity
 from align_uniform.measuring.subject import Subject, codes_of, subject
 from align_uniform.measuring.sweep import Plan, Sums, item_uniform, sweep, towers, uniformity_at
-from align_uniform.measuring.verdict import NORM_TO_MENTION
 
 
 def measure(
@@ -133,8 +134,8 @@ def measure(
     uniforms = tuple(uniformity_at(k, t, sums, asked, items) for k, t in enumerate(plan.ts))
     of_pairs = alignment_of_pairs(asked, alpha, items)
     of_classes = alignment_of_classes(asked, classes, alpha)
-    norms = notable_rows.norms(asked)
-    return Measurement(
+    spectra = [geometry.spectrum(population.survey.moments) for population in asked.populations]
+    found = Measurement(
         name=asked.name,
         n=len(asked.populations[0]),
         dim=asked.rows.shape[1],
@@ -148,14 +149,19 @@ def measure(
         mean_cosine=_mean(asked, geometry.mean_cosine),
         tolerance=of_classes.tolerance,
         towers=towers(asked, sums),
-        duplicates=notable_rows.duplicates(asked, sums),
-        norms=norms,
+        duplicates=notable_rows.duplicates(asked, sums, seed),
+        norms=notable_rows.norms(asked),
+        largest_share=statistics.fmean(map(_largest_share, spectra)),
+        hubs=notable_rows.hubs(asked, seed),
         worst_pairs=notable_rows.worst_pairs(asked, of_pairs.distances, top),
         crowded=notable_rows.crowded_rows(asked, sums, top),
-        warnings=(*_norm_warnings(norms), *_pair_warnings(asked, sums, uniforms)),
-        details=_details(asked, sums, of_pairs, items, seed),
-        provenance=_provenance(asked, sums, seed, seconds=time.perf_counter() - started),
+        warnings=tuple(_pair_warnings(asked, sums, uniforms)),
+        details=_details(asked, sums, of_pairs, items, seed, spectra[0]),
+        provenance=_provenance(asked, sums, seed),
     )
+    if heuristics.is_cone(found):
+        found = replace(found, centered=centered(asked, plan, alpha, items, classes))
+    return _timed(found, time.perf_counter() - started)
 
 
 # ---------------------------------------------------------------------------------------------- what is asked
@@ -198,26 +204,27 @@ def _mean(asked: Subject, measure_of: Callable[[Moments], float]) -> float:
     return statistics.fmean(measure_of(population.survey.moments) for population in asked.populations)
 
 
-def _details(asked: Subject, sums: Sums, pairs: Pairs, items: Tensor | None, seed: int) -> Details:
+def _timed(found: Measurement, seconds: float) -> Measurement:
+    return replace(found, provenance={**found.provenance, "seconds": round(seconds, 3)})
+
+
+def _largest_share(spectrum: Tensor) -> float:
+    """Return the share of the variance in the first direction; 0 where there is no variance."""
+    total = float(spectrum.sum())
+    return float(spectrum[0]) / total if total else 0.0
+
+
+def _details(
+    asked: Subject, sums: Sums, pairs: Pairs, items: Tensor | None, seed: int, spectrum: Tensor
+) -> Details:
     return Details(
         distances=torch.cat(pairs.distances) if pairs.distances else None,
         align=pairs.items,
         uniform=None if asked.are_towers else item_uniform(0, sums, items),
         row_means=sums.row_means,
         cosines=notable_rows.sampled_cosines(asked.populations[0], seed),
-        spectrum=geometry.spectrum(asked.populations[0].survey.moments),
+        spectrum=spectrum,
     )
-
-
-def _norm_warnings(norms: Norms) -> list[str]:
-    if norms.smallest >= 1 - NORM_TO_MENTION and norms.largest <= 1 + NORM_TO_MENTION:
-        return []
-    consequence = (
-        "they were divided by them, and what is measured is their directions"
-        if norms.normalized
-        else "they were measured as they are, and the optimum, of unit rows, does not apply"
-    )
-    return [f"rows have norms from {norms.smallest:.4g} to {norms.largest:.4g}; {consequence}."]
 
 
 def _pair_warnings(asked: Subject, sums: Sums, uniforms: tuple[Uniformity, ...]) -> list[str]:
@@ -235,7 +242,7 @@ def _pair_warnings(asked: Subject, sums: Sums, uniforms: tuple[Uniformity, ...])
     return warnings
 
 
-def _provenance(asked: Subject, sums: Sums, seed: int, *, seconds: float) -> dict[str, Any]:
+def _provenance(asked: Subject, sums: Sums, seed: int) -> dict[str, Any]:
     return {
         "align_uniform": __version__,
         "torch": torch.__version__,
@@ -253,5 +260,4 @@ def _provenance(asked: Subject, sums: Sums, seed: int, *, seconds: float) -> dic
             for part in asked.everyone
         ],
         "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 3),
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from align_uniform.measuring import quantities, verdict
 from align_uniform.measuring.difference import Difference
+from align_uniform.measuring.heuristics import Finding
 from align_uniform.measuring.plain import from_plain, to_plain
 from align_uniform.measuring.results import Results
 
@@ -68,7 +69,7 @@ class Measurement(Results):
         return quantities.scalars(self, prefix)
 
     @property
-    def findings(self) -> tuple[verdict.Finding, ...]:
+    def findings(self) -> tuple[Finding, ...]:
         """The findings of the verdict, the worst first; often there are none. See `verdict.findings`."""
         return verdict.findings(self)
 

@@ -7,11 +7,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from align_uniform import geometry
 from align_uniform.geometry.neighbours import nearest_in_blocks
 from align_uniform.measuring.populations import Population, block_slices, take
-from align_uniform.measuring.results import CrowdedRow, Duplicates, Norms, PairDistance
+from align_uniform.measuring.quantities_of_rows import NEAR_COSINE, WIDER_COSINE
+from align_uniform.measuring.results import CrowdedRow, Duplicates, Hubs, Norms, PairDistance
 from align_uniform.measuring.subject import Subject
 from align_uniform.measuring.sweep import Sums, random_rows
+
+HUB_ROWS = 2000
+"""The number of rows, queries and candidates alike, among which hubs are looked for. The share of rows that
+are nobody's neighbour depends on it: against all of 50,000 uniform rows, it is two thirds.
+"""
+
+NEIGHBOURS = 10
+"""The number of neighbours of each row that are counted to find hubs."""
+
+NEAR_ROWS = 256
+"""The number of rows whose near duplicates are counted one by one."""
 
 SAMPLE_ROWS = 448
 """The number of rows whose pairs, about 100,000, make the histogram of cosines."""
@@ -62,24 +75,71 @@ def nearest_rows(population: Population, indices: Tensor) -> tuple[Tensor, Tenso
     return nearest, distances.cpu().double()
 
 
-def duplicates(asked: Subject, sums: Sums) -> Duplicates:
-    """Count the rows that occur more than once."""
-    near = sum(
-        round(float(flags.sum()) * len(population) / len(flags))
-        for flags, population in zip(sums.near, asked.populations, strict=True)
-    )
-    return Duplicates(exact=sum(population.survey.duplicates for population in asked.populations), near=near)
+def duplicates(asked: Subject, sums: Sums, seed: int) -> Duplicates:
+    """Count the rows that occur more than once, and those that have a near duplicate."""
+    exact = sum(population.survey.duplicates for population in asked.populations)
+    near = round(sum(map(_rows_within, asked.populations, sums.near, (0,) * len(sums.near))))
+    pairs = [
+        sum(
+            _rows_within(population, flags, place)
+            * _others_within(population, _flagged(flags[place], anchors, seed), cosine)
+            for population, flags, anchors in zip(asked.populations, sums.near, sums.anchors, strict=True)
+        )
+        for place, cosine in enumerate((NEAR_COSINE, WIDER_COSINE))
+    ]
+    return Duplicates(exact=exact, near=near, near_growth=pairs[1] / pairs[0] if pairs[0] else None)
+
+
+def _rows_within(population: Population, flags: Tensor, place: int) -> float:
+    """Return the number of rows that have another at an angle, from those rows that were summed."""
+    return float(flags[place].sum()) * len(population) / flags.shape[1]
+
+
+def _flagged(flags: Tensor, anchors: Tensor | None, seed: int) -> Tensor:
+    """Return the numbers, rising, of at most 256 random rows of those that are flagged."""
+    rows = flags.nonzero().squeeze(1)
+    sample = random_rows(len(rows), NEAR_ROWS, seed)
+    rows = rows if sample is None else rows[sample]
+    return rows if anchors is None else anchors[rows]
+
+
+def _others_within(population: Population, indices: Tensor, cosine: float) -> float:
+    """Return the mean number of other rows that lie as near to these rows as the cosine of unit rows says."""
+    if not len(indices):
+        return 0.0
+    queries = take(population, indices) - population.centre
+    count = 0
+    for part in block_slices(population):
+        squared = torch.cdist(queries, population[part] - population.centre).square()
+        count += int((squared <= 2 - 2 * cosine).sum())
+    return count / len(indices) - 1
 
 
 def norms(asked: Subject) -> Norms:
     """Summarise the norms of all rows as they were given."""
-    surveys = [population.survey for population in asked.populations]
+    parts = [population.survey.norms for population in asked.populations]
+    norms = torch.cat(parts)
     return Norms(
-        smallest=min(survey.smallest for survey in surveys),
-        mean=sum(survey.norms for survey in surveys) / sum(survey.moments.count for survey in surveys),
-        largest=max(survey.largest for survey in surveys),
+        smallest=float(norms.min()),
+        mean=float(norms.mean()),
+        largest=float(norms.max()),
         normalized=asked.rows.normalize,
+        median=float(norms.median()),
+        largest_ratio=max(float(part.max() / part.median()) for part in parts),
     )
+
+
+def hubs(asked: Subject, seed: int) -> Hubs | None:
+    """Count how often rows are neighbours of others, in a sample of each population; None for few rows."""
+    found = []
+    for population in asked.populations:
+        sample = random_rows(len(population), HUB_ROWS, seed)
+        rows = population[slice(0, len(population))] if sample is None else take(population, sample)
+        if len(rows) > NEIGHBOURS:
+            counts = geometry.occurrences(rows, NEIGHBOURS)
+            antihubs = float((counts == 0).double().mean())
+            found.append(Hubs(len(rows), geometry.skewness(counts), antihubs))
+    return max(found, key=lambda hubs: hubs.skewness, default=None)
 
 
 def sampled_cosines(population: Population, seed: int) -> Tensor:

@@ -69,7 +69,7 @@ class Population:
         if normalize:
             checks.refuse_zero(name, self.number_of(self.survey.zero).tolist(), len(self))
         self.centre = (self.survey.moments.sum / self.shape[0]).to(self.device, self[slice(0, 1)].dtype)
-        self.diameter = 2 * (1.0 if normalize else self.survey.largest)
+        self.diameter = 2 * (1.0 if normalize else float(self.survey.norms.max()))
 
     def __getitem__(self, part: slice) -> Tensor:
         """Return rows as they are measured, in float32 or float64."""
@@ -140,12 +140,8 @@ class Survey:
 
     moments: Moments
     """The moments of the rows as they are measured."""
-    smallest: float
-    """The smallest norm."""
-    largest: float
-    """The largest norm."""
-    norms: float
-    """The sum of the norms."""
+    norms: Tensor
+    """The norm of each row as it was given, [N], float64."""
     fourth: float
     """The sum of |x|^4 of the rows as they are measured."""
     invalid: Tensor
@@ -158,9 +154,7 @@ class Survey:
     def __add__(self, other: Survey) -> Survey:
         return Survey(
             moments=self.moments + other.moments,
-            smallest=min(self.smallest, other.smallest),
-            largest=max(self.largest, other.largest),
-            norms=self.norms + other.norms,
+            norms=torch.cat([self.norms, other.norms]),
             fourth=self.fourth + other.fourth,
             invalid=torch.cat([self.invalid, other.invalid]).sort().values,
             zero=torch.cat([self.zero, other.zero]).sort().values,
@@ -191,9 +185,7 @@ def _survey_block(population: Population, part: slice) -> Survey:
     measured = normalize_rows(rows) if population.normalize else rows
     return Survey(
         moments=Moments.of(measured.masked_fill(~is_valid.to(rows.device).unsqueeze(1), 0)),
-        smallest=float(norms.min()),
-        largest=float(norms.max()),
-        norms=float(norms.sum()),
+        norms=norms,
         fourth=float(len(rows) if population.normalize else norms.pow(4).sum()),
         invalid=(~is_valid).nonzero().squeeze(1) + part.start,
         zero=(is_valid & (norms == 0)).nonzero().squeeze(1) + part.start,

@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from align_uniform import geometry
+from align_uniform.engine.precision import widened
 from align_uniform.engine.tiles import slices
 from align_uniform.measuring.populations import Population, block_slices, take
 
 PAIR_BLOCK = 65536
 """The number of pairs whose rows are in memory at a time."""
+
+SAMPLE_PAIRS = 256
+"""The number of pairs whose rows, matched at random, are a sample of rows that are no pair."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,24 @@ class Positives:
         else:
             others, total = x.count * y.count - len(distances), mean * x.count * y.count
         return (total - float(distances.square().sum())) / others if others >= 1 else None
+
+    def far_share(self, distances: Tensor) -> float | None:
+        """Return the share of pairs that are farther apart than half of all pairs of random rows.
+
+        The median is that of the rows of up to 256 pairs, each with the partners of the others. It is None
+        for fewer than two pairs.
+        """
+        sample = torch.randint(len(distances), (SAMPLE_PAIRS,), generator=torch.Generator().manual_seed(0))
+        sample = sample.unique()
+        x_rows, y_rows = (sample if rows is None else rows[sample] for rows in (self.x_rows, self.y_rows))
+        is_other = ~torch.eye(len(sample), dtype=torch.bool)
+        if self.x is self.y:
+            is_other &= x_rows[:, None] != y_rows
+        if not is_other.any():
+            return None
+        x, y = (widened(take(part, rows)) for part, rows in ((self.x, x_rows), (self.y, y_rows)))
+        median = torch.cdist(x, y)[is_other.to(x.device)].median()
+        return float((distances > median.cpu()).double().mean())
 
     def row_numbers(self, pair: int) -> tuple[int, int]:
         """Return the numbers of the rows of a pair."""

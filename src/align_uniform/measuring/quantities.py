@@ -7,146 +7,41 @@ a `Measurement` and one record here.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-if TYPE_CHECKING:
-    from align_uniform.measuring.results import Results
+from align_uniform.measuring.quantities_of_rows import OF_ROWS
+from align_uniform.measuring.quantity import (
+    GROUPS,
+    Face,
+    Quantity,
+    at,
+    count,
+    faces,
+    fixed,
+    four_digits,
+    with_error,
+)
+from align_uniform.measuring.results import Results
 
-NEAR_COSINE = 0.999
-"""The cosine from which two rows are near duplicates; they are then at most 2.6 degrees apart."""
-
-Face = Literal["table", "report", "compare", "difference", "scalars"]
-"""A place that shows numbers; "difference" is a line of `a - b`."""
-
-Group = Literal["Alignment", "Uniformity", "Two towers", "Shape", "Rows"]
-
-GROUPS: tuple[Group, ...] = ("Alignment", "Uniformity", "Two towers", "Shape", "Rows")
-"""The groups in the order in which they are shown."""
-
-
-# ------------------------------------------------------------------------------------ how numbers are written
-
-
-def with_error(value: float, stderr: float | None) -> str:
-    """Return the value with its standard error, as in `-2.927 ± 0.021`.
-
-    The error has two digits, the value as many decimals. Without a finite error the value has three decimals.
-    """
-    if stderr is None or not math.isfinite(stderr):
-        return fixed(value)
-    digits = 3 if stderr == 0 else min(7, max(0, 1 - math.floor(math.log10(stderr))))
-    return f"{fixed(value, digits)} ± {stderr:.{digits}f}"
-
-
-def fixed(value: float, digits: int = 3) -> str:
-    """Return the value with the given number of decimals, and without a minus sign before a zero."""
-    return f"{round(value, digits) + 0.0:.{digits}f}"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _dimensions(value: float) -> str:
-    return f"{value:,.1f}"
-
-
-def _four_digits(value: float) -> str:
-    return f"{value:.4g}"
-
+__all__ = [
+    "QUANTITIES",
+    "Quantity",
+    "fixed",
+    "groups",
+    "markdown_table",
+    "quantity",
+    "scalars",
+    "shown_by",
+    "with_error",
+]
 
 # ------------------------------------------------------------------------------------------------ the records
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number of a measurement, or a few numbers that are shown together."""
-
-    key: str
-    """The path of the number in a measurement and in its JSON. The number at an object is its `value`."""
-    label: str
-    """The name that people read."""
-    group: Group
-    """The group of numbers that this one is shown in."""
-    meaning: str
-    """The definition, without a full stop."""
-    note: Callable[[Results], str] | None = None
-    """The remark next to the value: what to compare the value with, in this measurement."""
-    caution: str = ""
-    """The case in which the number misleads, for the documentation."""
-    errors: tuple[str, ...] = ()
-    """The paths of the independent standard errors of the number."""
-    form: Callable[[float], str] = fixed
-    """The spelling of the value where it has no error."""
-    between: str = "; "
-    """The words between several values."""
-    applies: Callable[[Results], bool] = lambda _: True
-    """Whether the value says anything about a measurement that has it."""
-    faces: frozenset[Face] = frozenset({"report", "scalars"})
-    """The places that show the number."""
-
-    def value(self, measurement: Results) -> Any:
-        """Return the number, a tuple of several numbers, or None if the measurement has none."""
-        return _at(measurement, self.key)
-
-    def error(self, measurement: Results) -> float | None:
-        """Return the standard error of the number, all `errors` combined, or None if one is missing."""
-        errors = [_at(measurement, path) for path in self.errors]
-        return None if not errors or None in errors else math.hypot(*errors)
-
-    def is_shown(self, measurement: Results, face: Face) -> bool:
-        """Whether a face shows this number of a measurement."""
-        return face in self.faces and self.value(measurement) is not None and self.applies(measurement)
-
-    def text(self, measurement: Results) -> str:
-        """Return the number with its error as people read it; nothing if there is no number."""
-        value, error = self.value(measurement), self.error(measurement)
-        if value is None:
-            return ""
-        if isinstance(value, tuple):
-            return self.between.join(map(self.form, value))
-        return self.form(value) if error is None else with_error(value, error)
-
-    def remark(self, measurement: Results) -> str:
-        """Return the note on this measurement, or the meaning if there is no note."""
-        return self.meaning if self.note is None else self.note(measurement)
-
-    def explanation(self, measurement: Results) -> str:
-        """Return the meaning, followed by the note on this measurement if there is one."""
-        return self.meaning if self.note is None else f"{self.meaning}; {self.note(measurement)}"
-
-
-def _at(measurement: Results, path: str) -> Any:
-    """Return what a path leads to, or None if the measurement lacks a part on the way."""
-    part: Any = measurement
-    for name in path.split("."):
-        if part is None:
-            return None
-        part = getattr(part, name)
-    return getattr(part, "value", part)
-
-
-def _norms(measurement: Results) -> str:
-    return "then divided by their norms" if measurement.norms.normalized else "measured as they are"
-
-
-def _classes(measurement: Results) -> str:
-    tolerance = measurement.tolerance
-    assert tolerance is not None
-    skipped = f"; {tolerance.skipped:,} classes of one row left out" if tolerance.skipped else ""
-    return f"within {tolerance.classes:,} classes{skipped}"
 
 
 def _alignment(measurement: Results) -> str:
     assert measurement.align is not None
     return f"α = {measurement.align.alpha:g}, {measurement.align.of}; 0 is best"
-
-
-def _faces(*extra: Face) -> frozenset[Face]:
-    return frozenset({"report", "scalars", *extra})
 
 
 QUANTITIES: tuple[Quantity, ...] = (
@@ -158,7 +53,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         note=_alignment,
         caution="A cone or a collapse makes it small: see relative alignment.",
         errors=("align.stderr",),
-        faces=_faces("table", "compare", "difference"),
+        faces=faces("table", "compare", "difference"),
     ),
     Quantity(
         "align.relative",
@@ -167,7 +62,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "mean squared distance of positive pairs, divided by the mean of all other pairs of rows",
         note=lambda _: "0 is perfect, 1 is chance",
         errors=("align.relative_stderr",),
-        faces=_faces("table", "compare"),
+        faces=faces("table", "compare"),
     ),
     Quantity(
         "align.pairs",
@@ -175,7 +70,14 @@ QUANTITIES: tuple[Quantity, ...] = (
         "Alignment",
         "number of positive pairs",
         note=lambda m: "" if m.align is None else m.align.of,
-        form=_count,
+        form=count,
+    ),
+    Quantity(
+        "align.far",
+        "far pairs",
+        "Alignment",
+        "share of positive pairs that are farther apart than half of all pairs of random rows",
+        note=lambda _: "0.5 for random pairs, half of the share of wrong ones",
     ),
     Quantity(
         "uniform",
@@ -185,7 +87,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         note=lambda m: f"t = {m.uniform.t:g}; lower is more even",
         caution="Values at different t, or in different dimensions, cannot be compared: see the gap.",
         errors=("uniform.stderr", "uniform.approximation_stderr"),
-        faces=_faces("table", "compare", "difference"),
+        faces=faces("table", "compare", "difference"),
     ),
     Quantity(
         "uniform.interval",
@@ -212,7 +114,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "uniformity less its optimum, the value of the uniform distribution in as many dimensions",
         note=lambda m: f"the optimum is {fixed(m.uniform.optimum)}",
         caution="A gap of 0.001 can be a collapse to half of the dimensions: see RankMe.",
-        faces=_faces("table", "compare"),
+        faces=faces("table", "compare"),
     ),
     Quantity(
         "uniform.squared_mmd",
@@ -220,7 +122,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "Uniformity",
         "squared maximum mean discrepancy to the uniform distribution",
         note=lambda _: "unbiased, so it may fall below 0",
-        form=_four_digits,
+        form=four_digits,
     ),
     Quantity(
         "uniform.equivalent_dim",
@@ -230,7 +132,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         note=lambda m: f"the rows have {m.dim:,} {'feature' if m.dim == 1 else 'features'}",
         caution="It shows how spread the rows are, not how many directions they use.",
         errors=("uniform.equivalent_dim_stderr",),
-        faces=_faces("table", "compare"),
+        faces=faces("table", "compare"),
     ),
     Quantity(
         "uniform.z",
@@ -248,11 +150,52 @@ QUANTITIES: tuple[Quantity, ...] = (
         applies=lambda m: len(m.uniform.by_population) > 1,
     ),
     Quantity(
+        "centered.align",
+        "centred: alignment",
+        "Centred rows",
+        "alignment of the rows less their mean, normalised again",
+        caution="The centred numbers are measured where rows form a cone.",
+        errors=("centered.align.stderr",),
+    ),
+    Quantity(
+        "centered.align.relative",
+        "centred: relative alignment",
+        "Centred rows",
+        "relative alignment of the rows less their mean",
+        note=lambda _: "of the rows less their mean",
+        errors=("centered.align.relative_stderr",),
+        faces=faces("table"),
+    ),
+    Quantity(
+        "centered.uniform",
+        "centred: uniformity",
+        "Centred rows",
+        "uniformity of the rows less their mean, normalised again; from the pairs of at most 2,000 rows",
+        note=lambda m: f"t = {m.uniform.t:g}, of the rows less their mean",
+        errors=("centered.uniform.stderr", "centered.uniform.approximation_stderr"),
+        faces=faces("table"),
+    ),
+    Quantity(
+        "centered.uniform.gap",
+        "centred: gap",
+        "Centred rows",
+        "uniformity of the rows less their mean, less the optimum",
+    ),
+    Quantity(
+        "centered.uniform.equivalent_dim",
+        "centred: equivalent dimension",
+        "Centred rows",
+        "equivalent dimension of the rows less their mean",
+        note=lambda _: "of the rows less their mean",
+        errors=("centered.uniform.equivalent_dim_stderr",),
+        faces=faces("table"),
+    ),
+    Quantity(
         "towers.rows",
         "rows of each tower",
         "Two towers",
         "number of distinct entities of each tower",
-        form=_count,
+        form=count,
         between=" and ",
     ),
     Quantity(
@@ -260,7 +203,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "modality gap",
         "Two towers",
         "distance between the means of the two towers",
-        faces=_faces("table"),
+        faces=faces("table"),
     ),
     Quantity(
         "towers.cross_uniform",
@@ -268,90 +211,9 @@ QUANTITIES: tuple[Quantity, ...] = (
         "Two towers",
         "log of the mean of exp(−t ‖x − y‖²) over all pairs of a row of one tower and a row of the other",
         note=lambda m: f"t = {m.uniform.t:g}, between the towers",
-        faces=_faces("table"),
+        faces=faces("table"),
     ),
-    Quantity(
-        "rankme",
-        "RankMe",
-        "Shape",
-        "number of dimensions in use: the exponential of the entropy of the singular values",
-        note=lambda m: f"of at most {min(m.n, m.dim):,}",
-        caution="It is blind to a cone, which is one large singular value.",
-        form=_dimensions,
-        faces=_faces("table", "compare"),
-    ),
-    Quantity(
-        "participation_ratio",
-        "participation ratio",
-        "Shape",
-        "number of dimensions that carry most of the variance",
-        caution="A few large eigenvalues decide it.",
-        form=_dimensions,
-    ),
-    Quantity(
-        "w2",
-        "W2 to uniform",
-        "Shape",
-        "Wasserstein distance to the uniform distribution, computed from the first two moments",
-        note=lambda m: f"about {fixed(m.w2_floor)} for as many uniform rows",
-        faces=_faces("table"),
-    ),
-    Quantity(
-        "w2_floor",
-        "W2 of uniform rows",
-        "Shape",
-        "expected W2 of as many rows drawn from the uniform distribution",
-        faces=frozenset({"scalars"}),
-    ),
-    Quantity(
-        "mean_cosine",
-        "mean cosine",
-        "Shape",
-        "mean cosine of two distinct rows",
-        note=lambda _: "0 for rows centred on the sphere",
-        caution="It sees a cone and nothing else.",
-        faces=_faces("table"),
-    ),
-    Quantity(
-        "tolerance",
-        "tolerance",
-        "Shape",
-        "mean cosine of two distinct rows of one class",
-        note=_classes,
-        caution="Its error is conditional on the classes.",
-        errors=("tolerance.stderr",),
-        faces=_faces("table"),
-    ),
-    Quantity("n", "rows", "Rows", "number of rows of one view", form=_count, faces=frozenset({"scalars"})),
-    Quantity("dim", "features", "Rows", "number of features", form=_count, faces=frozenset({"scalars"})),
-    Quantity(
-        "norms.smallest", "smallest norm", "Rows", "smallest norm of a row as it was given", form=_four_digits
-    ),
-    Quantity(
-        "norms.mean",
-        "mean norm",
-        "Rows",
-        "mean norm of the rows as they were given",
-        note=_norms,
-        form=_four_digits,
-    ),
-    Quantity(
-        "norms.largest", "largest norm", "Rows", "largest norm of a row as it was given", form=_four_digits
-    ),
-    Quantity(
-        "duplicates.exact",
-        "exact duplicates",
-        "Rows",
-        "number of rows that equal an earlier row",
-        form=_count,
-    ),
-    Quantity(
-        "duplicates.near",
-        "near duplicates",
-        "Rows",
-        f"number of rows that have a cosine of at least {NEAR_COSINE:g} with another row",
-        form=_count,
-    ),
+    *OF_ROWS,
 )
 """All numbers of a measurement, group by group."""
 
@@ -395,7 +257,7 @@ def scalars(measurement: Results, prefix: str = "") -> dict[str, float]:
             if number and record.group != "Uniformity":
                 continue
             for path in (record.key, *record.errors):
-                value = _at(part, path)
+                value = at(part, path)
                 key = f"uniforms.{number}{path.removeprefix('uniform')}" if number else path
                 if isinstance(value, tuple):
                     found |= {f"{prefix}{key}.{place}": float(each) for place, each in enumerate(value)}

@@ -38,6 +38,8 @@ class Alignment:
     """The standard error of `relative`. The mean distance of other rows is taken as known, since it rests on
     many more pairs.
     """
+    far: float | None = None
+    """The share of pairs that are farther apart than half of all pairs of random rows; None for classes."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,15 @@ class Tolerance:
     """The number of classes with at least two rows."""
     skipped: int
     """The number of classes of a single row, which have no pair."""
+    z: float | None = None
+    """The value less its mean over permuted labels, in standard deviations over permuted labels.
+
+    None for rows that were not normalised, or of one class. See `geometry.permuted_tolerance`.
+    """
+    explained: float | None = None
+    """The share of the variance of the rows that the classes explain, adjusted for chance: see
+    `geometry.explained_variance`.
+    """
 
 
 @dataclass(frozen=True)
@@ -112,14 +123,34 @@ class Towers:
 
 
 @dataclass(frozen=True)
+class Hubs:
+    """The unevenness with which rows are neighbours of others, among at most 2,000 random rows."""
+
+    rows: int
+    """The number of rows that were searched, each for its 10 nearest others among the same rows."""
+    skewness: float
+    """The skewness of the number of rows that a row is a neighbour of."""
+    antihubs: float
+    """The share of rows that are among the neighbours of no other row."""
+
+
+@dataclass(frozen=True)
 class Duplicates:
     """The rows that occur more than once, counted in each view or tower by itself and added up."""
 
     exact: int
     """The number of rows that equal an earlier row."""
     near: int
-    """The number of rows that have a cosine of at least `quantities.NEAR_COSINE` with another row; estimated
-    from the anchors under `method="anchors"`.
+    """The number of rows that have a cosine of at least `quantities_of_rows.NEAR_COSINE` with another row.
+
+    It is estimated from the anchors under `method="anchors"`.
+    """
+    near_growth: float | None = None
+    """The number of pairs of rows within twice the angle of near duplicates, over the number within that
+    angle, estimated from the pairs of up to 256 rows for each.
+
+    It is about 1 where rows are duplicates, 2 on a smooth curve, and 4 on a smooth surface; None if no rows
+    are near.
     """
 
 
@@ -135,6 +166,10 @@ class Norms:
     """The largest norm."""
     normalized: bool
     """Whether the rows were then divided by their norms."""
+    median: float | None = None
+    """The median norm."""
+    largest_ratio: float | None = None
+    """The largest norm over the median norm, of the view or tower in which it is largest."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +257,20 @@ class Details:
 
 
 @dataclass(frozen=True)
+class Centered:
+    """The numbers of the rows less their mean, divided by their norms again, where rows form a cone.
+
+    The mean is that of each view or tower. Uniformity rests on the pairs of at most 2,000 rows with all
+    others.
+    """
+
+    align: Alignment | None
+    """The alignment of positive pairs; None for features alone."""
+    uniform: Uniformity
+    """The uniformity at the first t."""
+
+
+@dataclass(frozen=True)
 class Results:
     """All numbers of a measurement."""
 
@@ -263,5 +312,11 @@ class Results:
     """The reasons to doubt a number, as sentences."""
     provenance: Mapping[str, Any]
     """Method, sources, versions, device and seconds: all it takes to measure again."""
+    largest_share: float | None = None
+    """The share of the variance in the direction that has most of it, averaged over the views or towers."""
+    hubs: Hubs | None = None
+    """The unevenness with which rows are neighbours of others; None for 10 rows or fewer."""
+    centered: Centered | None = None
+    """The numbers of the centred rows; None unless the rows form a cone: see `heuristics.is_cone`."""
     details: Details | None = field(default=None, repr=False, compare=False)
     """One number for each pair, row or dimension; None after `from_json`."""

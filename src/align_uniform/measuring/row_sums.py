@@ -26,7 +26,7 @@ from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import Care, care, sum_dtype, widened
 from align_uniform.engine.tiles import Columns, all_tiles, half_squares, upper_tiles
 from align_uniform.measuring.populations import Population, block_slices, take
-from align_uniform.measuring.quantities import NEAR_COSINE
+from align_uniform.measuring.quantities_of_rows import NEAR_COSINE, WIDER_COSINE
 
 Progress = Callable[[int], None]
 """A function that is called with the number of potentials summed since the last call."""
@@ -42,7 +42,9 @@ class RowSums(NamedTuple):
     shift: Tensor
     """The logarithm that was taken out at each t, [T], float64."""
     near: Tensor
-    """Whether another row is a near duplicate, [rows]; for rows of unit norm."""
+    """Whether another row is a near duplicate, and whether one is within twice the angle of near duplicates,
+    [2, rows]; for rows of unit norm.
+    """
 
 
 class _Tile(NamedTuple):
@@ -170,15 +172,16 @@ def _accumulate(
     centre = _wide(population.centre, needs)
     sums = centre.new_zeros(len(ts), count, dtype=sum_dtype(centre))
     squares = sums.new_zeros(len(ts))
-    near = sums.new_zeros(count, dtype=torch.bool)
-    nearest_exponent = ts[0] * (2 * NEAR_COSINE - 2) - shift
+    near = sums.new_zeros(2, count, dtype=torch.bool)
+    limits = [limit - shift for limit in _near_exponents(ts[0])]
     buffer = None
     for rows, columns, tile in tiles(shift, needs):
-        if not routes.may_ask(tile) or tile.amax() >= nearest_exponent:
-            is_near = tile >= nearest_exponent
-            near[rows] |= is_near.any(1)
-            if columns is not None:
-                near[columns] |= is_near.any(0)
+        if not routes.may_ask(tile) or tile.amax() >= limits[1]:
+            for found, limit in zip(near, limits, strict=True):
+                is_near = tile >= limit
+                found[rows] |= is_near.any(1)
+                if columns is not None:
+                    found[columns] |= is_near.any(0)
         if len(ts) > 1 and (buffer is None or buffer.numel() < tile.numel()):
             buffer = torch.empty_like(tile).view(-1)
         for number, t in reversed(list(enumerate(ts))):  # the first t last, in place
@@ -198,6 +201,11 @@ def _accumulate(
         ranks.add_over_ranks_(total)
     near = ranks.add_over_ranks_(near.int()) > 0
     return RowSums(sums.cpu().double(), squares.cpu().double(), shifts, near.cpu())
+
+
+def _near_exponents(t: float) -> tuple[float, float]:
+    """Return the exponents from which rows are near duplicates, and within twice the angle."""
+    return t * (2 * NEAR_COSINE - 2), t * (2 * WIDER_COSINE - 2)
 
 
 def _needs(population: Population | _Space, ts: Sequence[float]) -> Care:
@@ -369,13 +377,14 @@ def _merge(
     device = population.centre.device
     logs = torch.full((len(ts), count), -math.inf, dtype=torch.float64, device=device)
     log_squares = logs.new_full((len(ts),), -math.inf)
-    near = torch.zeros(count, dtype=torch.bool, device=device)
+    near = torch.zeros(2, count, dtype=torch.bool, device=device)
     ratios = logs.new_tensor([t / ts[0] for t in ts]).unsqueeze(1)
     for rows, largest, sums, squares, potentials in visits:
         lift = largest.double() * ratios
         logs[:, rows] = torch.logaddexp(logs[:, rows], lift + sums.log())
         log_squares = torch.logaddexp(log_squares, (2 * lift + squares.log()).logsumexp(1))
-        near[rows] |= largest >= ts[0] * (2 * NEAR_COSINE - 2)
+        for found, limit in zip(near, _near_exponents(ts[0]), strict=True):
+            found[rows] |= largest >= limit
         if potentials:
             progress(potentials)
     shifts = torch.stack(ranks.gather_objects(logs.amax(1).cpu())).amax(0)

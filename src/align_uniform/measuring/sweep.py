@@ -45,7 +45,9 @@ class Sums:
     potentials: tuple[tuple[Potentials, ...], ...]
     """The potentials of each population at each t."""
     near: tuple[Tensor, ...]
-    """Whether each row that was summed has a near duplicate, for each population."""
+    """Whether each row that was summed has a near duplicate, and whether it has another row within twice the
+    angle, [2, rows] for each population.
+    """
     anchors: tuple[Tensor | None, ...]
     """The numbers of the rows that were summed, for each population; None for all rows."""
     cross: float | None

@@ -35,7 +35,7 @@ class Potentials:
 def exact_potentials(
     population: Population, ts: Sequence[float], progress: Callable[[int], None]
 ) -> tuple[list[Potentials], Tensor]:
-    """Sum over all pairs. Return the potentials at each t, and whether each row has a near duplicate."""
+    """Sum over all pairs. Return the potentials at each t, and which rows have others near them."""
     result = all_row_sums(population, ts, progress)
     count = population.shape[0]
     potentials: list[Potentials] = []

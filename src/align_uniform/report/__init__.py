@@ -12,7 +12,7 @@ from typing import Any
 
 from align_uniform._extras import needs
 from align_uniform._writing import check_replaceable, written_whole
-from align_uniform.measuring import verdict
+from align_uniform.measuring import heuristics, verdict
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.quantities import fixed
 
@@ -87,7 +87,7 @@ def report_html(
         m=measurement,
         verdict=verdict.headline(found),
         findings=found,
-        checks=[_Check.of(heuristic, measurement) for heuristic in verdict.HEURISTICS],
+        checks=[_Check.of(heuristic, measurement) for heuristic in heuristics.HEURISTICS],
         headlines=headlines(measurement),
         groups=number_groups(measurement),
         drawings=list(drawings(measurement, runs)),
@@ -127,12 +127,12 @@ def _as_text(value: Any) -> str:
 class _Check:
     """A heuristic with its number and its outcome."""
 
-    heuristic: verdict.Heuristic
+    heuristic: heuristics.Heuristic
     number: str
     outcome: str
 
     @classmethod
-    def of(cls, heuristic: verdict.Heuristic, measurement: Measurement) -> _Check:
+    def of(cls, heuristic: heuristics.Heuristic, measurement: Measurement) -> _Check:
         number, finding = heuristic.number(measurement), heuristic.finding(measurement)
         outcome = finding.severity if finding is not None else "not judged" if number is None else "passed"
         return cls(heuristic, "–" if number is None else _plain(number), outcome)
