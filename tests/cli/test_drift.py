@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +150,17 @@ def test_an_interruption_leaves_the_anchors_result(
     monkeypatch.setattr("align_uniform.measuring.uniformity.anchor_potentials", interrupted)
     assert main(["drift", "x.npy", "moved.npy", "--anchors", "20"]) == 130
     assert capsys.readouterr() == ("", "align-uniform: interrupted.\n")
+
+
+def test_the_page_shows_what_the_command_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "drift.md").read_text(encoding="utf-8")
+    code, command, expected = re.findall(r"```(?:python|sh|text)\n(.*?)```", page, re.DOTALL)[:3]
+    exec(compile(code, "drift.md", "exec"), {})
+    assert main(shlex.split(command)[1:]) == GATE_FAILED
+    assert capsys.readouterr().out == expected
 
 
 def test_torchrun_prints_one_result(folder: Path) -> None:

@@ -320,3 +320,9 @@ def test_ids_that_make_no_pairs_are_refused() -> None:
 def test_bad_rows_are_named_by_their_side(z: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         drift(items(), z)
+
+
+def test_rows_without_any_potential_are_refused() -> None:
+    far = 10000 * items()
+    with pytest.raises(ValueError, match="got none at t = 2; normalise them, or take a smaller t"):
+        drift(far, far + 5000, normalize=False)

@@ -111,12 +111,18 @@ def discrepancy(
     others = _other_means(a, b, t, paired, progress)
     witness = a.own - others[0], b.own - others[1]
     value = float(witness[0].mean() + witness[1].mean())
+    potentials = float(a.own.mean() + b.own.mean())
+    if potentials == 0:
+        raise ValueError(
+            f"rows of {a.population.name} and {b.population.name} must be near enough for potentials above "
+            f"0, got none at t = {t:g}; normalise them, or take a smaller t."
+        )
     stderr, approximation = _errors((a, b), witness, paired, degenerate)
     return Discrepancy(
         squared_mmd=value,
         stderr=stderr,
         approximation_stderr=approximation,
-        relative=value / float(a.own.mean() + b.own.mean()),
+        relative=value / potentials,
         typical=(_typical(a, others[0], top), _typical(b, others[1], top)),
         witness=witness,
     )

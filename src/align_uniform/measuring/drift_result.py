@@ -137,7 +137,7 @@ class Drift:
         lines = [
             (
                 "squared MMD",
-                f"{found.squared_mmd:.3g} ± {found.total_stderr:.2g}",
+                _small(found.squared_mmd, found.total_stderr),
                 f"t = {t:g}; 0 on average if nothing moved",
             ),
             ("relative", f"{found.relative:.3g}", "0: nothing moved; 1: the sides have nothing in common"),
@@ -198,6 +198,11 @@ class Drift:
                 lines += ["", f"most typical of {name} (mean potential with {name}, with {other}):"]
                 lines += [_row_line(row) for row in rows]
         return lines
+
+
+def _small(value: float, stderr: float) -> str:
+    """Return a number with its error, with exponents where both would be written as zeros."""
+    return with_error(value, stderr) if stderr >= 1e-6 else f"{value:.2e} ± {stderr:.1e}"
 
 
 def _counts(rows: tuple[int, int]) -> str:
