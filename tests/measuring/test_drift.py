@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from align_uniform import drift, measure
-from align_uniform.measuring.drift import normal_p
 from align_uniform.measuring.drift_result import Drift
 from tests import oracle, rows
 
@@ -50,7 +49,7 @@ def test_a_rotation_of_one_side_leaves_uniformity_and_is_found(paired: bool) -> 
     assert found.difference.uniform == pytest.approx(none.difference.uniform, abs=1e-6)
     assert (found.moved, found.p) == (True, 0.005)
     assert not none.moved
-    assert "it moved: p = 0.005 is at most 0.05." in str(found)
+    assert "it moved: p = 0.0050 is at most 0.05." in str(found)
     assert "no movement was found" in str(none)
     assert none.mean_share is None
 
@@ -220,11 +219,6 @@ def test_rotation_invariant_p_holds_its_level() -> None:
         ]
     )
     assert 0.1 < float((p <= 0.2).double().mean()) < 0.29
-
-
-@pytest.mark.parametrize(("value", "stderr", "p"), [(1.96, 1, 0.05), (-1, 1, 0.3173), (0, 0, 1), (1, 0, 0)])
-def test_p_of_a_normal_difference(value: float, stderr: float, p: float) -> None:
-    assert normal_p(value, stderr) == pytest.approx(p, abs=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------- the result

@@ -22,6 +22,7 @@ from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.populations import Population, take
 from align_uniform.measuring.row_sums import anchor_row_sums
 from align_uniform.measuring.shapes import shape_change
+from align_uniform.measuring.significance import holm, normal_p
 from align_uniform.measuring.sweep import random_rows
 from align_uniform.measuring.two_samples import PermutationTest, TwoSamples
 from align_uniform.measuring.two_sides import Items, TwoSides, two_sides
@@ -340,20 +341,11 @@ def _difference(old: Measurement, new: Measurement, *, paired: bool) -> Differen
 
 
 def _p_of_change(change: Difference) -> float:
-    """Return p of the differences of uniformity and alignment: the smaller one times their number."""
-    found = [
-        normal_p(value, error)
-        for value, error in ((change.uniform, change.uniform_stderr), (change.align, change.align_stderr))
-        if value is not None and error is not None
-    ]
-    return min(1.0, min(found) * len(found))
-
-
-def normal_p(value: float, stderr: float) -> float:
-    """Return the two-sided p of a difference under a normal distribution."""
-    if stderr == 0:
-        return 1.0 if value == 0 else 0.0
-    return math.erfc(abs(value) / stderr / math.sqrt(2))
+    """Return the smaller p of the differences of uniformity and alignment, adjusted for there being two."""
+    found = [normal_p(change.uniform, change.uniform_stderr)]
+    if change.align is not None:
+        found.append(normal_p(change.align, change.align_stderr))
+    return min(p for p in holm(found) if p is not None)
 
 
 def _warnings(asked: TwoSides, measured: tuple[Measurement, Measurement], plan: Plan) -> Iterator[str]:

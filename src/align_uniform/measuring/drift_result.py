@@ -13,8 +13,9 @@ from align_uniform.measuring.difference import Difference
 from align_uniform.measuring.discrepancy import Discrepancy, WitnessRow
 from align_uniform.measuring.measurement import SCHEMA_VERSION, Measurement
 from align_uniform.measuring.plain import to_plain
-from align_uniform.measuring.quantities import fixed, with_error
+from align_uniform.measuring.quantity import fixed, with_error
 from align_uniform.measuring.shapes import ShapeChange
+from align_uniform.measuring.significance import text_of_p
 from align_uniform.measuring.two_samples import PermutationTest
 
 
@@ -68,7 +69,7 @@ class Drift:
     @property
     def verdict(self) -> str:
         """The decision and its reason, as a sentence."""
-        found = f"p = {self.p:.3g}"
+        found = text_of_p(self.p)
         if self.p > self.significance:
             return f"no movement was found: {found} is above {self.significance:g}."
         if not self.moved and self.discrepancy is not None:
@@ -143,7 +144,7 @@ class Drift:
             ("relative", f"{found.relative:.3g}", "0: nothing moved; 1: the sides have nothing in common"),
             (
                 "permutation test",
-                f"p = {test.p:.3g}",
+                text_of_p(test.p),
                 f"{test.permutations:,} exchanges of {test.exchanged}{of}",
             ),
             ("effect", f"{test.effect:.1f}", "squared MMD in its standard deviations over the exchanges"),
