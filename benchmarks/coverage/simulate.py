@@ -1,0 +1,123 @@
+"""The simulation of a cell: runs, intervals, and the share of them that hold the true value."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from align_uniform.measuring import quantities
+from align_uniform.measuring.difference import Difference
+from align_uniform.measuring.results import NORMAL_95
+from benchmarks.coverage.cells import Cell, Measured
+from benchmarks.coverage.truth import Truth
+
+APPROXIMATION = "uniform.approximation"
+"""The name of uniformity as an estimate of the value of these very rows."""
+
+
+class Estimate(NamedTuple):
+    """One number of one run."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The results for one number of a cell."""
+
+    number: str
+    """The key of the number."""
+    truth: float
+    """The true value."""
+    truth_error: float
+    """The standard error of the true value; 0 for a closed form."""
+    bias: float
+    """The mean deviation from the true value, in deviations between runs."""
+    cover: float
+    """The share of the runs whose 95% interval holds the true value."""
+    cover_error: float
+    """The standard error of `cover`."""
+    se_over_sd: float
+    """The mean reported error over the deviation between runs."""
+    runs: int
+    """The number of runs that reported the number with an error."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The results of a cell."""
+
+    design: str
+    law: str
+    size: str
+    runs: int
+    """The number of runs."""
+    warned: float
+    """The share of the runs whose measurement gave a warning."""
+    seconds: float
+    numbers: tuple[Coverage, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the cell."""
+        return f"{self.design}; {self.law}; {self.size}"
+
+
+def simulate(cell: Cell, runs: int) -> Outcome:
+    """Simulate a cell; the runs depend on its name alone."""
+    started = time.perf_counter()
+    generator = torch.Generator().manual_seed(zlib.crc32(cell.name.encode()))
+    found: dict[str, list[Estimate]] = {}
+    warned = 0
+    for _ in range(runs):
+        measured = cell.run(generator)
+        warned += bool(getattr(measured, "warnings", ()))
+        for number, estimate in estimates(measured):
+            found.setdefault(number, []).append(estimate)
+    numbers = [
+        _coverage(number, truth, found[number]) for number, truth in cell.truths().items() if number in found
+    ]
+    seconds = time.perf_counter() - started
+    return Outcome(cell.design, cell.law, cell.size, runs, warned / runs, round(seconds, 1), tuple(numbers))
+
+
+def estimates(measured: Measured) -> Iterator[tuple[str, Estimate]]:
+    """Yield every number that has an error."""
+    if isinstance(measured, Difference):
+        for record in quantities.shown_by("difference"):
+            value, error = getattr(measured, record.key), getattr(measured, f"{record.key}_stderr")
+            if value is not None and error is not None:
+                yield record.key, Estimate(value, error)
+        return
+    for record in quantities.QUANTITIES:
+        value, error = record.value(measured), record.error(measured)
+        if isinstance(value, float) and error is not None:
+            yield record.key, Estimate(value, error)
+    uniform = measured.uniform
+    if uniform.approximation_stderr:
+        yield APPROXIMATION, Estimate(uniform.value, uniform.approximation_stderr)
+
+
+def _coverage(number: str, truth: Truth, found: list[Estimate]) -> Coverage:
+    values = [estimate.value for estimate in found]
+    deviation = statistics.stdev(values)
+    held = [abs(value - truth.value) <= NORMAL_95 * error for value, error in found]
+    cover = statistics.fmean(held)
+    return Coverage(
+        number=number,
+        truth=truth.value,
+        truth_error=truth.error,
+        bias=(statistics.fmean(values) - truth.value) / deviation,
+        cover=cover,
+        cover_error=math.sqrt(max(cover * (1 - cover), 1 / len(found)) / len(found)),
+        se_over_sd=statistics.fmean(estimate.error for estimate in found) / deviation,
+        runs=len(found),
+    )

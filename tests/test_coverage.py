@@ -1,0 +1,146 @@
+"""Tests of the simulation of error bars, and a small part of it, with bounds that wrong formulas exceed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from benchmarks.coverage import __main__ as command
+from benchmarks.coverage import laws, simulate, truth
+from benchmarks.coverage.cells import LAWS, cells
+from benchmarks.coverage.simulate import Coverage, Outcome
+from benchmarks.coverage.table import table
+
+from align_uniform import sphere
+
+CELLS = {cell.name: cell for cell in cells()}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# ------------------------------------------------------------------------------------------------ true values
+
+
+def test_a_sampled_truth_is_the_closed_form_within_its_error() -> None:
+    sampled = truth.of_items(laws.uniform(16), 16, 2.0)
+    closed = truth.of_uniform_rows(16, 2.0)
+    assert closed["uniform"].value == sphere.uniform_optimum(16, 2.0)
+    for number, (value, error) in sampled.items():
+        assert 0 < error < 0.02
+        assert abs(value - closed[number].value) < 4 * error, number
+
+
+def test_the_truth_of_views_follows_from_their_noise() -> None:
+    """For rows x and y around one item, E x.y is the squared mean cosine of a row and its item."""
+    law, noise = laws.uniform(16), 0.5
+    (items,) = law(200_000, generator())
+    (rows,) = laws.views(lambda *_: (items,), noise, 1)(200_000, generator(1))
+    closeness = (items * rows).sum(1).double().mean().square()
+    value, error = truth.of_items(laws.views(law, noise), 16, 2.0)["align"]
+    assert value == pytest.approx(float(2 - 2 * closeness), abs=5 * error)
+
+
+def test_the_truth_of_chosen_pairs_is_that_of_the_pairs_that_are_kept() -> None:
+    affinity = truth.Affinity(0.2, 0.3)
+    law = laws.side_by_side(laws.uniform(8), laws.uniform(8))
+    x, y = law(400_000, generator())
+    is_positive = affinity((x * y).sum(1), generator(1))
+    squares = (x - y).square().sum(1)[is_positive].double()
+    found = truth.of_chosen_pairs(law, 8, 2.0, affinity, candidates=100, sizes=(1000, 1000))
+    error = float(squares.std()) / math.sqrt(len(squares))
+    assert found["align"].value == pytest.approx(float(squares.mean()), abs=4 * error)
+    assert found["align.relative"].value == pytest.approx(float(squares.mean()) / 2, abs=1e-3 + 4 * error)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_rows_of_every_law_are_on_the_sphere_and_differ_between_draws(name: str) -> None:
+    source = generator()
+    one, other = (LAWS[name](50, source)[0] for _ in range(2))
+    assert torch.allclose(one.norm(dim=1), torch.ones(50))
+    assert not torch.equal(one, other)
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+def outcome(name: str, runs: int, cover: float = 0.95, warned: float = 0.0) -> Outcome:
+    cell = CELLS[name]
+    number = Coverage("uniform", -3.5, 0.0, 0.0, cover, 0.005, 1.0, runs)
+    return Outcome(cell.design, cell.law, cell.size, runs, warned, 1.0, (number,))
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    asked: list[tuple[str, int]] = []
+
+    def simulated(cell: Any, runs: int) -> Outcome:
+        asked.append((cell.name, runs))
+        return outcome(cell.name, runs)
+
+    monkeypatch.setattr(command, "simulate", simulated)
+    return asked
+
+
+def test_cells_that_the_file_has_are_not_simulated_again(
+    fake: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "coverage.json"
+    arguments = ["--only", "two views", "--out", str(path)]
+    assert command.main([*arguments, "--runs", "50"]) == 0
+    first = len(fake)
+    assert first > 3
+    assert all("two views" in name for name, _ in fake)
+    command.main([*arguments, "--runs", "40"])
+    assert len(fake) == first
+    command.main([*arguments, "--runs", "60"])
+    assert len(fake) == 2 * first
+    command.main([*arguments, "--runs", "60", "--again"])
+    assert len(fake) == 3 * first
+    document = json.loads(path.read_text())
+    assert [cell["runs"] for cell in document["cells"]] == [60] * first
+    assert command.read(path)[fake[0][0]] == outcome(fake[0][0], 60)
+    assert capsys.readouterr().out.startswith("| design | law | size | number | cover % | se/sd |  |\n")
+
+
+def test_a_part_of_no_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--only", "three towers"]) == 2
+    assert "must be part of the name of a cell" in capsys.readouterr().err
+
+
+def test_the_names_of_cells_differ() -> None:
+    assert len(CELLS) == len(cells())
+
+
+def test_the_table_marks_low_and_high_covers_and_warnings() -> None:
+    name = next(iter(CELLS))
+    lines = table(
+        [outcome(name, 2000, 0.85, 0.5), outcome(name, 2000, 0.999), outcome(name, 2000)]
+    ).splitlines()
+    assert [line.split("|")[-2].strip() for line in lines[2:]] == ["low, warns: 50%", "high", ""]
+    assert "| uniformity | 85.0 | 1.00 |" in lines[2]
+
+
+# ------------------------------------------------------------------------------------------------ a few cells
+
+BOUNDS = {
+    "independent rows; uniform; n = 64, m = 16": (0.93, 1.0, 0.9, 1.3),
+    "independent rows; cone; n = 64, m = 16": (0.89, 0.99, 0.85, 1.15),
+    "two views; cone; n = 64, m = 16": (0.89, 1.0, 0.85, 1.2),
+}
+"""The least and largest cover, and the least and largest se/sd, of 250 runs."""
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_intervals_hold_the_truth(name: str) -> None:
+    least, most, narrow, wide = BOUNDS[name]
+    found = simulate.simulate(CELLS[name], 250)
+    assert found.numbers
+    for number in found.numbers:
+        assert least <= number.cover <= most, number
+        assert narrow <= number.se_over_sd <= wide, number
