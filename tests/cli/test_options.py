@@ -42,6 +42,8 @@ OPTIONS = {
         "--top",
         "--rows-out",
         "--force/--no-force",
+        "--fail-on {warning,problem}",
+        "--fail-if",
         "--encoder",
         "--images",
         "--features-out",
@@ -71,6 +73,7 @@ OPTIONS = {
         "--device",
         "--figure",
         "--json/--no-json",
+        "--fail-if",
         "--force/--no-force",
     ],
     "drift": [

@@ -1,7 +1,7 @@
 """The command `align-uniform`: results on stdout, all else on stderr.
 
-Exit codes: 0 for success; 1 for an invalid argument or file; 2 for a usage error; 130 after Ctrl-C, with the
-results so far.
+Exit codes: 0 for success; 1 for an invalid argument or file; 2 for a usage error; 3 for a result that fails a
+condition; 130 after Ctrl-C, with the results so far.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (advice := advice_for(error.name)) is None:
             raise
         return _failed(str(error) if "pip install" in str(error) else advice)
+    except UsageError as error:  # of options that only the result could refuse
+        return _failed(f"{error}.", 2)
     except (ValueError, OSError) as error:
         return _failed(reason(error))
     return code

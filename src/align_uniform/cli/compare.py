@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from align_uniform._extras import require
 from align_uniform._writing import check_replaceable
 from align_uniform.cli.command import Command
+from align_uniform.cli.gates import Condition, conditions, failed, failures_of_numbers
 
 if TYPE_CHECKING:
     from align_uniform.measuring.difference import Difference
@@ -51,10 +52,16 @@ class CompareOptions:
     """Draw the align-uniform plane to STEM.png and STEM.svg."""
     json: bool = False
     """Print JSON instead of a table."""
+    fail_if: tuple[str, ...] = conditions()
+    """Exit with 3 if a number of the JSON, named by its path, is such as in "differences.0.uniform > 0.01".
+    It may be given several times.
+    """
     force: bool = False
     """Replace files that exist."""
 
     def __post_init__(self) -> None:
+        for each in self.fail_if:
+            Condition.read(each)
         count = len(self.embeddings)
         for name in ("positives", "names", "accuracy"):
             if (given := len(getattr(self, name))) not in (0, count):
@@ -72,22 +79,18 @@ def run(options: CompareOptions) -> int:
         _check_figure(stem, force=options.force)
     results = [_result(number, options) for number in range(len(options.embeddings))]
     differences = [result - results[0] for result in results[1:]]
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "embeddings": [json.loads(result.to_json()) for result in results],
+        "differences": [vars(each) for each in differences],
+    }
     if options.json:
-        document = [json.loads(result.to_json()) for result in results]
-        print(
-            json.dumps(
-                {
-                    "schema_version": SCHEMA_VERSION,
-                    "embeddings": document,
-                    "differences": [vars(each) for each in differences],
-                }
-            )
-        )
+        print(json.dumps(document))
     else:
         _print(results, differences, accuracy)
     if stem is not None:
         _draw(results, accuracy, stem)
-    return 0
+    return failed(failures_of_numbers(document, options.fail_if))
 
 
 def _check_figure(stem: Path, *, force: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from align_uniform._extras import require
 from align_uniform._options import Options
 from align_uniform._writing import check_replaceable, written_whole
-from align_uniform.cli.command import Command
+from align_uniform.cli import gates
+from align_uniform.cli.command import GATE_FAILED, Command
+from align_uniform.cli.gates import GateOptions
 from align_uniform.cli.parser import UsageError
 from align_uniform.files.formats import ARRAYS, COLUMNS
 from align_uniform.recipes.encoders.options import EncodeOptions, EncoderOverrides, ViewsOptions
@@ -35,8 +38,8 @@ With --encoder and --images in place of FEATURES, two random views of each image
 then measured between the two views of an image, and uniformity over the images, averaged over both views.
 Folders of classes, if there are any, are the labels.
 
-Exit codes: 0 for success; 1 for an invalid value or file; 2 for a usage error; 130 after Ctrl-C, with the
-results so far.""",
+Exit codes: 0 for success; 1 for an invalid value or file; 2 for a usage error; {GATE_FAILED} if a condition
+of --fail-on or --fail-if holds; 130 after Ctrl-C, with the results so far.""",
     options="align_uniform.cli.measure:MeasureOptions",
     run="align_uniform.cli.measure:run",
     extra="cli",
@@ -132,7 +135,13 @@ class ResultOptions(Options):
 
 @dataclass(frozen=True)
 class MeasureOptions(
-    EncoderOverrides, ViewsOptions, EncodingOptions, ResultOptions, QuantityOptions, PairOptions
+    EncoderOverrides,
+    ViewsOptions,
+    EncodingOptions,
+    GateOptions,
+    ResultOptions,
+    QuantityOptions,
+    PairOptions,
 ):
     """Options of measuring."""
 
@@ -165,9 +174,11 @@ PAIRS: tuple[str, ...] = ("positives", "pairs", "threshold", "ids", "positive_id
 
 
 def run(options: MeasureOptions) -> int:
-    """Measure, print and write; return 0, or 130 after Ctrl-C."""
+    """Measure, print and write; return 0, or another code if a condition fails or after Ctrl-C."""
     from align_uniform import _ranks as ranks
+    from align_uniform.measuring.measurement import Measurement
 
+    gates.check_paths(options.fail_if, Measurement)
     for path in (options.report, options.rows_out, options.features_out):
         if path is not None:
             check_replaceable(Path(path), force=options.force)
@@ -179,9 +190,22 @@ def run(options: MeasureOptions) -> int:
         require("report")
     encoded = _encoded(options) if options.encoder is not None else None
     result = _measure(options, encoded)
+    code = 0
     if ranks.rank() == 0:
-        _show(result, options, encoded)
-    return 130 if "interrupted" in result.provenance["method"] else 0
+        result = _show(result, options, encoded)
+        code = _failed(result, options)
+    return 130 if "interrupted" in result.provenance["method"] else code
+
+
+def _failed(result: Measurement, options: MeasureOptions) -> int:
+    """Report the conditions that hold, and return the exit code."""
+    findings = gates.failures_of_findings(result, options.fail_on)
+    try:
+        numbers = gates.failures_of_numbers(json.loads(result.to_json()), options.fail_if)
+    except UsageError:
+        gates.failed(findings)
+        raise
+    return gates.failed([*findings, *numbers])
 
 
 def _encoded(options: MeasureOptions) -> Encoded:
@@ -262,7 +286,8 @@ def _with_source(result: Measurement, options: MeasureOptions, encoded: Encoded)
     return replace(result, provenance={**result.provenance, **source, "views": views})
 
 
-def _show(result: Measurement, options: MeasureOptions, encoded: Encoded | None) -> None:
+def _show(result: Measurement, options: MeasureOptions, encoded: Encoded | None) -> Measurement:
+    """Write and print the result, and return it as it was printed."""
     if options.rows_out is not None and result.details is not None:
         result.details.save(Path(options.rows_out))
         result = replace(result, provenance={**result.provenance, "rows": options.rows_out})
@@ -275,10 +300,11 @@ def _show(result: Measurement, options: MeasureOptions, encoded: Encoded | None)
         print(f"report: {options.report}", file=sys.stderr)
     if options.json:
         print(result.to_json())
-        return
+        return result
     print(result)
     for finding in result.findings:
         print(f"{finding.name}: {finding.what} {finding.advice}")
+    return result
 
 
 def _ids(options: MeasureOptions) -> Any:

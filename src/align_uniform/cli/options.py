@@ -1,7 +1,8 @@
 """The options of a command, from a dataclass: on the command line, in files, and on the help page.
 
 The docstring under each field is its help. The metadata of a field may hold "argument", whether it is typed
-without an option's name, and "metavar", the word that stands for its value on the help page.
+without an option's name, "metavar", the word that stands for its value on the help page, and "repeats",
+whether a list may be typed in several parts.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Option:
     """The only values, or empty if there are others."""
     count: int | Literal["+"] | None
     """The number of values, or None if there is one and it is not a tuple."""
+    repeats: bool
+    """Whether the option may be typed several times, each of which adds to the values."""
     metavar: str | None
     group: str
     """The heading on the help page; empty for the fields of the dataclass itself."""
@@ -162,7 +165,9 @@ def _declare(parser: Any, option: Option) -> None:
     if option.is_argument:  # a file of options may hold it, so that it need not be typed
         parser.add_argument(option.name, nargs="?" if option.count is None else "*", default=None, **taken)
     else:
-        parser.add_argument(option.spelled, nargs=option.count, **taken)
+        parser.add_argument(
+            option.spelled, nargs=option.count, action="extend" if option.repeats else "store", **taken
+        )
 
 
 def _option(field: Field[Any], hint: Any, choices: tuple[str, ...], text: str, group: str) -> Option:
@@ -184,6 +189,7 @@ def _option(field: Field[Any], hint: Any, choices: tuple[str, ...], text: str, g
         is_optional=types.NoneType in parts,
         choices=choices,
         count=count,
+        repeats=bool(field.metadata.get("repeats")),
         metavar=field.metadata.get("metavar", metavar),
         group=group,
     )
