@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import normalize
 
 from align_uniform import Measurement, measure
+from align_uniform.measuring import heuristics
 from align_uniform.measuring.heuristics import HEURISTICS, SEVERITIES, Finding
 from align_uniform.measuring.results import Results
 from align_uniform.measuring.verdict import findings, headline
@@ -220,3 +221,9 @@ def test_names_that_look_like_formats_do_no_harm() -> None:
     assert pairs.align is not None
     listed = findings(replace(pairs, align=replace(pairs.align, of="{number.__class__}")))
     assert "{number.__class__}" in listed[0].what
+
+
+def test_the_documentation_has_the_table_of_all_heuristics() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "measuring.md").read_text(encoding="utf-8")
+    table = heuristics.markdown_table()
+    assert table in page, "docs/measuring.md must have this table:\n" + table
