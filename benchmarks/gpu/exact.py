@@ -10,6 +10,7 @@ import torch
 
 from align_uniform import sphere, uniform_loss
 from align_uniform.measuring import uniformity
+from align_uniform.measuring.influence import stderr
 from align_uniform.measuring.populations import Population
 from benchmarks.gpu import formulas
 from benchmarks.gpu.item import Failed, Item, Record
@@ -55,7 +56,7 @@ def _exact(session: Session, engine: Engine, n: int) -> Record:
     surveyed = time.perf_counter()
     with computed_by(engine):
         ((potentials,), near) = uniformity.exact_potentials(population, [T], lambda _: None)
-    error = uniformity.stderr(potentials.relative, potentials.square - 1, n)
+    error = stderr(potentials.influence)
     ended = time.perf_counter()
     worst = _worst_relative(session, population, potentials.relative)
     record: Record = {

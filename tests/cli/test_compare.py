@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from align_uniform.cli import main
+from tests import rows
 from tests.cli.printed import printed_json
 
 
@@ -36,6 +38,7 @@ def test_compare_puts_embeddings_side_by_side(folder: Path, capsys: pytest.Captu
                 "--positives",
                 "y.npy",
                 "x.npy",
+                "--paired",
                 "--accuracy",
                 "0.5",
                 "0.75",
@@ -47,17 +50,45 @@ def test_compare_puts_embeddings_side_by_side(folder: Path, capsys: pytest.Captu
     )
     printed = capsys.readouterr()
     assert "0.75" in printed.out
-    assert "y − x (paired)" in printed.out
+    assert "y − x (paired: as was said)" in printed.out
     assert sorted(path.name for path in folder.glob("plane.*")) == ["plane.png", "plane.svg"]
 
 
 def test_measurements_are_compared_in_pairs_where_their_rows_are_kept(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, kept in (("x", ["--rows-out", "x_rows.npz"]), ("y", [])):
-        assert main(["measure", f"{name}.npy", "--json", *kept]) == 0
+    Path("names.txt").write_text("".join(f"item {i}\n" for i in range(50)))
+    for name, source, kept in (("x", "x", True), ("y", "y", True), ("z", "y", False)):
+        rows = ["--rows-out", f"{name}_rows.npz"] if kept else []
+        assert main(["measure", f"{source}.npy", "--texts", "names.txt", "--json", *rows]) == 0
         Path(f"{name}.json").write_text(capsys.readouterr().out)
-    document = printed_json(capsys, "compare", "x.json", "y.npy", "y.json", "--names", "a", "b", "c")
-    assert [part["name"] for part in document["embeddings"]] == ["a", "b", "c"]
-    assert [part["paired"] for part in document["differences"]] == [True, False]
-    assert document["differences"][0]["uniform_stderr"] > 0
+    document = printed_json(capsys, "compare", "x.json", "y.json", "z.json", "y.npy")
+    assert [part["paired"] for part in document["differences"]] == [True, False, False]
+    assert [part["pairing"] for part in document["differences"]] == [
+        "the same items",
+        "the numbers of each item of y are not at hand; keep them with --rows-out",
+        "the order of the items is not known",
+    ]
+    errors = [part["uniform_stderr"] for part in document["differences"]]
+    assert errors[0] > 0
+    assert errors[0] != pytest.approx(errors[1], rel=1e-3)
+    assert errors[1] == pytest.approx(errors[2])
+
+
+def test_files_of_rows_are_compared_in_pairs_if_that_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "x.npy", "y.npy"]) == 0
+    printed = capsys.readouterr()
+    assert "y − x (unpaired: the order of the items is not known)" in printed.out
+    assert printed.err.endswith("align-uniform compare x.npy y.npy --paired\n")
+    assert main(["compare", "x.npy", "y.npy", "--paired"]) == 0
+    printed = capsys.readouterr()
+    assert "y − x (paired: as was said)" in printed.out
+    assert printed.err == ""
+
+
+def test_other_numbers_of_items_cannot_be_paired(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("few.npy", rows.unit(20, 6).numpy())
+    assert main(["compare", "x.npy", "few.npy", "--paired"]) == 1
+    assert "few and x cannot be compared item by item: they have 20 and 50 items" in capsys.readouterr().err

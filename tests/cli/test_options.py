@@ -66,6 +66,7 @@ OPTIONS = {
         "--print-config",
         "EMBEDDING",
         "--positives",
+        "--paired/--no-paired",
         "--names",
         "--accuracy",
         "--t",

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align_uniform import measure, uniform_optimum
+from align_uniform.measuring.influence import of_all_pairs, stderr
 from align_uniform.measuring.populations import Population
-from align_uniform.measuring.uniformity import anchor_potentials, exact_potentials, stderr
+from align_uniform.measuring.uniformity import anchor_potentials, exact_potentials
 from tests import oracle, rows
 
 Law = Callable[[int, torch.Generator], Tensor]
@@ -66,7 +67,8 @@ def test_intervals_hold_the_populations_value_as_often_as_they_say(name: str) ->
     relative = potentials.sum(2) / 255 / means[:, None]
     squares = potentials.square_().sum((1, 2)) / (256 * 255) / means.square()
     errors = [
-        stderr(row_means, float(square) - 1, 256) for row_means, square in zip(relative, squares, strict=True)
+        stderr(of_all_pairs(row_means, float(square) - 1, 256))
+        for row_means, square in zip(relative, squares, strict=True)
     ]
     held = (means.log() - truth).abs() <= 1.96 * torch.tensor(errors, dtype=torch.float64)
     assert 0.92 <= float(held.double().mean()) <= most
@@ -94,7 +96,7 @@ def test_the_standard_error_is_its_formula() -> None:
 def test_few_rows_have_no_error() -> None:
     assert measure(rows.unit(4, 6)).uniform.stderr is None
     assert measure(rows.unit(5, 6)).uniform.stderr is not None
-    assert stderr(torch.ones(10), 0.0, 10) == 0
+    assert stderr(of_all_pairs(torch.ones(10), 0.0, 10)) == 0
 
 
 def test_several_views_have_the_error_of_their_mean() -> None:
@@ -109,7 +111,7 @@ def test_several_views_have_the_error_of_their_mean() -> None:
 
 
 def test_groups_widen_the_error_of_rows_that_depend_on_each_other() -> None:
-    """Each item five times over: the errors are those of the items, not of five times as many."""
+    """Each item five times over: value and errors are those of the items, not of five times as many."""
     z = rows.normal(100, 8) + 0.5
     fivefold = z.repeat(5, 1) + 0.02 * rows.normal(500, 8, seed=1)
     items = list(range(100)) * 5
@@ -119,7 +121,14 @@ def test_groups_widen_the_error_of_rows_that_depend_on_each_other() -> None:
     assert alone.uniform.stderr
     assert grouped.uniform.stderr
     assert naive.uniform.stderr
-    assert grouped.uniform.value == naive.uniform.value
+    assert naive.uniform.value > grouped.uniform.value  # pairs of one item are closer than others
+    codes = torch.tensor(items)
+    apart = codes[:, None] != codes[None]
+    unit = [F.normalize(view, dim=1) for view in (fivefold, fivefold + 0.1)]
+    cosines = [(view @ view.T)[apart] for view in unit]
+    expected = [float((4 * (part - 1)).exp().mean().log()) for part in cosines]
+    assert grouped.uniform.by_population == pytest.approx(expected, rel=1e-9)
+    assert grouped.mean_cosine == pytest.approx(float(torch.stack(cosines).mean()), rel=1e-9)
     assert 0.85 < grouped.uniform.stderr / alone.uniform.stderr < 1.15
     assert naive.uniform.stderr < 0.6 * grouped.uniform.stderr
     assert grouped.align
@@ -137,7 +146,7 @@ def test_anchors_lie_within_their_error_of_the_exact_value(name: str) -> None:
     def estimate(seed: int) -> tuple[float, float, float]:
         anchors = torch.randperm(2000, generator=torch.Generator().manual_seed(seed))[:200].sort().values
         ((found,), _) = anchor_potentials(population, anchors, [2.0], lambda _: None)
-        of_rows = stderr(found.relative, found.square - 1, 2000)
+        of_rows = stderr(found.influence)
         assert of_rows is not None
         return found.log_mean - exact.log_mean, found.approximation_stderr, of_rows
 
@@ -147,7 +156,7 @@ def test_anchors_lie_within_their_error_of_the_exact_value(name: str) -> None:
     assert 0.89 <= float((deviations.abs() <= 1.96 * errors).double().mean()) <= 0.99
     assert 0.75 < float(deviations.std() / errors.mean()) < 1.25
     # The rows as a sample have the error that the exact sum finds.
-    assert float(of_rows.mean()) == pytest.approx(stderr(exact.relative, exact.square - 1, 2000), rel=0.25)
+    assert float(of_rows.mean()) == pytest.approx(stderr(exact.influence), rel=0.25)
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -181,4 +190,4 @@ def test_calibration_is_that_of_the_sphere() -> None:
 def test_a_mean_that_few_pairs_carry_is_warned_of() -> None:
     z = rows.unit(256, 16)
     (warning,) = measure(z, t=[2, 20]).warnings
-    assert warning.startswith("at t = 20 the mean of features rests on effectively")
+    assert warning.startswith("at t = 20 the error of the uniformity of features rests on effectively")

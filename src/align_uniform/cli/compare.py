@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,8 +23,11 @@ COMMAND = Command(
     help="compare embeddings side by side",
     description="""
 Compare embeddings: files of rows, which are measured exactly, or the JSON of `align-uniform measure --json`.
-Differences are taken from the first embedding. They are paired, row by row, if all embeddings are of the same
-items and their rows are at hand: in files, or next to JSON that was made with --rows-out.""",
+Differences are taken from the first embedding. Say --paired if all embeddings are of the same items in the
+same order: errors are then computed item by item, and are much smaller. JSON says so itself if it was
+measured with the same names of items (--ids, --texts, --labels, or --images that were encoded). Errors item
+by item take the numbers of each item, which are at hand for files of rows, and for JSON that was made with
+--rows-out.""",
     options="align_uniform.cli.compare:CompareOptions",
     run="align_uniform.cli.compare:run",
     extra="cli",
@@ -38,6 +42,8 @@ class CompareOptions:
     """File of rows, or the JSON of a measurement."""
     positives: tuple[str, ...] = field(default=(), metadata={"metavar": "FILE"})
     """File of a second view for each embedding, in order."""
+    paired: bool = False
+    """Compute differences item by item: all embeddings are of the same items in the same order."""
     names: tuple[str, ...] = ()
     """Name for each embedding, in order."""
     accuracy: tuple[float, ...] = ()
@@ -78,7 +84,8 @@ def run(options: CompareOptions) -> int:
         require("report")
         _check_figure(stem, force=options.force)
     results = [_result(number, options) for number in range(len(options.embeddings))]
-    differences = [result - results[0] for result in results[1:]]
+    paired = True if options.paired else None
+    differences = [result.difference(results[0], paired=paired) for result in results[1:]]
     document = {
         "schema_version": SCHEMA_VERSION,
         "embeddings": [json.loads(result.to_json()) for result in results],
@@ -90,6 +97,8 @@ def run(options: CompareOptions) -> int:
         _print(results, differences, accuracy)
     if stem is not None:
         _draw(results, accuracy, stem)
+    if not options.json:
+        _suggest_pairing(options, results, differences)
     return failed(failures_of_numbers(document, options.fail_if))
 
 
@@ -142,7 +151,11 @@ def _print(
 
     from align_uniform.measuring import quantities
 
-    records = quantities.shown_by("compare")
+    records = [
+        record
+        for record in quantities.shown_by("compare")
+        if any(record.value(result) is not None for result in results)
+    ]
     table = Table(
         title=f"t = {results[0].uniform.t:g}", title_justify="left", title_style="", box=box.SIMPLE_HEAD
     )
@@ -152,9 +165,23 @@ def _print(
     for number, result in enumerate(results):
         numbers = [record.text(result) for record in records]
         table.add_row(result.name, *numbers, *([] if accuracy is None else [f"{accuracy[number]:g}"]))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Console(width=None if sys.stdout.isatty() else 220).print(table)
     for difference in differences:
         print(difference, end="\n\n")
+
+
+def _suggest_pairing(
+    options: CompareOptions, results: Sequence[Measurement], differences: Sequence[Difference]
+) -> None:
+    """Say how to compare item by item, if differences were not, and as many items make it likely."""
+    unknown = any(result.items.order is None for result in results)
+    if unknown and not all(each.paired for each in differences) and len({each.n for each in results}) == 1:
+        command = shlex.join(["align-uniform", "compare", *options.embeddings, "--paired"])
+        print(
+            "the errors of differences are those of two independent samples. If all embeddings are of the "
+            f"same items in the same order, errors item by item are smaller: {command}",
+            file=sys.stderr,
+        )
 
 
 def _draw(results: list[Measurement], accuracy: Sequence[float] | None, stem: Path) -> None:

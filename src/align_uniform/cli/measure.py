@@ -124,7 +124,7 @@ class ResultOptions(Options):
     report: str | None = _file("HTML")
     """Page to write, with figures and the rows to look at."""
     texts: str | None = _file()
-    """File with a text for each row, for the report."""
+    """File with a text for each row, for the report. It also tells `compare` which items were measured."""
     top: int = field(default=10, metadata={"metavar": "K"})
     """Number of worst pairs and of most crowded rows to list."""
     rows_out: str | None = _file("NPZ")
@@ -254,6 +254,7 @@ def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
         interruptible=True,
         normalize=not options.as_is,
         groups=options.groups,
+        items=options.texts if encoded is None else _names(encoded.paths, str(options.images)),
         t=options.t,
         alpha=options.alpha,
         method=options.method,
@@ -276,6 +277,11 @@ def _name(encoder: str) -> str:
         return path.resolve().name
     is_of_a_run = path.name in ("encoder.pth", "encoder.safetensors") and path.with_name(CARD).exists()
     return path.resolve().parent.name if is_of_a_run else path.stem
+
+
+def _names(paths: Sequence[Path], folder: str) -> list[str]:
+    """Return the names of images, which are the same wherever their folder is."""
+    return [path.relative_to(folder).as_posix() for path in paths]
 
 
 def _with_source(result: Measurement, options: MeasureOptions, encoded: Encoded) -> Measurement:

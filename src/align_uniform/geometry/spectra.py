@@ -208,19 +208,90 @@ def w2_floor(n: int, dim: int) -> float:
     Reference:
         Marchenko & Pastur, 1967; its moments are those of Narayana's polynomials, continued to the power 1/2.
     """
-    for name, value in (("n", n), ("dim", dim)):
-        if not (math.isfinite(value) and value == int(value) and value >= 1):
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value}.")
+    _check_sizes(n, dim)
     ratio = (dim - 1) / max(1, n - 1)  # a row of unit norm has one coordinate less to choose
-    mean_root = _mean_root(ratio) if ratio <= 1 else _mean_root(1 / ratio) / math.sqrt(ratio)
+    mean_root = _mean_power(ratio, 0.5) if ratio <= 1 else _mean_power(1 / ratio, 0.5) / math.sqrt(ratio)
     return math.sqrt(2 - 2 * math.sqrt((n - 1) / n) * mean_root)
 
 
-def _mean_root(ratio: float) -> float:
-    """Return 2F1(-1/2, 1/2; 2; ratio); its terms fall like k^-3 at worst, so 200 leave an error of 2e-6."""
+def rankme_of_uniform(n: int, dim: int) -> float:
+    r"""The `rankme` of n independent rows of the uniform law: what to compare a value of n rows with.
+
+    .. math:: r\, E \sqrt{\lambda} \; \exp \left( -\frac{E \sqrt{\lambda} \log \lambda}
+              {2\, E \sqrt{\lambda}} \right), \qquad E \lambda^s = {}_2F_1(-s, 1 - s; 2; \gamma),
+              \quad \gamma = \frac{r}{\max(n, m)}, \quad r = \min(n, m),
+
+    lambda being an eigenvalue of a sample covariance by the law of Marchenko and Pastur. The derivative of
+    the mean of lambda^s in s is the mean with the logarithm.
+
+    Args:
+        n: the number of rows, at least 1.
+        dim: m, the number of features, at least 1.
+
+    Returns:
+        A number from 1 to min(n, m). From 8 rows and features on it is the mean over samples to 0.4%
+        (simulated), and closer for more.
+
+    Raises:
+        ValueError: a number is not a whole number of at least 1.
+
+    Example:
+        >>> from align_uniform.geometry import rankme_of_uniform
+        >>> round(rankme_of_uniform(1500, 384), 1), round(rankme_of_uniform(128, 128), 1)
+        (370.7, 103.0)
+
+    Reference:
+        Marchenko & Pastur, 1967; see `w2_floor`.
+    """
+    _check_sizes(n, dim)
+    rank, step = min(n, dim), 1e-4
+    ratio = rank / max(n, dim)
+    root = _mean_power(ratio, 0.5)
+    slope = (_mean_power(ratio, 0.5 + step) - _mean_power(ratio, 0.5 - step)) / (2 * step)
+    return max(1.0, rank * root * math.exp(-slope / (2 * root)))
+
+
+def participation_ratio_of_uniform(n: int, dim: int) -> float:
+    r"""The `participation_ratio` of n independent rows of the uniform law.
+
+    .. math:: \frac{m (n - 1)}{m + n - 2}
+
+    It is the square of the mean trace of the covariance over the mean of its squared norm.
+
+    Args:
+        n: the number of rows, at least 1.
+        dim: m, the number of features, at least 1.
+
+    Returns:
+        A number from 0, for a single row, to min(n - 1, m). It is the mean over samples to 2% from 5 rows and
+        features on (simulated), and closer for more.
+
+    Raises:
+        ValueError: a number is not a whole number of at least 1.
+
+    Example:
+        >>> from align_uniform.geometry import participation_ratio_of_uniform
+        >>> round(participation_ratio_of_uniform(4096, 256))
+        241
+    """
+    _check_sizes(n, dim)
+    return dim * (n - 1) / max(1, dim + n - 2)
+
+
+def _check_sizes(n: int, dim: int) -> None:
+    for name, value in (("n", n), ("dim", dim)):
+        if not (math.isfinite(value) and value == int(value) and value >= 1):
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value}.")
+
+
+def _mean_power(ratio: float, power: float) -> float:
+    """Return 2F1(-power, 1 - power; 2; ratio), the mean of lambda^power by the law of Marchenko and Pastur.
+
+    Its terms fall like k^-3 at worst for a power of 1/2, so 200 leave an error of 2e-6.
+    """
     term = total = 1.0
     for k in range(200):
-        term *= (k - 0.5) * (k + 0.5) / ((k + 2) * (k + 1)) * ratio
+        term *= (k - power) * (k + 1 - power) / ((k + 2) * (k + 1)) * ratio
         total += term
     return total
 

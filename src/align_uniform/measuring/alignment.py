@@ -1,4 +1,4 @@
-"""Alignment: from the distances of positive pairs, or from the sums of classes."""
+"""Alignment, from the distances of positive pairs or from the sums of classes, and the influences on it."""
 
 from __future__ import annotations
 
@@ -11,87 +11,161 @@ import torch
 from torch import Tensor
 
 from align_uniform import geometry
-from align_uniform.measuring import uniformity
-from align_uniform.measuring.difference import standard_error
-from align_uniform.measuring.populations import block_slices
+from align_uniform.measuring.influence import Influence, of_pairs, stderr, sums_by
+from align_uniform.measuring.populations import Population, block_slices, products
+from align_uniform.measuring.positives import Positives
 from align_uniform.measuring.quantities_of_rows import EQUAL_COSINE, SAME_CLASS
 from align_uniform.measuring.results import Alignment, Tolerance
-from align_uniform.measuring.subject import Subject, codes_of
+from align_uniform.measuring.subject import Subject
+from align_uniform.measuring.units import Units, pair_ends
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """The distances of positive pairs, and the alignment that follows from them."""
+class Closeness:
+    """The closeness of rows that belong together: in pairs, or in classes."""
 
     distances: tuple[Tensor, ...]
     """The distances, [P], of each pair of views; none for features alone."""
-    items: Tensor | None
-    """The mean of ||x - y||^alpha over the pairs of each item, [items]."""
     alignment: Alignment | None
-    """The alignment; None without pairs."""
+    """The alignment; None without pairs, and for classes with another alpha than 2."""
+    tolerance: Tolerance | None
+    """The mean cosine within classes; None without labels."""
+    influences: dict[str, Influence]
+    """The influence of each unit, by the key of the number."""
+
+
+# --------------------------------------------------------------------------------------------- positive pairs
 
 
 @dataclass(frozen=True)
-class Classes:
-    """The closeness of rows of one class."""
+class _Others:
+    """The squared distances of rows that are no pair."""
 
-    tolerance: Tolerance | None
-    """The mean cosine; None without labels."""
-    alignment: Alignment | None
-    """The mean squared distance; None without labels, or for another alpha than 2."""
+    mean: float
+    """The mean over all such pairs of rows."""
+    of_units: Tensor
+    """The part of each unit in the deviation of the mean, [units]."""
 
 
-def alignment_of_pairs(asked: Subject, alpha: float, items: Tensor | None) -> Pairs:
+def alignment_of_pairs(asked: Subject, alpha: float, units: Units) -> Closeness:
     """Measure all positive pairs."""
     distances = tuple(pairs.distances() for pairs in asked.positives)
     if not distances:
-        return Pairs((), None, None)
-    of_items = _item_means(asked, distances, alpha, items)
-    item_squares = _item_means(asked, distances, 2, items)
-    squares = [float(part.square().mean()) for part in distances]
-    others = [pairs.other_mean_square(part) for pairs, part in zip(asked.positives, distances, strict=True)]
+        return Closeness((), None, None, {})
+    first = asked.positives[0]
+    # Every pair of views has the same items in the same order, and is averaged over views.
+    ends = pair_ends(units, (first.x_rows, first.y_rows), (0, 1 if first.x is not first.y else 0))
+    shares = [_shares(torch.stack(distances).pow(power).mean(0)) for power in (alpha, 2.0)]
+    squares = statistics.fmean(float(part.square().mean()) for part in distances)
+    influences = {"align": of_pairs(shares[0], ends, units.count, split=units.split)}
+    others = _others(asked, units, distances)
+    relative = None
+    if others is not None and others.mean > 0:
+        relative = squares / others.mean
+        influences["align.relative"] = of_pairs(
+            shares[1] / others.mean,
+            ends,
+            units.count,
+            split=units.split,
+            of_units=-relative / others.mean * others.of_units,
+        )
     far = [pairs.far_share(part) for pairs, part in zip(asked.positives, distances, strict=True)]
-    chance = None if None in others else statistics.fmean(other for other in others if other is not None)
     alignment = Alignment(
-        value=float(of_items.mean()),
-        stderr=standard_error(of_items) if len(of_items) > 1 else None,
-        relative=statistics.fmean(squares) / chance if chance else None,
-        relative_stderr=standard_error(item_squares) / chance if chance and len(item_squares) > 1 else None,
+        value=float(torch.stack(distances).pow(alpha).mean()),
+        stderr=stderr(influences["align"]),
+        relative=relative,
+        relative_stderr=stderr(influences.get("align.relative")),
         alpha=alpha,
         pairs=sum(map(len, distances)),
         of=asked.of,
         far=None if None in far else statistics.fmean(share for share in far if share is not None),
     )
-    return Pairs(distances, of_items, alignment)
+    return Closeness(distances, alignment, None, _known(influences))
 
 
-def _item_means(asked: Subject, distances: tuple[Tensor, ...], alpha: float, items: Tensor | None) -> Tensor:
-    """Return the mean of ||x - y||^alpha over the pairs of each item, [items]."""
-    of_rows = torch.stack(distances).pow(alpha).mean(0)
-    rows = asked.positives[0].x_rows
-    return uniformity.of_items(
-        of_rows, items if items is None or rows is None else codes_of("groups", items[rows], len(rows))
+def _shares(values: Tensor) -> Tensor:
+    """Return the part of each value in the deviation of their mean."""
+    return (values - values.mean()) / len(values)
+
+
+def _others(asked: Subject, units: Units, distances: tuple[Tensor, ...]) -> _Others | None:
+    """Return the squared distances of rows that are no pair, averaged over the pairs of views."""
+    numbers = {id(population): number for number, population in enumerate(asked.everyone)}
+    found = []
+    for positives, part in zip(asked.positives, distances, strict=True):
+        mean = _grouped_mean(positives, units) if units.grouped else positives.other_mean_square(part)
+        if mean is None:
+            return None
+        of_units = torch.zeros(units.count, dtype=torch.float64)
+        for own, other in ((positives.x, positives.y), (positives.y, positives.x)):
+            of_rows = _shares(_mean_squares(own, other))
+            of_units += sums_by(of_rows, units.of_rows[numbers[id(own)]], units.count)
+        found.append(_Others(mean, of_units))
+    return _Others(
+        statistics.fmean(each.mean for each in found),
+        torch.stack([each.of_units for each in found]).mean(0),
     )
 
 
-def alignment_of_classes(asked: Subject, classes: Tensor | None, alpha: float) -> Classes:
-    """Measure the rows of each class, in two passes over all rows."""
+def _mean_squares(own: Population, other: Population) -> Tensor:
+    """Return the mean squared distance of each row to all rows of another population, or of its own."""
+    moments = other.survey.moments
+    inner, squares = products(own, moments.mean.unsqueeze(1))
+    return squares + moments.mean_square - 2 * inner.squeeze(1)
+
+
+def _grouped_mean(positives: Positives, units: Units) -> float | None:
+    """Return the mean squared distance of a row of x and a row of y that are of different groups."""
+    groups = units.of_rows[0]
+    x, y = (_class_sums(side, groups) for side in (positives.x, positives.y))
+    total = positives.x.survey.moments.count**2
+    pairs = total - int(x.counts.square().sum())
+    if not pairs:
+        return None
+    within = (x.counts * (x.squares + y.squares)).sum() - 2 * (x.sums * y.sums).sum()
+    mean = geometry.cross_mean_squared_distance(positives.x.survey.moments, positives.y.survey.moments)
+    return (mean * total - float(within)) / pairs
+
+
+def _class_sums(population: Population, classes: Tensor) -> geometry.ClassSums:
+    parts = (
+        geometry.ClassSums.of(population[part].cpu(), classes[part]) for part in block_slices(population)
+    )
+    return functools.reduce(operator.add, parts)
+
+
+def _known(influences: dict[str, Influence | None]) -> dict[str, Influence]:
+    return {key: value for key, value in influences.items() if value is not None}
+
+
+# ---------------------------------------------------------------------------------------------------- classes
+
+
+def alignment_of_classes(asked: Subject, classes: Tensor | None, alpha: float, units: Units) -> Closeness:
+    """Measure the rows of each class, in three passes over all rows."""
     if classes is None:
-        return Classes(None, None)
-    moments = asked.rows.survey.moments
-    blocks = block_slices(asked.rows)
-    parts = (geometry.ClassSums.of(asked.rows[part].cpu(), classes[part]) for part in blocks)
-    sums = functools.reduce(operator.add, parts)
-    shares = [geometry.within_class_products(asked.rows[part].cpu(), classes[part], sums) for part in blocks]
+        return Closeness((), None, None, {})
+    rows, blocks, moments = asked.rows, block_slices(asked.rows), asked.rows.survey.moments
+    sums = _class_sums(rows, classes)
+    shares = torch.cat(
+        [geometry.within_class_products(rows[part].cpu(), classes[part], sums) for part in blocks]
+    )
+    of_rows = geometry.tolerance_influence(shares, classes, sums)
+    within = Influence(sums_by(of_rows, units.of_rows[0], units.count))
     tolerance = Tolerance(
         value=geometry.tolerance(sums),
-        stderr=geometry.tolerance_stderr(torch.cat(shares), classes, sums),
+        stderr=stderr(within),
         classes=len(sums.counts) - sums.singletons,
         skipped=sums.singletons,
         z=_permutation_z(sums, moments) if asked.rows.normalize else None,
         explained=geometry.explained_variance(sums),
     )
-    return Classes(tolerance, _class_alignment(asked, sums, tolerance) if alpha == 2 else None)
+    influences = {"tolerance": within}
+    alignment = None
+    if alpha == 2:
+        alignment, more = _class_alignment(asked, classes, sums, shares, units, within)
+        influences |= more
+    return Closeness((), alignment, tolerance, influences)
 
 
 def _permutation_z(sums: geometry.ClassSums, moments: geometry.Moments) -> float | None:
@@ -106,21 +180,36 @@ def _permutation_z(sums: geometry.ClassSums, moments: geometry.Moments) -> float
     return (geometry.tolerance(sums) - mean) / deviation if deviation else None
 
 
-def _class_alignment(asked: Subject, sums: geometry.ClassSums, tolerance: Tolerance) -> Alignment:
+def _class_alignment(
+    asked: Subject, classes: Tensor, sums: geometry.ClassSums, shares: Tensor, units: Units, within: Influence
+) -> tuple[Alignment, dict[str, Influence]]:
     """Return the mean squared distance within classes, which their sums give in closed form."""
     moments, pairs = asked.rows.survey.moments, sums.pairs / 2
     value = geometry.class_alignment(sums)
     others = moments.count * (moments.count - 1) / 2 - pairs
     total = geometry.cross_mean_squared_distance(moments, moments) * moments.count**2 / 2
-    # The squared distance of unit rows is 2 less two cosines, and its error is twice the error of the cosine.
-    error = 2 * tolerance.stderr if asked.rows.normalize and tolerance.stderr is not None else None
     chance = (total - value * pairs) / others if others >= 1 else 0.0
-    return Alignment(
+    influences: dict[str, Influence] = {}
+    # The squared distance of unit rows is 2 less two cosines; the rows of a class are a sample of it.
+    if asked.rows.normalize:
+        influences["align"] = within * -2
+    if asked.rows.normalize and chance > 0:
+        inner, squares = products(asked.rows, moments.sum.unsqueeze(1))
+        own = sums.counts[classes]
+        apart = squares * (moments.count - own) + float(sums.squares.sum()) - sums.squares[classes]
+        apart -= 2 * (inner.squeeze(1) - squares - shares)
+        means = sums_by(apart, classes, len(sums.counts)) / sums.counts.clamp(min=1)
+        of_rows = (apart - means[classes]) / others * (own / (own - 1).clamp(min=1).double()).sqrt()
+        of_others = sums_by(of_rows, units.of_rows[0], units.count)
+        of_ratio = (influences["align"].values - value / chance * of_others) / chance
+        influences["align.relative"] = Influence(of_ratio)
+    alignment = Alignment(
         value=value,
-        stderr=error,
+        stderr=stderr(influences.get("align")),
         relative=value / chance if chance else None,
-        relative_stderr=error / chance if chance and error is not None else None,
+        relative_stderr=stderr(influences.get("align.relative")),
         alpha=2.0,
         pairs=int(pairs),
         of=SAME_CLASS,
     )
+    return alignment, influences

@@ -12,7 +12,8 @@ from align_uniform.measuring.alignment import alignment_of_classes, alignment_of
 from align_uniform.measuring.populations import Population, Source
 from align_uniform.measuring.results import Centered
 from align_uniform.measuring.subject import Subject
-from align_uniform.measuring.sweep import Plan, sweep, uniformity_at
+from align_uniform.measuring.sweep import Alike, Plan, sweep, uniformities
+from align_uniform.measuring.units import units_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class CenteredRows:
 
 
 def centered(
-    asked: Subject, plan: Plan, alpha: float, items: Tensor | None, classes: Tensor | None
+    asked: Subject, plan: Plan, alpha: float, groups: Tensor | None, classes: Tensor | None
 ) -> Centered:
     """Measure the rows less the mean of their view or tower, divided by their norms again.
 
@@ -44,10 +45,12 @@ def centered(
     all rows.
     """
     subject = _less_means(asked)
-    plan = replace(plan, ts=plan.ts[:1], method="anchors" if items is None else "exact")
-    of_pairs = alignment_of_pairs(subject, alpha, items)
-    of_classes = alignment_of_classes(subject, classes, alpha)
-    uniform = uniformity_at(0, plan.ts[0], sweep(subject, plan), subject, items)
+    plan = replace(plan, ts=plan.ts[:1], method="anchors" if groups is None else "exact")
+    units = units_of(subject, groups)
+    of_pairs = alignment_of_pairs(subject, alpha, units)
+    of_classes = alignment_of_classes(subject, classes, alpha, units)
+    sums = sweep(subject, plan, groups)
+    (uniform,), _ = uniformities(sums, subject, plan, units, Alike.of(subject, units))
     return Centered(align=of_pairs.alignment or of_classes.alignment, uniform=uniform)
 
 

@@ -1,109 +1,185 @@
-"""The difference of two measurements, with its error."""
+"""The difference of two measurements, with its errors."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from torch import Tensor
-
+from align_uniform import sphere
 from align_uniform.measuring import quantities
-from align_uniform.measuring.quantities import with_error
+from align_uniform.measuring.influence import Influence, stderr
+from align_uniform.measuring.quantities import Quantity, with_error
 from align_uniform.measuring.results import Results
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The numbers of one measurement less those of another."""
+    """The numbers of one measurement less those of another.
+
+    A number that one of the two lacks is None, and so is an error that is not known. The uniformity and what
+    follows from it are those at the first t.
+    """
 
     names: tuple[str, str]
     """The names of the two measurements."""
     align: float | None
-    """The difference of alignment; None if one of the two has none."""
+    """The difference of alignment."""
     align_stderr: float | None
     """The standard error of `align`."""
     uniform: float
-    """The difference of uniformity at the first t."""
+    """The difference of uniformity."""
     uniform_stderr: float | None
     """The standard error of `uniform`."""
     paired: bool
-    """Whether the errors were computed row by row, which takes the details of both, exact and of the same
-    items.
-    """
-
-    @classmethod
-    def between(cls, a: Results, b: Results) -> Difference:
-        """Subtract the second measurement from the first.
-
-        Raises:
-            ValueError: the measurements have different t, or both have an alignment and different alpha.
-        """
-        if a.uniform.t != b.uniform.t:
-            raise ValueError(
-                f"both must be measured at one t, got {a.uniform.t:g} and {b.uniform.t:g}; measure one again."
-            )
-        if a.align and b.align and a.align.alpha != b.align.alpha:
-            raise ValueError(
-                f"both must have one alpha, got {a.align.alpha:g} and {b.align.alpha:g}; measure one again."
-            )
-        aligned = a.align is not None and b.align is not None
-        pair = _paired_errors(a, b)
-        if pair is None:
-            align_stderr = _unpaired_error(*(part.align.stderr if part.align else None for part in (a, b)))
-            uniform_stderr = _unpaired_error(a.uniform.total_stderr, b.uniform.total_stderr)
-        else:
-            align_stderr, uniform_stderr = pair
-        return cls(
-            names=(a.name, b.name),
-            align=a.align.value - b.align.value if a.align and b.align else None,
-            align_stderr=align_stderr if aligned else None,
-            uniform=a.uniform.value - b.uniform.value,
-            uniform_stderr=uniform_stderr,
-            paired=pair is not None,
-        )
+    """Whether the errors were computed item by item, from the influences of the same items on both."""
+    pairing: str
+    """The reason why the errors were computed item by item, or why they were not."""
+    relative: float | None = None
+    """The difference of relative alignment."""
+    relative_stderr: float | None = None
+    """The standard error of `relative`."""
+    gap: float | None = None
+    """The difference of the gap to the optimum; for embeddings of one dimension it is that of uniformity."""
+    gap_stderr: float | None = None
+    """The standard error of `gap`."""
+    equivalent_dim: float | None = None
+    """The difference of the equivalent dimension."""
+    equivalent_dim_stderr: float | None = None
+    """The standard error of `equivalent_dim`."""
+    mean_cosine: float | None = None
+    """The difference of the mean cosine."""
+    mean_cosine_stderr: float | None = None
+    """The standard error of `mean_cosine`."""
+    tolerance: float | None = None
+    """The difference of tolerance."""
+    tolerance_stderr: float | None = None
+    """The standard error of `tolerance`."""
 
     def __str__(self) -> str:
         """Return the differences line by line."""
         records = quantities.shown_by("difference")
         width = max(len(record.label) for record in records)
-        lines = [f"{self.names[0]} − {self.names[1]} ({'paired' if self.paired else 'unpaired'})"]
+        lines = [
+            f"{self.names[0]} − {self.names[1]} ({'paired' if self.paired else 'unpaired'}: {self.pairing})"
+        ]
         for record in records:
-            value = getattr(self, record.key)
+            value = getattr(self, _field(record))
             if value is not None:
-                error = getattr(self, f"{record.key}_stderr")
+                error = getattr(self, f"{_field(record)}_stderr")
                 lines.append(f"{record.label:<{width}}  {with_error(value, error)}")
         return "\n".join(lines)
 
 
-def _paired_errors(a: Results, b: Results) -> tuple[float | None, float] | None:
-    """Return standard errors from the items' own differences, or None if items cannot be matched.
+def difference(
+    a: Results, b: Results, *, paired: bool | None = None, uniform_excess: float | None = None
+) -> Difference:
+    """Subtract the second measurement from the first, as `a - b` does.
 
-    The influence of item i on L_U is 2 (h_i / U - 1) / n. Near the optimum the noise in h_i makes this error
-    too wide, by up to the square root of 2; the correction for one measurement has no counterpart for two.
+    Errors are computed item by item where both are known to be of the same items in the same order: then what
+    the items have in common leaves the error, which is much smaller.
+
+    Args:
+        a: a measurement.
+        b: the measurement to subtract.
+        paired: True to insist that both are of the same items in the same order; False for errors of two
+            independent samples; None to compute item by item where the order of items, `Results.items`, is
+            known and the same.
+        uniform_excess: the excess of the joint kernel of both uniformities, `influence.joint_excess`, if it
+            is known: without it a paired error of uniformity is too large near the optimum.
+
+    Raises:
+        ValueError: the measurements have different t, or both have an alignment and different alpha, or
+            `paired` is True and the errors cannot be computed item by item.
     """
-    if (
-        a.details is None
-        or b.details is None
-        or a.uniform.approximation_stderr
-        or b.uniform.approximation_stderr
-    ):
+    if a.uniform.t != b.uniform.t:
+        raise ValueError(
+            f"both must be measured at one t, got {a.uniform.t:g} and {b.uniform.t:g}; measure one again."
+        )
+    if a.align and b.align and a.align.alpha != b.align.alpha:
+        raise ValueError(
+            f"both must have one alpha, got {a.align.alpha:g} and {b.align.alpha:g}; measure one again."
+        )
+    obstacle = _obstacle(a, b)
+    if paired and obstacle is not None:
+        raise ValueError(f"{a.name} and {b.name} cannot be compared item by item: {obstacle}.")
+    is_paired, pairing = _decision(a, b, paired, obstacle)
+    found: dict[str, float | None] = {}
+    for record in quantities.shown_by("difference"):
+        values = record.value(a), record.value(b)
+        if None in values:
+            continue
+        name = _field(record)
+        found[name] = values[0] - values[1]
+        errors = record.error(a), record.error(b)
+        found[f"{name}_stderr"] = (
+            None if None in errors else math.hypot(*(e for e in errors if e is not None))
+        )
+        if is_paired:
+            found[f"{name}_stderr"] = _paired_error(record, a, b, uniform_excess)
+    known = {part.name for part in fields(Difference)}
+    return Difference(
+        names=(a.name, b.name),
+        paired=is_paired,
+        pairing=pairing,
+        align=found.pop("align", None),
+        align_stderr=found.pop("align_stderr", None),
+        uniform=a.uniform.value - b.uniform.value,
+        uniform_stderr=found.pop("uniform_stderr"),
+        **{name: value for name, value in found.items() if name in known and name != "uniform"},
+    )
+
+
+def _field(record: Quantity) -> str:
+    """Return the name of a number in a `Difference`, the last part of its key."""
+    return record.key.rsplit(".", 1)[-1]
+
+
+def _decision(a: Results, b: Results, paired: bool | None, obstacle: str | None) -> tuple[bool, str]:
+    """Return whether errors are computed item by item, and the reason in words."""
+    if paired:
+        return True, "as was said"
+    if paired is False:
+        return False, "as was said"
+    if a.items.order is None or b.items.order is None:
+        return False, "the order of the items is not known"
+    if a.items != b.items:
+        return False, "the items differ"
+    if obstacle is not None:
+        return False, obstacle
+    return True, f"the same {a.items.of}"
+
+
+def _obstacle(a: Results, b: Results) -> str | None:
+    """Return the reason why errors cannot be computed item by item, None if they can."""
+    for each in (a, b):
+        if each.details is None:
+            return f"the numbers of each item of {each.name} are not at hand; keep them with --rows-out"
+        if each.uniform.approximation_stderr:
+            return f"{each.name} was measured from anchors; measure it exactly"
+    if a.n != b.n:
+        return f"they have {a.n:,} and {b.n:,} items"
+    return None
+
+
+def _paired_error(record: Quantity, a: Results, b: Results, uniform_excess: float | None) -> float | None:
+    """Return the error of a difference of one number from the influences of the same units on both."""
+    influences = _influence_on(record, a), _influence_on(record, b)
+    if influences[0] is None or influences[1] is None or not influences[0].matches(influences[1]):
         return None
-    rows = a.details.uniform, b.details.uniform
-    if rows[0] is None or rows[1] is None or rows[0].shape != rows[1].shape or len(rows[0]) < 2:
-        return None
-    uniform = 2 * standard_error(rows[0] - rows[1])
-    align = None
-    if a.details.align is not None and b.details.align is not None:
-        if a.details.align.shape != b.details.align.shape:
-            return None
-        align = standard_error(a.details.align - b.details.align)
-    return align, uniform
+    joint = influences[0] - influences[1]
+    if uniform_excess is not None and record.key in ("uniform", "uniform.gap"):
+        joint = joint.with_kernel(uniform_excess)
+    return stderr(joint)
 
 
-def standard_error(values: Tensor) -> float:
-    """Return the standard error of the mean of at least two values."""
-    return float(values.std()) / math.sqrt(len(values))
-
-
-def _unpaired_error(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else math.hypot(a, b)
+def _influence_on(record: Quantity, measurement: Results) -> Influence | None:
+    """Return the influences on a number; for what follows from uniformity, multiples of those on it."""
+    assert measurement.details is not None
+    influences = measurement.details.influences
+    if record.key == "uniform.gap":
+        return influences.get("uniform")
+    if record.key == "uniform.equivalent_dim":
+        of_uniform = influences.get("uniform")
+        slope = sphere.equivalent_dim_slope(measurement.uniform.value, measurement.uniform.t)
+        return None if of_uniform is None or math.isinf(slope) else of_uniform * slope
+    return influences.get(record.key)

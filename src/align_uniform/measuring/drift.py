@@ -14,9 +14,10 @@ from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform._version import __version__
-from align_uniform.measuring.difference import Difference, standard_error
+from align_uniform.measuring.difference import Difference
 from align_uniform.measuring.discrepancy import Discrepancy, Side, discrepancy
 from align_uniform.measuring.drift_result import Drift
+from align_uniform.measuring.influence import of_mean, stderr
 from align_uniform.measuring.measure import measure
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.populations import Population, take
@@ -337,7 +338,8 @@ def _work(asked: TwoSides, chosen: tuple[Tensor | None, Tensor | None]) -> int:
 
 def _difference(old: Measurement, new: Measurement, *, paired: bool) -> Difference:
     """Subtract the old measurement from the new one, row by row only where rows are the same items."""
-    return new - old if paired else new - replace(old, details=None)
+    are_exact = not (new.uniform.approximation_stderr or old.uniform.approximation_stderr)
+    return new.difference(old, paired=paired and are_exact)
 
 
 def _p_of_change(change: Difference) -> float:
@@ -381,4 +383,4 @@ def _look_paired(asked: TwoSides, plan: Plan) -> bool:
     a, b = (take(side, rows).cpu().double() for side in asked.sides)
     same, other = ((a - each).square().sum(1).mul(-plan.t).exp() for each in (b, b.roll(1, dims=0)))
     excess = same - other
-    return float(excess.mean()) > SAME_ITEMS * standard_error(excess)
+    return float(excess.mean()) > SAME_ITEMS * (stderr(of_mean(excess)) or 0.0)

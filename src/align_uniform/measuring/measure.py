@@ -6,7 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,14 +18,25 @@ from align_uniform import _ranks as ranks
 from align_uniform import geometry
 from align_uniform._version import __version__
 from align_uniform.geometry import Moments
-from align_uniform.measuring import heuristics, notable_rows, uniformity
-from align_uniform.measuring.alignment import Pairs, alignment_of_classes, alignment_of_pairs
+from align_uniform.measuring import heuristics, notable_rows
+from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.centered import centered
+from align_uniform.measuring.cosines import mean_cosine
+from align_uniform.measuring.influence import Influence, stderr
+from align_uniform.measuring.items import items_of
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.positives import PairChoice
-from align_uniform.measuring.results import Details, Uniformity
+from align_uniform.measuring.results import Details, Towers, Uniformity
 from align_uniform.measuring.subject import Subject, codes_of, subject
-from align_uniform.measuring.sweep import Plan, Sums, item_uniform, sweep, towers, uniformity_at
+from align_uniform.measuring.sweep import Alike, Plan, Sums, sweep, uniformities
+from align_uniform.measuring.towers import towers
+from align_uniform.measuring.units import units_of
+
+ENOUGH_UNITS = 20
+"""The effective number of units behind an error from which the error can be relied on."""
+
+UNITS_FOR_ONE = 12
+"""The number of units for each effective one that few rows must have; normal deviations have 3."""
 
 
 def measure(
@@ -39,6 +50,7 @@ def measure(
     ids: Any = None,
     labels: Any = None,
     groups: Any = None,
+    items: Any = None,
     t: float | Sequence[float] = 2,
     alpha: float = 2,
     normalize: bool = True,
@@ -87,7 +99,10 @@ def measure(
         labels: [N]: the class of each row of features: anything hashable, or the path of a file
             (`files.read_column`).
         groups: [N]: items that depend on each other (translations, frames, crops) have one group; the errors
-            are those of independent groups.
+            are those of independent groups, and pairs of one group do not count in uniformity, nor in the
+            mean cosine. Rows that do not come group by group are copied into memory.
+        items: [N]: the name of each item, such as an id, a text, or the path of an image. They are not
+            measured: two measurements of the same names in the same order are subtracted item by item.
         t: inverse squared width of the Gaussian, above 0; several are measured in one sweep, the first comes
             first.
         alpha: exponent of the distance, above 0.
@@ -128,40 +143,72 @@ def measure(
     alpha = checks.check_positive("alpha", alpha)
     _check_plan(plan, top)
     asked = subject(features, positives, choice, ids=ids, normalize=normalize, device=device, name=name)
-    classes, items = _classes_and_items(asked, plan, labels, groups)
-
-    sums = sweep(asked, plan)
-    uniforms = tuple(uniformity_at(k, t, sums, asked, items) for k, t in enumerate(plan.ts))
-    of_pairs = alignment_of_pairs(asked, alpha, items)
-    of_classes = alignment_of_classes(asked, classes, alpha)
+    classes, codes = _classes_and_groups(asked, plan, labels, groups)
+    found = _found(asked, plan, alpha, classes, codes)
     spectra = [geometry.spectrum(population.survey.moments) for population in asked.populations]
-    found = Measurement(
+    result = Measurement(
         name=asked.name,
         n=len(asked.populations[0]),
         dim=asked.rows.shape[1],
-        align=of_pairs.alignment or of_classes.alignment,
-        uniform=uniforms[0],
-        uniforms=uniforms,
+        align=found.pairs.alignment or found.classes.alignment,
+        uniform=found.uniforms[0],
+        uniforms=found.uniforms,
         rankme=_mean(asked, geometry.rankme),
+        rankme_uniform=_of_uniform_rows(asked, geometry.rankme_of_uniform),
         w2=_mean(asked, geometry.w2_uniformity),
-        w2_floor=_mean(asked, lambda part: geometry.w2_floor(part.count, part.dim)),
+        w2_floor=_of_uniform_rows(asked, geometry.w2_floor),
         participation_ratio=_mean(asked, geometry.participation_ratio),
-        mean_cosine=_mean(asked, geometry.mean_cosine),
-        tolerance=of_classes.tolerance,
-        towers=towers(asked, sums),
-        duplicates=notable_rows.duplicates(asked, sums, seed),
+        participation_ratio_uniform=_of_uniform_rows(asked, geometry.participation_ratio_of_uniform),
+        mean_cosine=found.mean_cosine,
+        mean_cosine_stderr=stderr(found.influences.get("mean_cosine")),
+        tolerance=found.classes.tolerance,
+        towers=found.towers,
+        duplicates=notable_rows.duplicates(asked, found.sums, seed),
         norms=notable_rows.norms(asked),
         largest_share=statistics.fmean(map(_largest_share, spectra)),
         hubs=notable_rows.hubs(asked, seed),
-        worst_pairs=notable_rows.worst_pairs(asked, of_pairs.distances, top),
-        crowded=notable_rows.crowded_rows(asked, sums, top),
-        warnings=tuple(_pair_warnings(asked, sums, uniforms)),
-        details=_details(asked, sums, of_pairs, items, seed, spectra[0]),
-        provenance=_provenance(asked, sums, seed),
+        worst_pairs=notable_rows.worst_pairs(asked, found.pairs.distances, top),
+        crowded=notable_rows.crowded_rows(asked, found.sums, top),
+        warnings=(*_few_units_warnings(asked, found.sums, plan), *_gap_warnings(found.towers)),
+        items=items_of(asked, items, ids, labels),
+        details=_details(asked, found, seed, spectra[0]),
+        provenance=_provenance(asked, found.sums, seed),
     )
-    if heuristics.is_cone(found):
-        found = replace(found, centered=centered(asked, plan, alpha, items, classes))
-    return _timed(found, time.perf_counter() - started)
+    if heuristics.is_cone(result):
+        result = replace(result, centered=centered(asked, plan, alpha, codes, classes))
+    return _timed(result, time.perf_counter() - started)
+
+
+# ------------------------------------------------------------------------------------------- what is measured
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The numbers that have errors, and the influences that the errors follow from."""
+
+    sums: Sums
+    uniforms: tuple[Uniformity, ...]
+    pairs: Closeness
+    classes: Closeness
+    mean_cosine: float
+    towers: Towers | None
+    influences: dict[str, Influence]
+    """The influence of each unit on a number, by the key of the number."""
+
+
+def _found(asked: Subject, plan: Plan, alpha: float, classes: Tensor | None, groups: Tensor | None) -> _Found:
+    units = units_of(asked, groups)
+    sums = sweep(asked, plan, groups)
+    alike = Alike.of(asked, units)
+    uniforms, of_uniform = uniformities(sums, asked, plan, units, alike)
+    of_pairs = alignment_of_pairs(asked, alpha, units)
+    of_classes = alignment_of_classes(asked, classes, alpha, units)
+    cosine, of_cosine = mean_cosine(asked, units, alike)
+    between, of_towers = towers(asked, sums.cross, units, is_sampled=sums.is_sampled)
+    means = {"uniform": of_uniform, "mean_cosine": of_cosine}
+    influences = {key: each for key, each in means.items() if each is not None}
+    influences |= of_classes.influences | of_pairs.influences | of_towers
+    return _Found(sums, uniforms, of_pairs, of_classes, cosine, between, influences)
 
 
 # ---------------------------------------------------------------------------------------------- what is asked
@@ -181,19 +228,19 @@ def _check_plan(plan: Plan, top: int) -> None:
     checks.check_choice("method", plan.method, ("exact", "anchors"))
 
 
-def _classes_and_items(
+def _classes_and_groups(
     asked: Subject, plan: Plan, labels: Any, groups: Any
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the class and the group of each row as whole numbers from 0."""
     count = len(asked.rows)
     classes = None if labels is None else codes_of("labels", labels, count)
-    items = None if groups is None else codes_of("groups", groups, count)
+    codes = None if groups is None else codes_of("groups", groups, count)
     is_one_exact_population = (
         not asked.are_towers and plan.method == "exact" and len(asked.populations[0]) == count
     )
-    if items is not None and not is_one_exact_population:
+    if codes is not None and not is_one_exact_population:
         raise ValueError("groups are of the rows of one exact population; leave out ids, towers and anchors.")
-    return classes, items
+    return classes, codes
 
 
 # -------------------------------------------------------------------------------------- what is put together
@@ -214,32 +261,51 @@ def _largest_share(spectrum: Tensor) -> float:
     return float(spectrum[0]) / total if total else 0.0
 
 
-def _details(
-    asked: Subject, sums: Sums, pairs: Pairs, items: Tensor | None, seed: int, spectrum: Tensor
-) -> Details:
+def _of_uniform_rows(asked: Subject, measure_of: Callable[[int, int], float]) -> float:
+    """Return a measure of as many uniform rows, of their number and dimension, averaged over populations."""
+    return _mean(asked, lambda moments: measure_of(moments.count, moments.dim))
+
+
+def _details(asked: Subject, found: _Found, seed: int, spectrum: Tensor) -> Details:
+    distances = found.pairs.distances
     return Details(
-        distances=torch.cat(pairs.distances) if pairs.distances else None,
-        align=pairs.items,
-        uniform=None if asked.are_towers else item_uniform(0, sums, items),
-        row_means=sums.row_means,
+        distances=torch.cat(distances) if distances else None,
+        influences=found.influences,
+        row_means=found.sums.row_means,
         cosines=notable_rows.sampled_cosines(asked.populations[0], seed),
         spectrum=spectrum,
     )
 
 
-def _pair_warnings(asked: Subject, sums: Sums, uniforms: tuple[Uniformity, ...]) -> list[str]:
-    """Return a warning for each mean of potentials that few pairs carry."""
+def _few_units_warnings(asked: Subject, sums: Sums, plan: Plan) -> list[str]:
+    """Return a warning for each uniformity whose error rests on few rows, or on few groups."""
     warnings = []
-    for number, uniform in enumerate(uniforms):
+    for number, t in enumerate(plan.ts):
         for part, population in zip(sums.potentials, asked.populations, strict=True):
-            effective = len(population) * (len(population) - 1) / 2 / part[number].square
-            if effective < uniformity.FEW_PAIRS:
+            influence = part[number].influence
+            if influence is None:
+                continue
+            units, effective = len(influence.values), influence.effective_units
+            if effective < min(ENOUGH_UNITS, units / UNITS_FOR_ONE):
                 warnings.append(
-                    f"at t = {uniform.t:g} the mean of {population.name} rests on effectively "
-                    f"{effective:.3g} pairs; its error cannot be relied on. Measure at a smaller t, or more "
-                    "rows."
+                    f"at t = {t:g} the error of the uniformity of {population.name} rests on effectively "
+                    f"{effective:.3g} of {units:,} rows or groups, and may be too small. See the crowded "
+                    "rows, measure at a smaller t, or measure more rows."
                 )
     return warnings
+
+
+def _gap_warnings(towers: Towers | None) -> list[str]:
+    """Return a warning if sampling alone makes a modality gap larger by half of its error."""
+    if towers is None or not towers.modality_gap_stderr or towers.modality_gap_floor is None:
+        return []
+    excess = towers.modality_gap_floor**2 / (2 * max(towers.modality_gap, towers.modality_gap_floor))
+    if excess < towers.modality_gap_stderr / 2:
+        return []
+    return [
+        f"the modality gap of so few rows is about {excess:.2g} larger than the distance of the populations' "
+        f"means: two towers with one mean would have {towers.modality_gap_floor:.3g}. Measure more rows."
+    ]
 
 
 def _provenance(asked: Subject, sums: Sums, seed: int) -> dict[str, Any]:

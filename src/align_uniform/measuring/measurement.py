@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from align_uniform.measuring import quantities, verdict
-from align_uniform.measuring.difference import Difference
+from align_uniform.measuring.difference import Difference, difference
 from align_uniform.measuring.heuristics import Finding
 from align_uniform.measuring.plain import from_plain, to_plain
 from align_uniform.measuring.results import Results
@@ -27,8 +27,32 @@ class Measurement(Results):
     """
 
     def __sub__(self, other: Measurement) -> Difference:
-        """Compare with another measurement, row by row if both hold the same items exactly."""
-        return Difference.between(self, other)
+        """Compare with another measurement, item by item where both are known to be of the same items."""
+        return self.difference(other)
+
+    def difference(self, other: Measurement, *, paired: bool | None = None) -> Difference:
+        """Subtract another measurement, as `a - b` does.
+
+        Args:
+            other: the measurement to subtract.
+            paired: True to insist that both are of the same items in the same order, which makes the errors
+                much smaller; False for the errors of two independent samples; None to compute them item by
+                item where `items` says that both are of the same.
+
+        Raises:
+            ValueError: the two have different t or alpha, or `paired` is True and the numbers of each item
+                are not at hand, not exact, or of different items.
+
+        Example:
+            >>> import torch
+            >>> from align_uniform import measure
+            >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0)) + 1
+            >>> a, b = measure(x), measure(0.9 * x + 0.1 * x.roll(1, 1))
+            >>> apart, paired = a - b, a.difference(b, paired=True)
+            >>> apart.paired, paired.uniform_stderr < apart.uniform_stderr / 2
+            (False, True)
+        """
+        return difference(self, other, paired=paired)
 
     def __str__(self) -> str:
         """Return the table of the main numbers, alignment and uniformity first."""

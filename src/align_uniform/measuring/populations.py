@@ -14,7 +14,7 @@ from torch import Tensor
 
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
-from align_uniform.engine.precision import has_float64, sum_dtype
+from align_uniform.engine.precision import has_float64, sum_dtype, widened
 from align_uniform.engine.tiles import slices
 from align_uniform.functional import normalize_rows
 from align_uniform.geometry import Moments
@@ -129,6 +129,19 @@ def take(population: Population, indices: Tensor) -> Tensor:
     rows = torch.empty_like(sorted_rows := torch.cat(parts))
     rows[order.to(rows.device)] = sorted_rows
     return rows
+
+
+def products(population: Population, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the products of all rows with a few vectors, [N, k] for [m, k], and their squared norms, [N].
+
+    One pass over the rows, in float64.
+    """
+    found, squares = [], []
+    for part in block_slices(population):
+        rows = widened(population[part])
+        found.append((rows @ vectors.to(rows)).cpu())
+        squares.append(rows.square().sum(1).cpu())
+    return torch.cat(found), torch.cat(squares)
 
 
 # ------------------------------------------------------------------------------------------------- one pass

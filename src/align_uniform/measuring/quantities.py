@@ -44,6 +44,13 @@ def _alignment(measurement: Results) -> str:
     return f"α = {measurement.align.alpha:g}, {measurement.align.of}; 0 is best"
 
 
+def _equal_means(measurement: Results) -> str:
+    towers = measurement.towers
+    if towers is None or towers.modality_gap_floor is None:
+        return ""
+    return f"about {fixed(towers.modality_gap_floor)} for as many rows of two towers with one mean"
+
+
 QUANTITIES: tuple[Quantity, ...] = (
     Quantity(
         "align",
@@ -62,7 +69,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "mean squared distance of positive pairs, divided by the mean of all other pairs of rows",
         note=lambda _: "0 is perfect, 1 is chance",
         errors=("align.relative_stderr",),
-        faces=faces("table", "compare"),
+        faces=faces("table", "compare", "difference"),
     ),
     Quantity(
         "align.pairs",
@@ -114,7 +121,8 @@ QUANTITIES: tuple[Quantity, ...] = (
         "uniformity less its optimum, the value of the uniform distribution in as many dimensions",
         note=lambda m: f"the optimum is {fixed(m.uniform.optimum)}",
         caution="A gap of 0.001 can be a collapse to half of the dimensions: see RankMe.",
-        faces=faces("table", "compare"),
+        errors=("uniform.gap_stderr",),
+        faces=faces("table", "compare", "difference"),
     ),
     Quantity(
         "uniform.squared_mmd",
@@ -132,7 +140,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         note=lambda m: f"the rows have {m.dim:,} {'feature' if m.dim == 1 else 'features'}",
         caution="It shows how spread the rows are, not how many directions they use.",
         errors=("uniform.equivalent_dim_stderr",),
-        faces=faces("table", "compare"),
+        faces=faces("table", "compare", "difference"),
     ),
     Quantity(
         "uniform.z",
@@ -203,7 +211,9 @@ QUANTITIES: tuple[Quantity, ...] = (
         "modality gap",
         "Two towers",
         "distance between the means of the two towers",
-        faces=faces("table"),
+        note=_equal_means,
+        errors=("towers.modality_gap_stderr",),
+        faces=faces("table", "compare"),
     ),
     Quantity(
         "towers.cross_uniform",
@@ -211,7 +221,8 @@ QUANTITIES: tuple[Quantity, ...] = (
         "Two towers",
         "log of the mean of exp(−t ‖x − y‖²) over all pairs of a row of one tower and a row of the other",
         note=lambda m: f"t = {m.uniform.t:g}, between the towers",
-        faces=faces("table"),
+        errors=("towers.cross_uniform_stderr",),
+        faces=faces("table", "compare"),
     ),
     *OF_ROWS,
 )

@@ -18,6 +18,10 @@ SAME_CLASS = "same class"
 """The kind of the pairs of rows of one class, in words."""
 
 
+def _of_uniform_rows(value: float | None) -> str:
+    return "" if value is None else f"about {dimensions(value)} for as many uniform rows"
+
+
 def _norms(measurement: Results) -> str:
     return "then divided by their norms" if measurement.norms.normalized else "measured as they are"
 
@@ -39,7 +43,7 @@ OF_ROWS: tuple[Quantity, ...] = (
         "RankMe",
         "Shape",
         "number of dimensions in use: the exponential of the entropy of the singular values",
-        note=lambda m: f"of at most {min(m.n, m.dim):,}",
+        note=lambda m: _of_uniform_rows(m.rankme_uniform),
         caution="It is blind to a cone, which is one large singular value.",
         form=dimensions,
         faces=faces("table", "compare"),
@@ -49,8 +53,25 @@ OF_ROWS: tuple[Quantity, ...] = (
         "participation ratio",
         "Shape",
         "number of dimensions that carry most of the variance",
+        note=lambda m: _of_uniform_rows(m.participation_ratio_uniform),
         caution="A few large eigenvalues decide it.",
         form=dimensions,
+    ),
+    Quantity(
+        "rankme_uniform",
+        "RankMe of uniform rows",
+        "Shape",
+        "expected RankMe of as many rows drawn from the uniform distribution",
+        form=dimensions,
+        faces=frozenset({"scalars"}),
+    ),
+    Quantity(
+        "participation_ratio_uniform",
+        "participation ratio of uniform rows",
+        "Shape",
+        "expected participation ratio of as many rows drawn from the uniform distribution",
+        form=dimensions,
+        faces=frozenset({"scalars"}),
     ),
     Quantity(
         "largest_share",
@@ -97,7 +118,8 @@ OF_ROWS: tuple[Quantity, ...] = (
         "mean cosine of two distinct rows",
         note=lambda _: "0 for rows centred on the sphere",
         caution="It sees a cone and nothing else.",
-        faces=faces("table"),
+        errors=("mean_cosine_stderr",),
+        faces=faces("table", "compare", "difference"),
     ),
     Quantity(
         "tolerance",
@@ -107,7 +129,7 @@ OF_ROWS: tuple[Quantity, ...] = (
         note=_classes,
         caution="Its error is conditional on the classes.",
         errors=("tolerance.stderr",),
-        faces=faces("table"),
+        faces=faces("table", "compare", "difference"),
     ),
     Quantity(
         "tolerance.z",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from align_uniform._writing import written_whole
+from align_uniform.measuring.influence import Influence
 
 NORMAL_95 = 1.959963984540054
 """The 97.5% quantile of the normal distribution: the half width of a 95% interval, in standard errors."""
@@ -35,9 +36,7 @@ class Alignment:
     of: str
     """The kind of the pairs: "two views", "pairs with score > 4", "same class", ..."""
     relative_stderr: float | None = None
-    """The standard error of `relative`. The mean distance of other rows is taken as known, since it rests on
-    many more pairs.
-    """
+    """The standard error of `relative`."""
     far: float | None = None
     """The share of pairs that are farther apart than half of all pairs of random rows; None for classes."""
 
@@ -61,8 +60,8 @@ class Uniformity:
     gap: float
     """The value less the optimum."""
     z: float
-    """exp(value) - exp(optimum), in standard deviations of that difference for independent uniform rows. It
-    does not follow a normal distribution: see `sphere.null_z`.
+    """exp(value) - exp(optimum), in standard deviations of that difference for independent uniform rows, or
+    for as many views of them. It does not follow a normal distribution: see `sphere.null_z`.
     """
     squared_mmd: float
     """The squared maximum mean discrepancy to the uniform distribution, exp(value) - exp(optimum)."""
@@ -74,6 +73,8 @@ class Uniformity:
     """The standard error of `equivalent_dim`."""
     by_population: tuple[float, ...]
     """The value of each view, or of each tower."""
+    gap_stderr: float | None = None
+    """The standard error of `gap`, which is that of `value`: `total_stderr`."""
 
     @property
     def total_stderr(self) -> float | None:
@@ -120,6 +121,12 @@ class Towers:
     """The distance of the means, || mean x - mean y ||."""
     cross_uniform: float
     """The log of the mean of exp(-t ||x - y||^2) over all x and y, at the first t."""
+    modality_gap_stderr: float | None = None
+    """The standard error of `modality_gap`."""
+    modality_gap_floor: float | None = None
+    """The `modality_gap` that sampling alone gives to as many rows of two towers with one mean, about."""
+    cross_uniform_stderr: float | None = None
+    """The standard error of `cross_uniform`."""
 
 
 @dataclass(frozen=True)
@@ -209,11 +216,9 @@ class Details:
 
     distances: Tensor | None
     """The distance of every positive pair, [P]."""
-    align: Tensor | None
-    """The mean of ||x - y||^alpha over the pairs of each item or group, [items]."""
-    uniform: Tensor | None
-    """The mean potential of a row over the mean of all rows, averaged over the rows of each item or group,
-    [items]; None for towers.
+    influences: Mapping[str, Influence]
+    """The influence of each unit on a number, by the key of the number: see `influence`. Differences of two
+    measurements of the same units have their errors from these.
     """
     row_means: tuple[Tensor, ...]
     """The mean potential of each row with all others at the first t, [N] for each view or tower.
@@ -231,6 +236,8 @@ class Details:
 
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         arrays |= {f"row_means_{number}": value for number, value in enumerate(self.row_means)}
+        for key, influence in self.influences.items():
+            arrays |= {f"influence {key} {part}": value for part, value in influence.arrays().items()}
         with written_whole(path) as partial, partial.open("wb") as file:
             named: dict[str, Any] = {name: value.numpy() for name, value in arrays.items()}
             np.savez(file, **named)
@@ -247,13 +254,38 @@ class Details:
                 arrays.pop(f"row_means_{number}")
                 for number in range(sum("row_means" in name for name in arrays))
             )
-            optional = {name: arrays.pop(name, None) for name in ("distances", "align", "uniform")}
-            return cls(**optional, **arrays, row_means=means)  # type: ignore[arg-type]  # what is missing is a TypeError
+            return cls(
+                distances=arrays.get("distances"),
+                influences=_influences(arrays),
+                row_means=means,
+                cosines=arrays["cosines"],
+                spectrum=arrays["spectrum"],
+            )
         except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{path} must hold the rows of a measurement, as `measure --rows-out` writes them, but it "
                 "does not; measure again with --rows-out."
             ) from error
+
+
+def _influences(arrays: Mapping[str, Tensor]) -> dict[str, Influence]:
+    """Return the influences among the arrays of a file, by the keys of their numbers."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in arrays.items():
+        if name.startswith("influence "):
+            _, key, part = name.split(" ")
+            parts.setdefault(key, {})[part] = value
+    return {key: Influence.from_arrays(found) for key, found in parts.items()}
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of a measurement and their order, as far as they are known."""
+
+    order: str | None
+    """A hash of the names of all items in their order; None if the names are not known."""
+    of: str
+    """The names that the hash is of: "items", "ids", "labels", "unknown"."""
 
 
 @dataclass(frozen=True)
@@ -318,5 +350,15 @@ class Results:
     """The unevenness with which rows are neighbours of others; None for 10 rows or fewer."""
     centered: Centered | None = None
     """The numbers of the centred rows; None unless the rows form a cone: see `heuristics.is_cone`."""
+    mean_cosine_stderr: float | None = None
+    """The standard error of `mean_cosine`."""
+    rankme_uniform: float | None = None
+    """The expected `rankme` of as many uniform rows: see `geometry.rankme_of_uniform`."""
+    participation_ratio_uniform: float | None = None
+    """The expected `participation_ratio` of as many uniform rows: see
+    `geometry.participation_ratio_of_uniform`.
+    """
+    items: Items = Items(None, "unknown")
+    """The items that were measured, by which measurements of the same items are known."""
     details: Details | None = field(default=None, repr=False, compare=False)
     """One number for each pair, row or dimension; None after `from_json`."""

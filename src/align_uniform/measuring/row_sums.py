@@ -47,7 +47,7 @@ class RowSums(NamedTuple):
     """
 
 
-class _Tile(NamedTuple):
+class Tile(NamedTuple):
     """The pairs of some rows with some columns."""
 
     rows: slice
@@ -72,9 +72,9 @@ def all_row_sums(population: Population, ts: Sequence[float], progress: Progress
         visits = (visit for rows, columns in share for visit in _kernel_visits(population, ts, rows, columns))
         return _merge(population, count, ts, visits, progress)
 
-    def tiles(shift: float, needs: Care) -> Iterator[_Tile]:
+    def tiles(shift: float, needs: Care) -> Iterator[Tile]:
         for rows, columns in share:
-            yield from _tiles_of_blocks(population, ts[0], rows, columns, shift, needs)
+            yield from tiles_of_blocks(population, ts[0], rows, columns, shift, needs)
 
     return _accumulate(population, count, ts, tiles, progress)
 
@@ -89,7 +89,7 @@ def anchor_row_sums(
         visits = (_kernel_visit_of_anchors(population, ts, anchor_rows, anchors, part) for part in share)
         return _merge(population, len(anchors), ts, visits, progress)
 
-    def tiles(shift: float, needs: Care) -> Iterator[_Tile]:
+    def tiles(shift: float, needs: Care) -> Iterator[Tile]:
         for part in share:
             yield from _tiles_of_anchors(population, ts[0], anchor_rows, anchors, part, shift, needs)
 
@@ -121,7 +121,7 @@ def cross_row_sums(
         visits = (visit for block in blocks() for visit in _kernel_visits_across(both, ts, *block))
         return _merge(both, size, ts, visits, progress)
 
-    def tiles(shift: float, needs: Care) -> Iterator[_Tile]:
+    def tiles(shift: float, needs: Care) -> Iterator[Tile]:
         for block in blocks():
             yield from _tiles_across(both, ts[0], *block, shift, needs)
 
@@ -161,19 +161,19 @@ def _accumulate(
     population: Population | _Space,
     count: int,
     ts: Sequence[float],
-    tiles: Callable[[float, Care], Iterator[_Tile]],
+    tiles: Callable[[float, Care], Iterator[Tile]],
     progress: Progress,
 ) -> RowSums:
     """Sum over tiles, and take the largest exponent out where `exp` could underflow."""
-    shift, needs = 0.0, _needs(population, ts)
+    shift, needs = 0.0, care_of(population, ts)
     if needs.largest_out:
         own = max((float(tile.exponents.amax()) for tile in tiles(0.0, needs)), default=-math.inf)
         shift = max(ranks.gather_objects(own))
-    centre = _wide(population.centre, needs)
+    centre = wide_enough(population.centre, needs)
     sums = centre.new_zeros(len(ts), count, dtype=sum_dtype(centre))
     squares = sums.new_zeros(len(ts))
     near = sums.new_zeros(2, count, dtype=torch.bool)
-    limits = [limit - shift for limit in _near_exponents(ts[0])]
+    limits = [limit - shift for limit in near_exponents(ts[0])]
     buffer = None
     for rows, columns, tile in tiles(shift, needs):
         if not routes.may_ask(tile) or tile.amax() >= limits[1]:
@@ -203,12 +203,12 @@ def _accumulate(
     return RowSums(sums.cpu().double(), squares.cpu().double(), shifts, near.cpu())
 
 
-def _near_exponents(t: float) -> tuple[float, float]:
+def near_exponents(t: float) -> tuple[float, float]:
     """Return the exponents from which rows are near duplicates, and within twice the angle."""
     return t * (2 * NEAR_COSINE - 2), t * (2 * WIDER_COSINE - 2)
 
 
-def _needs(population: Population | _Space, ts: Sequence[float]) -> Care:
+def care_of(population: Population | _Space, ts: Sequence[float]) -> Care:
     """Return the care that exponents need: no two rows are farther apart than the diameter.
 
     Where float32 is not precise enough, they are computed in float64, on the CPU if the device lacks it.
@@ -218,19 +218,19 @@ def _needs(population: Population | _Space, ts: Sequence[float]) -> Care:
     return care(reach, torch.float64)._replace(wider=True) if needs.wider else needs
 
 
-def _tiles_of_blocks(
+def tiles_of_blocks(
     population: Population, t: float, rows: slice, columns: slice, shift: float, needs: Care
-) -> Iterator[_Tile]:
+) -> Iterator[Tile]:
     """Yield all distinct pairs of two blocks of one population, or of one block."""
     a, others = _centred(population, population[rows], population[columns], t, needs)
     halves = half_squares(a)
     lift = halves.new_full((1,), shift)
     if rows == columns:
         for above, left, tile in upper_tiles(a, halves, Mask(0), lift, at_most_0=needs.at_most_0):
-            yield _Tile(_within(rows, above), None if above == left else _within(rows, left), tile[0])
+            yield Tile(_within(rows, above), None if above == left else _within(rows, left), tile[0])
         return
     for above, left, _, tile in all_tiles(a, halves, others, Mask(), lift, at_most_0=needs.at_most_0):
-        yield _Tile(_within(rows, above), _within(columns, left), tile[0])
+        yield Tile(_within(rows, above), _within(columns, left), tile[0])
 
 
 def _tiles_of_anchors(
@@ -241,7 +241,7 @@ def _tiles_of_anchors(
     part: slice,
     shift: float,
     needs: Care,
-) -> Iterator[_Tile]:
+) -> Iterator[Tile]:
     """Yield all pairs of the anchors with one block, except the pairs of an anchor and itself."""
     a, others = _centred(population, anchor_rows, population[part], t, needs)
     halves = half_squares(a)
@@ -250,7 +250,7 @@ def _tiles_of_anchors(
         own = anchors[above] - part.start - left.start
         here = ((own >= 0) & (own < tile.shape[2])).nonzero().squeeze(1)
         tile[0, here.to(tile.device), own[here].to(tile.device)] = -math.inf
-        yield _Tile(above, None, tile[0])
+        yield Tile(above, None, tile[0])
 
 
 def _tiles_across(
@@ -262,13 +262,13 @@ def _tiles_across(
     block_of_others: Tensor,
     shift: float,
     needs: Care,
-) -> Iterator[_Tile]:
+) -> Iterator[Tile]:
     """Yield all pairs of a block of one population with a block of another."""
     a, others = _centred(both, block, block_of_others, t, needs)
     halves = half_squares(a)
     lift = halves.new_full((1,), shift)
     for above, left, _, tile in all_tiles(a, halves, others, Mask(), lift, at_most_0=needs.at_most_0):
-        yield _Tile(_within(rows, above), None if columns is None else _within(columns, left), tile[0])
+        yield Tile(_within(rows, above), None if columns is None else _within(columns, left), tile[0])
 
 
 def _centred(
@@ -276,12 +276,13 @@ def _centred(
 ) -> tuple[Tensor, Columns]:
     """Return rows and columns in the form that tiles take, [1, b, m]."""
     scale = math.sqrt(2 * t)
-    centre = _wide(population.centre, needs)
-    others = Columns(_wide(columns, needs)[None], centre[None, None], scale)
-    return (_wide(rows, needs) - centre).mul_(scale)[None], others
+    centre = wide_enough(population.centre, needs)
+    others = Columns(wide_enough(columns, needs)[None], centre[None, None], scale)
+    return (wide_enough(rows, needs) - centre).mul_(scale)[None], others
 
 
-def _wide(z: Tensor, needs: Care) -> Tensor:
+def wide_enough(z: Tensor, needs: Care) -> Tensor:
+    """Return rows in float64 where their exponents need it."""
     return widened(z) if needs.wider else z
 
 
@@ -294,7 +295,7 @@ def _within(part: slice, inner: slice) -> slice:
 
 def _takes_kernel(population: Population | _Space, ts: Sequence[float]) -> bool:
     """Whether the kernel computes these rows; rows that are far apart need float64, which it lacks."""
-    return routes.takes_kernel(population.centre) and not _needs(population, ts).wider
+    return routes.takes_kernel(population.centre) and not care_of(population, ts).wider
 
 
 class _Visit(NamedTuple):
@@ -383,7 +384,7 @@ def _merge(
         lift = largest.double() * ratios
         logs[:, rows] = torch.logaddexp(logs[:, rows], lift + sums.log())
         log_squares = torch.logaddexp(log_squares, (2 * lift + squares.log()).logsumexp(1))
-        for found, limit in zip(near, _near_exponents(ts[0]), strict=True):
+        for found, limit in zip(near, near_exponents(ts[0]), strict=True):
             found[rows] |= largest >= limit
         if potentials:
             progress(potentials)

@@ -37,6 +37,8 @@ class Subject:
     """The positive pairs: none, one set, or one set for each pair of views."""
     of: str
     """The kind of the positive pairs, in words."""
+    entities: tuple[Tensor | None, ...]
+    """The entity of each row of `everyone`, by its number in `populations`; None if all are different."""
 
 
 def subject(
@@ -62,14 +64,19 @@ def subject(
         )
     are_towers = are_matched and second is not None
     positives, of = _positives(rows, choice, are_towers)
-    populations = rows if ids is None else _distinct(rows, ids if second is not None else (ids,))
+    entities: tuple[Tensor | None, ...] = (None,) * len(rows)
+    populations = rows
+    if ids is not None:
+        entities, populations = _distinct(rows, ids if second is not None else (ids,))
     for population in populations:
         if len(population) < 2:
             raise ValueError(
                 f"{population.name} must have at least 2 distinct rows, got {len(population)}: uniformity "
                 "needs pairs."
             )
-    return Subject(name or _name_of(features), rows[0], rows, populations, are_towers, positives, of)
+    return Subject(
+        name or _name_of(features), rows[0], rows, populations, are_towers, positives, of, entities
+    )
 
 
 def _named_sources(features: Any, second: Any) -> list[tuple[str, Source]]:
@@ -148,15 +155,19 @@ def _positives(
     return (Positives(first, last, x_rows, y_rows),), of
 
 
-def _distinct(rows: tuple[Population, ...], ids: Any) -> tuple[Population, ...]:
-    """Return the populations of distinct entities; the first row of an entity stands for it."""
+def _distinct(
+    rows: tuple[Population, ...], ids: Any
+) -> tuple[tuple[Tensor | None, ...], tuple[Population, ...]]:
+    """Return the entity of each row, and the populations of entities; the first row of one stands for it."""
     if len(ids) != len(rows):
         raise ValueError(
             f"ids must be a tuple of two, those of features and those of positives, got {len(ids)}."
         )
+    entities: list[Tensor | None] = []
     populations = []
     for population, names in zip(rows, ids, strict=True):
-        codes = codes_of("ids", names, len(population))
+        codes = codes_of("ids", names, len(population))  # numbered by first rows, which is their order below
+        entities.append(codes)
         order = codes.sort(stable=True).indices
         starts = torch.cat([torch.ones(1, dtype=torch.bool), codes[order].diff() > 0])
         kept = order[starts].sort().values
@@ -172,18 +183,24 @@ def _distinct(rows: tuple[Population, ...], ids: Any) -> tuple[Population, ...]:
                 kept=kept,
             )
         )
-    return tuple(populations)
+    return tuple(entities), tuple(populations)
 
 
 def codes_of(name: str, values: Any, count: int) -> Tensor:
-    """Return a whole number from 0 for each row, equal for equal values."""
+    """Return a whole number from 0 for each row, equal for equal values, in the order of first rows."""
     numbers: dict[Hashable, int] = {}
-    codes = torch.tensor(
-        [numbers.setdefault(value, len(numbers)) for value in listed(values)], dtype=torch.int64
+    return torch.tensor(
+        [numbers.setdefault(value, len(numbers)) for value in names_of(name, values, count)],
+        dtype=torch.int64,
     )
-    if codes.shape != (count,):
-        raise ValueError(f"{name} must be one for each of the {count} rows, got {len(codes)}.")
-    return codes
+
+
+def names_of(name: str, values: Any, count: int) -> list[Hashable]:
+    """Return one value for each row, from an array, a sequence, or the path of a column."""
+    names = listed(values)
+    if len(names) != count:
+        raise ValueError(f"{name} must be one for each of the {count} rows, got {len(names)}.")
+    return names
 
 
 def listed(values: Any) -> list[Hashable]:

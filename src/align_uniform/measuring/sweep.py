@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from align_uniform import _ranks as ranks
-from align_uniform import geometry
 from align_uniform._progress import progress_bar
 from align_uniform.measuring import uniformity
-from align_uniform.measuring.results import Towers, Uniformity
-from align_uniform.measuring.row_sums import cross_log_mean
+from align_uniform.measuring.influence import Influence, Kernel, combined, stderr
+from align_uniform.measuring.populations import Population, take
+from align_uniform.measuring.results import Uniformity
 from align_uniform.measuring.subject import Subject
+from align_uniform.measuring.towers import CrossMean, cross_mean
 from align_uniform.measuring.uniformity import Potentials
+from align_uniform.measuring.units import Units
+
+CORRELATED_UNITS = 700
+"""The number of units whose pairs, about 245,000, show how potentials of two views depend on each other."""
+
+LEAST_PAIRS = 20
+"""The number of pairs below which a correlation is not estimated."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,13 @@ class Sums:
     """
     anchors: tuple[Tensor | None, ...]
     """The numbers of the rows that were summed, for each population; None for all rows."""
-    cross: float | None
-    """The log mean potential between two towers."""
+    cross: CrossMean | None
+    """The mean potential between two towers, at the first t."""
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the rows that were summed are not all rows."""
+        return any(anchors is not None for anchors in self.anchors)
 
     @property
     def row_means(self) -> tuple[Tensor, ...]:
@@ -59,13 +73,13 @@ class Sums:
         return tuple(part[0].relative * math.exp(part[0].log_mean) for part in self.potentials)
 
 
-def sweep(asked: Subject, plan: Plan) -> Sums:
-    """Sum over pairs by the planned method."""
+def sweep(asked: Subject, plan: Plan, groups: Tensor | None = None) -> Sums:
+    """Sum over pairs by the planned method; with groups, over pairs of rows of different groups."""
     if plan.method == "exact":
         try:
-            return _sum_pairs(asked, plan, None)
+            return _sum_pairs(asked, plan, None, groups)
         except KeyboardInterrupt:
-            if not plan.interruptible:
+            if not plan.interruptible or groups is not None:
                 raise
     sums = _sum_pairs(asked, plan, plan.anchors)
     return (
@@ -75,19 +89,21 @@ def sweep(asked: Subject, plan: Plan) -> Sums:
     )
 
 
-def _sum_pairs(asked: Subject, plan: Plan, anchors: int | None) -> Sums:
+def _sum_pairs(asked: Subject, plan: Plan, anchors: int | None, groups: Tensor | None = None) -> Sums:
     """Sum over all pairs, or over the pairs of the given number of anchors with all rows."""
     chosen = [random_rows(len(population), anchors, plan.seed) for population in asked.populations]
     found, cross = [], None
     with progress_bar("pairs", _work(asked, chosen) // ranks.world_size(), shown=plan.progress) as progress:
         for population, rows in zip(asked.populations, chosen, strict=True):
-            if rows is None:
+            if groups is not None:
+                found.append(uniformity.grouped_potentials(population, groups, plan.ts, progress))
+            elif rows is None:
                 found.append(uniformity.exact_potentials(population, plan.ts, progress))
             else:
                 found.append(uniformity.anchor_potentials(population, rows, plan.ts, progress))
         if asked.are_towers:
             x, y = asked.populations
-            cross = cross_log_mean(x, y, plan.ts[0], progress, rows=chosen[0])
+            cross = cross_mean(x, y, plan.ts[0], progress, (chosen[0], chosen[1]))
     potentials, near = zip(*found, strict=True)
     sampled = [len(rows) for rows in chosen if rows is not None]
     return Sums(f"{max(sampled):,} anchors" if sampled else "exact", potentials, near, tuple(chosen), cross)
@@ -102,6 +118,11 @@ def _work(asked: Subject, chosen: list[Tensor | None]) -> int:
     )
     if asked.are_towers:
         work += (sizes[0] if chosen[0] is None else len(chosen[0])) * sizes[1]
+        work += (
+            0
+            if chosen[0] is chosen[1] is None
+            else sizes[0] * (sizes[1] if chosen[1] is None else len(chosen[1]))
+        )
     return work
 
 
@@ -115,39 +136,120 @@ def random_rows(count: int, size: int | None, seed: int) -> Tensor | None:
 # ------------------------------------------------------------------------------------------------- uniformity
 
 
-def uniformity_at(number: int, t: float, sums: Sums, asked: Subject, items: Tensor | None) -> Uniformity:
-    """Return the uniformity at one of the t, averaged over the populations."""
-    potentials = [part[number] for part in sums.potentials]
-    count = len(asked.populations[0])
-    if asked.are_towers:  # two independent samples
-        errors = [
-            uniformity.stderr(part.relative, part.square - 1, len(population))
-            for part, population in zip(potentials, asked.populations, strict=True)
+@dataclass(frozen=True)
+class Alike:
+    """How far the pairs of units are alike in all populations: their squared distances, for a few units."""
+
+    squares: Tensor | None
+    """The squared distances in each population, [populations, pairs]; None if no unit is shared."""
+    populations: int
+    """The number of populations."""
+
+    @classmethod
+    def of(cls, asked: Subject, units: Units) -> Alike:
+        """Measure all pairs of a few units, if each unit has a row in every population."""
+        count, size = len(asked.populations), len(asked.populations[0])
+        if count == 1 or not units.are_shared:
+            return cls(None, count)
+        chosen = random_rows(size, CORRELATED_UNITS, 0)
+        rows = torch.arange(size) if chosen is None else chosen
+        own = units.of(0)[rows]
+        apart = own[:, None] != own[None]
+        if int(apart.sum()) < LEAST_PAIRS:
+            return cls(None, count)
+        squares = [
+            _squared_distances(population, _rows_of(own, units.of(number), rows))[apart]
+            for number, population in enumerate(asked.populations)
         ]
-        error = None if None in errors else math.hypot(*(e for e in errors if e is not None)) / 2
-    else:
-        # Views of the same items: what belongs to one item is averaged first. Pairs of different views go
-        # together, which would add to the excess; without it the error is slightly too large.
-        excess = sum(part.square - 1 for part in potentials) / len(potentials) ** 2
-        relative = item_uniform(number, sums, items)
-        size = 1 if items is None else count / len(relative)
-        error = uniformity.stderr(relative, excess / size**2, count if items is None else len(relative))
-    return uniformity.uniformity(t, potentials, count, asked.rows.shape[1], error)
+        return cls(torch.stack(squares), count)
+
+    def correlations(self, t: float | None = None) -> list[list[float]]:
+        """Return the correlation of potentials at a t, or of cosines, in every two populations.
+
+        It is 0 for populations that share no units, and 1 where all pairs are the same.
+        """
+        if self.squares is None:
+            return torch.eye(self.populations).tolist()
+        values = self.squares if t is None else (-t * self.squares).exp()
+        return torch.corrcoef(values).nan_to_num(nan=1.0).tolist()
 
 
-def item_uniform(number: int, sums: Sums, items: Tensor | None) -> Tensor:
-    """Return the mean potential of each item over the mean of all, [items].
+def uniformities(
+    sums: Sums, asked: Subject, plan: Plan, units: Units, alike: Alike
+) -> tuple[tuple[Uniformity, ...], Influence | None]:
+    """Return the uniformity at each t, averaged over the populations, and the influences at the first t."""
+    found, influences = [], []
+    n, dim = len(asked.populations[0]), asked.rows.shape[1]
+    for number, t in enumerate(plan.ts):
+        potentials = [part[number] for part in sums.potentials]
+        correlations = alike.correlations(t)
+        influences.append(
+            mean_influence(
+                [_placed(part, place, sums, units) for place, part in enumerate(potentials)], correlations
+            )
+        )
+        share = _null_share([part.pairs for part in potentials], correlations, n)
+        found.append(uniformity.uniformity(t, potentials, n, dim, stderr(influences[-1]), share))
+    return tuple(found), influences[0]
 
-    An item's potential is averaged over its views, and over the rows of its group.
-    """
-    return uniformity.of_items(
-        torch.stack([part[number].relative for part in sums.potentials]).mean(0), items
-    )
 
-
-def towers(asked: Subject, sums: Sums) -> Towers | None:
-    """Return the measures between two towers, or None if there are none."""
-    if sums.cross is None:
+def mean_influence(parts: Sequence[Influence | None], correlations: list[list[float]]) -> Influence | None:
+    """Return the influence on the mean of numbers, one of each population, that are means over pairs."""
+    scaled = [None if part is None else part * (1 / len(parts)) for part in parts]
+    own = [kernel for part in scaled if part is not None for kernel in part.kernels]
+    if len(own) < len(parts):
         return None
-    x, y = asked.populations
-    return Towers((len(x), len(y)), geometry.modality_gap(x.survey.moments, y.survey.moments), sums.cross)
+    together = [
+        Kernel(2 * correlations[a][b] * math.sqrt(own[a].excess * own[b].excess), own[a].units)
+        for b in range(len(own))
+        for a in range(b)
+        if correlations[a][b]
+    ]
+    return combined(scaled, together)
+
+
+def _null_share(pairs: list[int], correlations: list[list[float]], rows: int) -> float:
+    """Return the variance of the mean over populations for uniform rows, over the variance of n rows alone.
+
+    The potentials of different pairs of uniform rows are uncorrelated, so their mean has a variance that
+    falls with the number of pairs.
+    """
+    deviations = [math.sqrt(rows * (rows - 1) / each) for each in pairs]
+    numbers = range(len(pairs))
+    total = sum(correlations[a][b] * deviations[a] * deviations[b] for a in numbers for b in numbers)
+    return total / len(pairs) ** 2
+
+
+def _placed(part: Potentials, number: int, sums: Sums, units: Units) -> Influence | None:
+    """Return the influences of the rows of a population that were summed as those of units.
+
+    Where only anchors were summed, the units are the anchors: those of views are the same items, those of two
+    towers are not.
+    """
+    influence = part.influence
+    if influence is None or units.grouped:
+        return influence
+    if not sums.is_sampled:
+        return replace(influence, values=units.gather(influence.values, number))
+    sizes = [len(each[0].relative) for each in sums.potentials]
+    if sums.cross is None:
+        return influence
+    place = influence.values.new_zeros(sum(sizes))
+    start = sum(sizes[:number])
+    place[start : start + sizes[number]] = influence.values
+    return replace(influence, values=place)
+
+
+def _rows_of(wanted: Tensor, units: Tensor, rows: Tensor) -> Tensor:
+    """Return a row of each wanted unit: the same rows if their units are the same, as those of views are."""
+    if torch.equal(units[rows], wanted):
+        return rows
+    row_of = torch.empty(int(units.max()) + 1, dtype=torch.int64)
+    row_of[units] = torch.arange(len(units))
+    return row_of[wanted]
+
+
+def _squared_distances(population: Population, rows: Tensor) -> Tensor:
+    """Return the squared distances of all pairs of a few rows, in float64."""
+    few = take(population, rows).cpu().double()
+    return torch.cdist(few, few, compute_mode="donot_use_mm_for_euclid_dist").square()

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from align_uniform import sphere
+from align_uniform.measuring.group_sums import group_sums
+from align_uniform.measuring.influence import Influence, of_all_pairs, of_pairs_of_groups, sums_by
 from align_uniform.measuring.populations import Population, take
 from align_uniform.measuring.results import Uniformity
 from align_uniform.measuring.row_sums import all_row_sums, anchor_row_sums
-
-FEW_PAIRS = 100
-"""The effective number of pairs below which a standard error cannot be relied on."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,10 @@ class Potentials:
     """The standard error of `log_mean` as an estimate from the anchors; 0 if all rows were summed."""
     relative: Tensor
     """The mean potential of each row over the mean of all, g_i, [rows]."""
-    square: float
-    """The mean squared potential over the squared mean potential: 1 if all pairs weigh the same."""
+    influence: Influence | None
+    """The influence on `log_mean` of each row that was summed, or of each group; None for fewer than 5."""
+    pairs: int
+    """The number of ordered pairs of rows that count."""
 
 
 def exact_potentials(
@@ -41,9 +42,34 @@ def exact_potentials(
     potentials: list[Potentials] = []
     for sums, squares, shift in zip(result.sums, result.squares, result.shift, strict=True):
         total = sums.sum()
-        log_mean = float(total.log() - math.log(count * (count - 1)) + shift)
-        square = float(squares / total) / float(total) * count * (count - 1)
-        potentials.append(Potentials(log_mean, 0.0, sums / total * count, square))
+        pairs = count * (count - 1)
+        log_mean = float(total.log() - math.log(pairs) + shift)
+        square = float(squares / total) / float(total) * pairs
+        relative = sums / total * count
+        potentials.append(
+            Potentials(log_mean, 0.0, relative, of_all_pairs(relative, square - 1, count), pairs)
+        )
+    return potentials, result.near
+
+
+def grouped_potentials(
+    population: Population, groups: Tensor, ts: Sequence[float], progress: Callable[[int], None]
+) -> tuple[list[Potentials], Tensor]:
+    """Sum over all pairs of rows of different groups. Return the same as `exact_potentials`."""
+    result = group_sums(population, groups, ts, progress)
+    sizes = groups.bincount().double()
+    pairs = len(groups) ** 2 - int(sizes.square().sum())
+    if not pairs:
+        raise ValueError("groups must be at least 2, got 1: only pairs of different groups count.")
+    potentials: list[Potentials] = []
+    for sums, squares, weighted, shift in zip(
+        result.sums, result.squares, result.weighted, result.shift, strict=True
+    ):
+        mean = float(sums.sum()) / pairs
+        totals = sums_by(sums, groups, len(sizes)) / mean
+        influence = of_pairs_of_groups(totals, float(squares) / mean**2, float(weighted) / mean, sizes)
+        relative = sums / mean / (len(groups) - sizes[groups])
+        potentials.append(Potentials(math.log(mean) + float(shift), 0.0, relative, influence, pairs))
     return potentials, result.near
 
 
@@ -67,7 +93,13 @@ def anchor_potentials(
         error *= math.sqrt(1 - sampled / count)
         square = float(squares) / (sampled * (count - 1)) / estimate**2
         potentials.append(
-            Potentials(math.log(estimate) + float(shift), error / estimate, means / estimate, square)
+            Potentials(
+                math.log(estimate) + float(shift),
+                error / estimate,
+                means / estimate,
+                of_all_pairs(means / estimate, square - 1, count),
+                count * (count - 1),
+            )
         )
     return potentials, result.near
 
@@ -121,57 +153,31 @@ def _regression_estimate(values: Tensor, covariates: Tensor, known: Tensor) -> t
     return float(estimate), float(error)
 
 
-# -------------------------------------------------------------------------------------- error and calibration
-
-
-def stderr(relative: Tensor, excess: float, n: int, size: int | None = None) -> float | None:
-    r"""Return the standard error of L_uniform, the rows being a sample.
-
-    .. math:: Var(U) = \frac{4 (n-2) \zeta_1 + 2 \zeta_2}{n (n-1)}, \quad
-              \zeta_1 = \frac{(n-1)^2 V / (n-2) - \zeta_2}{n-4}, \quad \zeta_2 = E G^2 - U^2
-
-    where V is the sample variance of the row means h_i, and zeta_1 is at least 0. All terms are relative to
-    U, which makes this the variance of log U. The part of V that is noise of the h_i themselves is
-    subtracted. Near the uniform law, where the potential of a row hardly depends on the row, that noise is
-    all of V, and 4 V / n would be twice the variance.
-
-    Args:
-        relative: h_i / U of all n rows, or of a sample of them.
-        excess: zeta_2 / U^2.
-        n: the number of rows.
-        size: the size of another sample of the population, whose error is wanted; by default n.
-
-    Returns:
-        The standard error, or None for fewer than 5 rows.
-    """
-    if n < 5 or len(relative) < 2:
-        return None
-    variance = float(relative.var())
-    linear = max(0.0, ((n - 1) ** 2 * variance / (n - 2) - excess) / (n - 4))
-    size = n if size is None else size
-    return math.sqrt(max(0.0, 4 * (size - 2) * linear + 2 * excess) / (size * (size - 1)))
-
-
-def of_items(rows: Tensor, items: Tensor | None) -> Tensor:
-    """Return a mean over the rows of each item, scaled so that the mean over items is the mean over rows."""
-    if items is None:
-        return rows
-    sums = torch.zeros(int(items.max()) + 1, dtype=rows.dtype).index_add_(0, items, rows)
-    return sums * len(sums) / len(rows)
+# --------------------------------------------------------------------------------------------- calibration
 
 
 def uniformity(
-    t: float, populations: Sequence[Potentials], n: int, dim: int, error: float | None
+    t: float, populations: Sequence[Potentials], n: int, dim: int, error: float | None, null_share: float
 ) -> Uniformity:
-    """Average over the populations, and compare the result with the optimum."""
+    """Average over the populations, and compare the result with the optimum.
+
+    Args:
+        t: inverse squared width of the Gaussian.
+        populations: the potentials of each view or tower.
+        n: the number of rows of the first.
+        dim: the number of features.
+        error: the standard error of the average.
+        null_share: the variance of the average for uniform rows, over that of n rows alone.
+    """
     value = sum(population.log_mean for population in populations) / len(populations)
     # The anchors of all views are the same items, so their errors may have one sign.
     approximation = sum(population.approximation_stderr for population in populations) / len(populations)
+    total = None if error is None else math.hypot(error, approximation)
     optimum = sphere.uniform_optimum(dim, t)
     equivalent = sphere.equivalent_dim(value, t)
     equivalent_error = None
-    if error is not None and 0 < equivalent < math.inf:
-        equivalent_error = abs(sphere.equivalent_dim_slope(value, t)) * math.hypot(error, approximation)
+    if total is not None and 0 < equivalent < math.inf:
+        equivalent_error = abs(sphere.equivalent_dim_slope(value, t)) * total
     return Uniformity(
         t=t,
         value=value,
@@ -179,7 +185,8 @@ def uniformity(
         approximation_stderr=approximation,
         optimum=optimum,
         gap=value - optimum,
-        z=sphere.null_z(value, n, dim, t),
+        gap_stderr=total,
+        z=sphere.null_z(value, n, dim, t) / math.sqrt(null_share),
         squared_mmd=sphere.squared_mmd(value, dim, t),
         equivalent_dim=equivalent if math.isfinite(equivalent) else None,
         equivalent_dim_stderr=equivalent_error,

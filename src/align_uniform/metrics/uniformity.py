@@ -13,6 +13,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform.measuring import uniformity
+from align_uniform.measuring.influence import resized_stderr, stderr
 from align_uniform.measuring.populations import Population
 from align_uniform.metrics.sampling import random_keys
 from align_uniform.metrics.streamed import StreamedRows
@@ -116,9 +117,9 @@ class Uniformity(StreamedRows):
         with ranks.alone():  # a batch's value is this process's own; with synchronised states all are equal
             population = Population(rows, "x", normalize=self.normalize, device=rows.device)
             ((found,), _) = uniformity.exact_potentials(population, [self.t], lambda _: None)
-        error = uniformity.stderr(found.relative, found.square - 1, len(rows))
-        of_all = uniformity.stderr(found.relative, found.square - 1, len(rows), size=seen)
-        if error is not None and of_all is not None:
+        error = stderr(found.influence)
+        if found.influence is not None and error is not None:
+            of_all = resized_stderr(found.influence, seen)
             self._stderr, self._approximation_stderr = error, math.sqrt(max(0.0, error**2 - of_all**2))
         return self._scalar(found.log_mean)
 

@@ -1,0 +1,353 @@
+r"""Influences, and the one function that turns them into errors.
+
+Every number of a measurement is a smooth function of means over independent units (rows, items, groups,
+pairs). To first order its deviation from the population's value is a sum with one term for each unit, the
+unit's influence:
+
+.. math:: \hat\theta - \theta \approx \sum_u \psi_u, \qquad
+          \mathrm{Var}\, \hat\theta = \max\Big(\sum_u \psi_u^2 - \text{noise},\ \text{least}\Big)
+
+`Influence` holds the terms, `variance` and `stderr` are this formula. The functions `of_...` make the terms
+of a mean, of a mean over all pairs of rows, of a mean over pairs that share rows, and of a mean over all
+pairs of two samples. Influences are added, scaled and subtracted as the numbers are: the difference of two
+numbers that were measured on the same units has the difference of their influences.
+
+The noise and the least are what the sum of squares counts twice. A pair of rows has two ends, and its own
+deviation is part of the influence of either. `Influence.kernels` has it for all pairs of one sample,
+`Influence.dyads` for given pairs, and `Influence.shared` for all pairs of two samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Kernel(NamedTuple):
+    """A mean over all pairs of units, as far as single pairs deviate from it."""
+
+    excess: float
+    """The variance of the kernel over pairs, zeta_2, in the units of the number squared."""
+    units: int
+    """The number of units, n."""
+
+    @property
+    def noise(self) -> float:
+        """The part of the sum of squared influences that is due to single pairs."""
+        return 2 * self.excess / ((self.units - 1) * (self.units - 4))
+
+    @property
+    def least(self) -> float:
+        """The variance that single pairs cause, which is all there is for a degenerate kernel."""
+        return 2 * self.excess / (self.units * (self.units - 1))
+
+
+@dataclass(frozen=True)
+class Influence:
+    """The influences of the units on a number, and what their squares count twice."""
+
+    values: Tensor
+    """The influence of each unit, [units], float64: its part in the deviation of the number. The factors for
+    small samples, such as n / (n - 1), are in it.
+    """
+    kernels: tuple[Kernel, ...] = ()
+    """The means over all pairs that the number has in it."""
+    dyads: Tensor | None = None
+    """The influence of each given pair of two units, which is also part of the influence of these two."""
+    shared: float = 0.0
+    """The variance due to single pairs of two samples, which the influences of both samples have in them."""
+
+    def __mul__(self, factor: float) -> Influence:
+        """Return the influence on the number times a factor; to first order, on a function of this slope."""
+        return Influence(
+            self.values * factor,
+            tuple(kernel._replace(excess=kernel.excess * factor**2) for kernel in self.kernels),
+            None if self.dyads is None else self.dyads * factor,
+            self.shared * factor**2,
+        )
+
+    def __sub__(self, other: Influence) -> Influence:
+        """Return the influence on the difference of two numbers of the same units.
+
+        What single pairs contribute to both is not known here, and counts as the influence of units: near the
+        optimum of uniformity that makes the error of a difference too wide, by up to the square root of 2.
+        `with_kernel` corrects it where the joint excess is known.
+
+        Raises:
+            ValueError: the units differ in number.
+        """
+        if not self.matches(other):
+            raise ValueError(
+                f"both must be of the same units, got {len(self.values)} and {len(other.values)}; measure "
+                "both on the same items and pairs."
+            )
+        dyads = None if self.dyads is None or other.dyads is None else self.dyads - other.dyads
+        return Influence(self.values - other.values, dyads=dyads)
+
+    def matches(self, other: Influence) -> bool:
+        """Return whether both have the same number of units and of pairs."""
+        sizes = [(len(each.values), 0 if each.dyads is None else len(each.dyads)) for each in (self, other)]
+        return sizes[0] == sizes[1]
+
+    def with_kernel(self, excess: float) -> Influence:
+        """Return the same with the excess of a single mean over all pairs of units.
+
+        Args:
+            excess: zeta_2; for the difference of two uniformities see `joint_excess`.
+        """
+        units = len(self.values)
+        return Influence(self.values, (Kernel(excess, units),) if units > 4 else (), self.dyads, self.shared)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Return all parts as arrays, as a file keeps them."""
+        kernels = torch.tensor(self.kernels, dtype=torch.float64).reshape(-1, 2)
+        shared = torch.tensor(self.shared, dtype=torch.float64)
+        found = {"values": self.values, "kernels": kernels, "shared": shared}
+        return found if self.dyads is None else found | {"dyads": self.dyads}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Tensor]) -> Influence:
+        """Put the parts together again."""
+        kernels = tuple(Kernel(excess, int(units)) for excess, units in arrays["kernels"].tolist())
+        return cls(arrays["values"], kernels, arrays.get("dyads"), float(arrays["shared"]))
+
+    @property
+    def effective_units(self) -> float:
+        r"""The number of units that carry the error, :math:`(\sum \psi^2)^2 / \sum \psi^4`.
+
+        About n / 3 for influences that follow a normal distribution, and k if k units decide alone. An error
+        that rests on few units is itself uncertain.
+        """
+        squares = (self.values - self.values.mean()).square()
+        fourth = float(squares.square().sum())
+        return float(squares.sum()) ** 2 / fourth if fourth > 0 else float(len(squares))
+
+
+def variance(influence: Influence) -> float:
+    """Return the variance of the number that these influences are of."""
+    pairs = influence.shared
+    if influence.dyads is not None:
+        pairs += float(influence.dyads.square().sum())
+    noise = pairs + math.fsum(kernel.noise for kernel in influence.kernels)
+    least = pairs + math.fsum(kernel.least for kernel in influence.kernels)
+    return max(float(influence.values.square().sum()) - noise, least)
+
+
+def stderr(influence: Influence | None) -> float | None:
+    """Return the standard error of the number that these influences are of; None if there are none."""
+    return None if influence is None else math.sqrt(variance(influence))
+
+
+def resized_stderr(influence: Influence, size: int) -> float:
+    """Return the standard error of a mean over all pairs of another number of units of a population."""
+    ((excess, units),) = influence.kernels
+    of_pairs = Kernel(excess, units).least
+    first = (variance(influence) - of_pairs) * units * (units - 1) / (units - 2)
+    return math.sqrt((first * (size - 2) + 2 * excess) / (size * (size - 1)))
+
+
+def joint_excess(square_a: float, square_b: float, product: float) -> float:
+    r"""Return zeta_2 of the difference of two uniformities of the same items.
+
+    .. math:: \zeta_2 = \frac{E\, G_a^2}{U_a^2} + \frac{E\, G_b^2}{U_b^2} - \frac{2 E\, G_a G_b}{U_a U_b}
+
+    It is the mean square of the joint kernel :math:`G_a / U_a - G_b / U_b` over distinct pairs of items. Use
+    it as `(a - b).with_kernel(joint_excess(...))`.
+
+    Args:
+        square_a: E G_a^2 / U_a^2, the mean squared potential of the one over its squared mean potential.
+        square_b: the same of the other.
+        product: E(G_a G_b) / (U_a U_b).
+
+    Example:
+        >>> joint_excess(1.5, 1.5, 1.5)  # the same embedding twice
+        0.0
+    """
+    return max(0.0, square_a + square_b - 2 * product)
+
+
+def combined(parts: Sequence[Influence | None], kernels: Sequence[Kernel] = ()) -> Influence | None:
+    """Return the influence on a sum of numbers of the same units; None if one has none.
+
+    Args:
+        parts: the influence on each number.
+        kernels: what single pairs contribute to two of the numbers at once.
+    """
+    known = [part for part in parts if part is not None]
+    if not known or len(known) < len(parts):
+        return None
+    values = torch.stack([part.values for part in known]).sum(0)
+    of_pairs = tuple(kernel for part in known for kernel in part.kernels) + tuple(kernels)
+    return Influence(values, of_pairs, known[0].dyads, sum(part.shared for part in known))
+
+
+# ------------------------------------------------------------------------------------ the influences of means
+
+
+def of_mean(values: Tensor, units: Tensor | None = None) -> Influence | None:
+    """Return the influences on a mean, whose terms of one unit depend on each other.
+
+    They are centred before they are summed: the sum over a unit less its number of terms times the mean.
+    Units of other sizes then differ only as far as their terms do.
+
+    Args:
+        values: the terms, [N].
+        units: the unit of each term, [N], whole numbers from 0; None if each is a unit of its own.
+
+    Returns:
+        The influences, or None for a single unit.
+    """
+    shares = (values - values.mean()) / len(values)
+    return of_shares(shares if units is None else sums_by(shares, units))
+
+
+def of_shares(shares: Tensor) -> Influence | None:
+    """Return the influences of independent units whose parts in the deviation are given; None for one."""
+    units = len(shares)
+    return Influence(shares * math.sqrt(units / (units - 1))) if units > 1 else None
+
+
+def of_all_pairs(means: Tensor, excess: float, units: int) -> Influence | None:
+    r"""Return the influences on a mean over all pairs of units, a U-statistic.
+
+    .. math:: \mathrm{Var}\, U = \frac{4 (n-2) \zeta_1 + 2 \zeta_2}{n (n-1)}, \quad
+              \zeta_1 = \max\Big(0, \frac{(n-1)^2 V / (n-2) - \zeta_2}{n-4}\Big)
+
+    is what `variance` makes of them, V being the sample variance of the means. The noise of the means is part
+    of V. Where the mean of a unit hardly depends on the unit, as for the potentials of uniform rows, it is
+    all of V, and 4 V / n would be twice the variance.
+
+    Args:
+        means: the mean of the kernel over the pairs of each unit, of all units or of a random sample of them.
+        excess: the variance of the kernel over pairs, zeta_2.
+        units: the number of units, n.
+
+    Returns:
+        The influences, or None for fewer than 5 units.
+    """
+    if units < 5 or len(means) < 2:
+        return None
+    factor = math.sqrt((units - 1) / (units * (units - 4) * (len(means) - 1)))
+    return Influence(2 * factor * (means - means.mean()), (Kernel(max(0.0, excess), units),))
+
+
+def of_pairs_of_groups(totals: Tensor, squares: float, weighted: float, sizes: Tensor) -> Influence | None:
+    r"""Return the influences of groups on the mean of a kernel over all pairs of rows of different groups.
+
+    With M_ab the sum of the kernel over the rows of a and those of b, P the number of pairs, and U the mean,
+    it is a mean over all pairs of the g groups, of the kernel
+
+    .. math:: k_{ab} = (M_{ab} - U n_a n_b) \frac{g (g - 1)}{P}, \qquad P = \sum_{a \ne b} n_a n_b
+
+    Args:
+        totals: the sum over b of M_ab, [g], float64.
+        squares: the sum of M_ab^2 over ordered pairs of groups.
+        weighted: the sum of n_a n_b M_ab over ordered pairs of groups.
+        sizes: n_a, [g], float64.
+
+    Returns:
+        The influences, or None for fewer than 5 groups.
+    """
+    groups, rows, second = len(sizes), float(sizes.sum()), float(sizes.square().sum())
+    pairs = rows**2 - second
+    mean = float(totals.sum()) / pairs
+    means = (totals - mean * sizes * (rows - sizes)) * groups / pairs
+    excess = squares - 2 * mean * weighted + mean**2 * (second**2 - float(sizes.pow(4).sum()))
+    return of_all_pairs(means, excess * groups * (groups - 1) / pairs**2, groups)
+
+
+def of_two_samples(
+    x_means: Tensor, y_means: Tensor, square: float, sizes: tuple[int, int]
+) -> tuple[Tensor, float] | None:
+    r"""Return the influences of two samples on a mean over all pairs of a row of one with a row of the other.
+
+    .. math:: \mathrm{Var} = \frac{V_x}{n_x} + \frac{V_y}{n_y} - \frac{\zeta_e}{n_x n_y}, \qquad
+              \zeta_e = \frac{\mathrm{Var}\, k - V_x - V_y}{1 - 1/n_x - 1/n_y}
+
+    V_x and V_y are the sample variances of the means of rows and of columns. Without the last term the part
+    of single pairs would count twice.
+
+    Args:
+        x_means: the mean of the kernel of each row of x, or of a random sample of them.
+        y_means: the mean of the kernel of each row of y, or of a random sample of them.
+        square: the mean squared deviation of the kernel, Var k.
+        sizes: n_x and n_y.
+
+    Returns:
+        The influences of x and then of y, and the variance of single pairs, which is `Influence.shared`; None
+        for fewer than 3 rows of either.
+    """
+    if min(len(x_means), len(y_means)) < 3:
+        return None
+    excess = square - float(x_means.var()) - float(y_means.var())
+    excess /= 1 - 1 / sizes[0] - 1 / sizes[1]
+    values = [
+        (means - means.mean()) / math.sqrt(size * (len(means) - 1))
+        for means, size in zip((x_means, y_means), sizes, strict=True)
+    ]
+    return torch.cat(values), max(0.0, excess) / math.prod(sizes)
+
+
+def of_pairs(
+    shares: Tensor,
+    ends: tuple[Tensor, Tensor],
+    units: int,
+    *,
+    split: int | None,
+    of_units: Tensor | None = None,
+) -> Influence | None:
+    r"""Return the influences on a number that is a mean over pairs, which may share units.
+
+    Two pairs that have a unit in common depend on each other:
+
+    .. math:: \mathrm{Var} = \sum_u \Big( \sum_{k \ni u} e_k \Big)^2 - \sum_d e_d^2
+
+    for the units u and the distinct pairs d of units, whose repetitions count together: each pair is part of
+    the influence of both of its units. In degenerate designs the difference can fall below 0; the least is
+    the second sum. For one population it is the dyadic-robust variance, for two the two-way clustered one,
+    and for pairs within a unit it is the variance of a mean over units.
+
+    Args:
+        shares: the part of each pair in the deviation, e_k, [P].
+        ends: the two units of each pair, [P] each, whole numbers from 0.
+        units: the number of units.
+        split: the number of units of the first population, whose numbers come first; None for one population.
+        of_units: the part of each unit in the deviation apart from pairs, [units].
+
+    Returns:
+        The influences, or None if they are too few.
+
+    Reference:
+        Aronow, Samii & Assenova, Political Analysis 2015 (dyads); Cameron, Gelbach & Miller, JBES 2011.
+    """
+    x, y = ends
+    apart = x != y
+    values = sums_by(shares, x, units) + sums_by(shares[apart], y[apart], units)
+    values += 0 if of_units is None else of_units
+    low, high = torch.minimum(x, y)[apart], torch.maximum(x, y)[apart]
+    codes, number = (low * units + high).unique(return_inverse=True)
+    dyads = sums_by(shares[apart], number, len(codes))
+    used = torch.cat([x, y]).unique()
+    if split is None:
+        lost = 2 if len(codes) else 1
+        if len(used) <= lost:
+            return None
+        factor = math.sqrt(len(used) / (len(used) - lost))
+        return Influence(values * factor, dyads=dyads * factor if len(codes) else None)
+    if len(codes) < 2:
+        return None
+    of_x = int((used < split).sum())
+    factors = [math.sqrt(count / max(1, count - 1)) for count in (of_x, len(used) - of_x, len(codes))]
+    values = torch.cat([values[:split] * factors[0], values[split:] * factors[1]])
+    return Influence(values, dyads=dyads * factors[2])
+
+
+def sums_by(values: Tensor, units: Tensor, count: int | None = None) -> Tensor:
+    """Return the sum of the values of each unit, [units], or [units, m] for values [N, m]."""
+    size = (int(units.max()) + 1 if len(units) else 0) if count is None else count
+    return values.new_zeros(size, *values.shape[1:]).index_add_(0, units, values)

@@ -1,0 +1,63 @@
+"""The items of a measurement: a hash of their names, which shows whether two measurements have the same."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from align_uniform.measuring.results import Items
+from align_uniform.measuring.subject import Subject, names_of
+
+TELLING_BITS = 64
+"""The information in labels, in bits, from which equal labels are not a coincidence."""
+
+
+def items_of(asked: Subject, items: Any, ids: Any, labels: Any) -> Items:
+    """Return a hash of the names of all items in their order, and of the pairs that were chosen.
+
+    The names are the items, or else the ids, or else the labels if their order could hardly be a coincidence:
+    rows that were sorted by class have the labels of any other rows of as many classes.
+
+    Args:
+        asked: the subject of the measurement.
+        items: the names of the rows of features; None if they are not given.
+        ids: the entities of the rows, of two towers in a tuple; None if they are not given.
+        labels: the classes of the rows; None if they are not given.
+    """
+    count = len(asked.rows)
+    if items is not None:
+        return _hashed(asked, "items", [names_of("items", items, count)])
+    if ids is not None:
+        sides = ids if asked.are_towers else (ids,)
+        names = [names_of("ids", side, len(rows)) for side, rows in zip(sides, asked.everyone, strict=True)]
+        return _hashed(asked, "ids", names)
+    if labels is not None:
+        classes = names_of("labels", labels, count)
+        if _are_telling(classes):
+            return _hashed(asked, "labels", [classes])
+    return Items(None, "unknown")
+
+
+def _are_telling(classes: Sequence[Hashable]) -> bool:
+    """Return whether the order of classes says which items they are of."""
+    counts = Counter(classes)
+    runs = sum(1 for _ in itertools.groupby(classes))
+    bits = -sum(number * math.log2(number / len(classes)) for number in counts.values())
+    return runs > 2 * len(counts) and bits >= TELLING_BITS
+
+
+def _hashed(asked: Subject, kind: str, names: Sequence[Sequence[Hashable]]) -> Items:
+    found = hashlib.sha256()
+    for side in names:
+        for name in side:
+            text = repr(name).encode()
+            found.update(b"%d:" % len(text) + text)
+        found.update(b"|")
+    for positives in asked.positives:
+        for rows in (positives.x_rows, positives.y_rows):
+            found.update(b"|" if rows is None else rows.numpy().tobytes())
+    return Items(f"sha256:{found.hexdigest()}", kind)
