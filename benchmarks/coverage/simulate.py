@@ -93,7 +93,8 @@ def estimates(measured: Measured) -> Iterator[tuple[str, Estimate]]:
     """Yield every number that has an error."""
     if isinstance(measured, Difference):
         for record in quantities.shown_by("difference"):
-            value, error = getattr(measured, record.key), getattr(measured, f"{record.key}_stderr")
+            name = record.key.rsplit(".", 1)[-1]
+            value, error = getattr(measured, name), getattr(measured, f"{name}_stderr")
             if value is not None and error is not None:
                 yield record.key, Estimate(value, error)
         return
