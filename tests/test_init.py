@@ -21,6 +21,7 @@ PUBLIC = [
     "UniformLoss",
     "__version__",
     "align_loss",
+    "compare",
     "compare_accuracies",
     "contrastive_loss",
     "drift",

@@ -92,10 +92,8 @@ def simulate(cell: Cell, runs: int) -> Outcome:
 def estimates(measured: Measured) -> Iterator[tuple[str, Estimate]]:
     """Yield every number that has an error."""
     if isinstance(measured, Difference):
-        for record in quantities.shown_by("difference"):
-            name = record.key.rsplit(".", 1)[-1]
-            value, error = getattr(measured, name), getattr(measured, f"{name}_stderr")
-            if value is not None and error is not None:
+        for record, value, error in measured.numbers():
+            if error is not None:
                 yield record.key, Estimate(value, error)
         return
     for record in quantities.QUANTITIES:

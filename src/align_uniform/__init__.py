@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from align_uniform.functional import align_loss, contrastive_loss, uniform_loss
     from align_uniform.losses import AlignLoss, AlignUniformLoss, ContrastiveLoss, UniformLoss
     from align_uniform.measuring.accuracies import compare_accuracies
+    from align_uniform.measuring.comparison import compare
     from align_uniform.measuring.drift import drift
     from align_uniform.measuring.measure import measure
     from align_uniform.measuring.measurement import Measurement
@@ -30,6 +31,7 @@ _HOMES = {
     "Measurement": "align_uniform.measuring.measurement",
     "UniformLoss": "align_uniform.losses",
     "align_loss": "align_uniform.functional",
+    "compare": "align_uniform.measuring.comparison",
     "compare_accuracies": "align_uniform.measuring.accuracies",
     "contrastive_loss": "align_uniform.functional",
     "drift": "align_uniform.measuring.drift",
@@ -61,6 +63,7 @@ __all__ = [
     "UniformLoss",
     "__version__",
     "align_loss",
+    "compare",
     "compare_accuracies",
     "contrastive_loss",
     "drift",

@@ -16,7 +16,7 @@ from align_uniform.cli.command import Command
 from align_uniform.cli.gates import Condition, conditions, failed, failures_of_numbers
 
 if TYPE_CHECKING:
-    from align_uniform.measuring.difference import Difference
+    from align_uniform.measuring.comparison import Comparison
     from align_uniform.measuring.measurement import Measurement
 
 COMMAND = Command(
@@ -27,7 +27,7 @@ Differences are taken from the first embedding. Say --paired if all embeddings a
 same order: errors are then computed item by item, and are much smaller. JSON says so itself if it was
 measured with the same names of items (--ids, --texts, --labels, or --images that were encoded). Errors item
 by item take the numbers of each item, which are at hand for files of rows, and for JSON that was made with
---rows-out.""",
+--rows-out. Each difference has its p, and where there are several, p adjusted by Holm's method.""",
     options="align_uniform.cli.compare:CompareOptions",
     run="align_uniform.cli.compare:run",
     extra="cli",
@@ -83,22 +83,25 @@ def run(options: CompareOptions) -> int:
     if stem is not None:
         require("report")
         _check_figure(stem, force=options.force)
-    results = [_result(number, options) for number in range(len(options.embeddings))]
-    paired = True if options.paired else None
-    differences = [result.difference(results[0], paired=paired) for result in results[1:]]
+    found = _compared(options)
+    results = found.measurements
     document = {
         "schema_version": SCHEMA_VERSION,
         "embeddings": [json.loads(result.to_json()) for result in results],
-        "differences": [vars(each) for each in differences],
+        "differences": [
+            vars(each) | {"p": p, "adjusted_p": adjusted}
+            for each, p, adjusted in zip(found.differences, found.p, found.adjusted_p, strict=True)
+        ],
+        "p_adjusted_by": f"Holm, for the {len(found.differences)} differences of one number",
     }
     if options.json:
         print(json.dumps(document))
     else:
-        _print(results, differences, accuracy)
+        _print(found, accuracy)
     if stem is not None:
         _draw(results, accuracy, stem)
     if not options.json:
-        _suggest_pairing(options, results, differences)
+        _suggest_pairing(options, found)
     return failed(failures_of_numbers(document, options.fail_if))
 
 
@@ -109,27 +112,28 @@ def _check_figure(stem: Path, *, force: bool) -> None:
         check_replaceable(path, force=force)
 
 
-def _result(number: int, options: CompareOptions) -> Measurement:
-    """Measure a file of rows, or read a measurement, with its numbers of each row if that file is at hand."""
-    from align_uniform.measuring.measurement import Measurement
-    from align_uniform.measuring.results import Details
+def _compared(options: CompareOptions) -> Comparison:
+    from align_uniform.measuring.comparison import compare
     from align_uniform.recipes.devices import measuring_device
 
-    path = options.embeddings[number]
-    name = options.names[number] if options.names else None
-    if not path.endswith(".json"):
-        from align_uniform.measuring.measure import measure
+    embeddings = [_kept(path, options) if path.endswith(".json") else path for path in options.embeddings]
+    return compare(
+        *embeddings,
+        positives=options.positives or None,
+        names=options.names or None,
+        paired=True if options.paired else None,
+        t=options.t,
+        alpha=options.alpha,
+        device=measuring_device(options.device),
+        progress=sys.stderr.isatty(),
+    )
 
-        second = options.positives[number] if options.positives else None
-        return measure(
-            path,
-            second,
-            t=options.t,
-            alpha=options.alpha,
-            device=measuring_device(options.device),
-            name=name,
-            progress=sys.stderr.isatty(),
-        )
+
+def _kept(path: str, options: CompareOptions) -> Measurement:
+    """Read a measurement, with the numbers of each item if their file is at hand."""
+    from align_uniform.measuring.measurement import Measurement
+    from align_uniform.measuring.results import Details
+
     if options.positives:
         raise ValueError(
             f"--positives go with files of rows, and {path} is a measurement, which has its own; leave them "
@@ -138,12 +142,10 @@ def _result(number: int, options: CompareOptions) -> Measurement:
     result = Measurement.from_json(Path(path).read_text(encoding="utf-8"), path)
     rows = result.provenance.get("rows")
     found = [folder / rows for folder in (Path(), Path(path).parent) if rows and (folder / rows).exists()]
-    return replace(result, name=name or result.name, details=Details.load(found[0]) if found else None)
+    return replace(result, details=Details.load(found[0]) if found else None)
 
 
-def _print(
-    results: list[Measurement], differences: list[Difference], accuracy: Sequence[float] | None
-) -> None:
+def _print(found: Comparison, accuracy: Sequence[float] | None) -> None:
     """Print the table of all embeddings, and the differences from the first below it."""
     from rich import box
     from rich.console import Console
@@ -151,6 +153,7 @@ def _print(
 
     from align_uniform.measuring import quantities
 
+    results = found.measurements
     records = [
         record
         for record in quantities.shown_by("compare")
@@ -166,16 +169,16 @@ def _print(
         numbers = [record.text(result) for record in records]
         table.add_row(result.name, *numbers, *([] if accuracy is None else [f"{accuracy[number]:g}"]))
     Console(width=None if sys.stdout.isatty() else 220).print(table)
-    for difference in differences:
-        print(difference, end="\n\n")
+    if found.differences:
+        print(found.text_of_differences())
 
 
-def _suggest_pairing(
-    options: CompareOptions, results: Sequence[Measurement], differences: Sequence[Difference]
-) -> None:
+def _suggest_pairing(options: CompareOptions, found: Comparison) -> None:
     """Say how to compare item by item, if differences were not, and as many items make it likely."""
+    results = found.measurements
     unknown = any(result.items.order is None for result in results)
-    if unknown and not all(each.paired for each in differences) and len({each.n for each in results}) == 1:
+    are_paired = all(each.paired for each in found.differences)
+    if unknown and not are_paired and len({each.n for each in results}) == 1:
         command = shlex.join(["align-uniform", "compare", *options.embeddings, "--paired"])
         print(
             "the errors of differences are those of two independent samples. If all embeddings are of the "
@@ -184,7 +187,7 @@ def _suggest_pairing(
         )
 
 
-def _draw(results: list[Measurement], accuracy: Sequence[float] | None, stem: Path) -> None:
+def _draw(results: Sequence[Measurement], accuracy: Sequence[float] | None, stem: Path) -> None:
     from align_uniform import figures
 
     if len({result.dim for result in results}) > 1:

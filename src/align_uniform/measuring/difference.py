@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from align_uniform import sphere
 from align_uniform.measuring import quantities
 from align_uniform.measuring.influence import Influence, stderr
+from align_uniform.measuring.joint import Joint
 from align_uniform.measuring.quantities import Quantity, with_error
 from align_uniform.measuring.results import Results
 
@@ -55,23 +57,29 @@ class Difference:
     tolerance_stderr: float | None = None
     """The standard error of `tolerance`."""
 
-    def __str__(self) -> str:
-        """Return the differences line by line."""
-        records = quantities.shown_by("difference")
-        width = max(len(record.label) for record in records)
-        lines = [
-            f"{self.names[0]} − {self.names[1]} ({'paired' if self.paired else 'unpaired'}: {self.pairing})"
-        ]
-        for record in records:
+    @property
+    def heading(self) -> str:
+        """The names of the two, and how the errors were computed."""
+        kind = "paired" if self.paired else "unpaired"
+        return f"{self.names[0]} − {self.names[1]} ({kind}: {self.pairing})"
+
+    def numbers(self) -> Iterator[tuple[Quantity, float, float | None]]:
+        """Yield the record of each number that both measurements have, its difference, and its error."""
+        for record in quantities.shown_by("difference"):
             value = getattr(self, _field(record))
             if value is not None:
-                error = getattr(self, f"{_field(record)}_stderr")
-                lines.append(f"{record.label:<{width}}  {with_error(value, error)}")
-        return "\n".join(lines)
+                yield record, value, getattr(self, f"{_field(record)}_stderr")
+
+    def __str__(self) -> str:
+        """Return the differences line by line."""
+        numbers = list(self.numbers())
+        width = max(len(record.label) for record, _, _ in numbers)
+        lines = [f"{record.label:<{width}}  {with_error(value, error)}" for record, value, error in numbers]
+        return "\n".join([self.heading, *lines])
 
 
 def difference(
-    a: Results, b: Results, *, paired: bool | None = None, uniform_excess: float | None = None
+    a: Results, b: Results, *, paired: bool | None = None, joint: Joint | None = None
 ) -> Difference:
     """Subtract the second measurement from the first, as `a - b` does.
 
@@ -84,8 +92,8 @@ def difference(
         paired: True to insist that both are of the same items in the same order; False for errors of two
             independent samples; None to compute item by item where the order of items, `Results.items`, is
             known and the same.
-        uniform_excess: the excess of the joint kernel of both uniformities, `influence.joint_excess`, if it
-            is known: without it a paired error of uniformity is too large near the optimum.
+        joint: the potentials of the pairs of items in both, as `compare` sums them; without them a paired
+            error of uniformity is too large near the optimum.
 
     Raises:
         ValueError: the measurements have different t, or both have an alignment and different alpha, or
@@ -115,7 +123,7 @@ def difference(
             None if None in errors else math.hypot(*(e for e in errors if e is not None))
         )
         if is_paired:
-            found[f"{name}_stderr"] = _paired_error(record, a, b, uniform_excess)
+            found[f"{name}_stderr"] = _paired_error(record, a, b, joint)
     known = {part.name for part in fields(Difference)}
     return Difference(
         names=(a.name, b.name),
@@ -161,25 +169,33 @@ def _obstacle(a: Results, b: Results) -> str | None:
     return None
 
 
-def _paired_error(record: Quantity, a: Results, b: Results, uniform_excess: float | None) -> float | None:
+def _paired_error(record: Quantity, a: Results, b: Results, joint: Joint | None) -> float | None:
     """Return the error of a difference of one number from the influences of the same units on both."""
     influences = _influence_on(record, a), _influence_on(record, b)
     if influences[0] is None or influences[1] is None or not influences[0].matches(influences[1]):
         return None
-    joint = influences[0] - influences[1]
-    if uniform_excess is not None and record.key in ("uniform", "uniform.gap"):
-        joint = joint.with_kernel(uniform_excess)
-    return stderr(joint)
+    found = influences[0] - influences[1]
+    slopes = _slope(record, a), _slope(record, b)
+    if joint is not None and slopes[0] is not None and slopes[1] is not None:
+        found = found.with_kernel(joint.excess(slopes[0], slopes[1]))
+    return stderr(found)
 
 
 def _influence_on(record: Quantity, measurement: Results) -> Influence | None:
     """Return the influences on a number; for what follows from uniformity, multiples of those on it."""
     assert measurement.details is not None
     influences = measurement.details.influences
-    if record.key == "uniform.gap":
-        return influences.get("uniform")
+    slope = _slope(record, measurement)
+    if slope is None:
+        return influences.get(record.key)
+    of_uniform = influences.get("uniform")
+    return None if of_uniform is None or math.isinf(slope) else of_uniform * slope
+
+
+def _slope(record: Quantity, measurement: Results) -> float | None:
+    """Return the change of a number with uniformity; None if it does not follow from uniformity alone."""
+    if record.key in ("uniform", "uniform.gap"):
+        return 1.0
     if record.key == "uniform.equivalent_dim":
-        of_uniform = influences.get("uniform")
-        slope = sphere.equivalent_dim_slope(measurement.uniform.value, measurement.uniform.t)
-        return None if of_uniform is None or math.isinf(slope) else of_uniform * slope
-    return influences.get(record.key)
+        return sphere.equivalent_dim_slope(measurement.uniform.value, measurement.uniform.t)
+    return None
