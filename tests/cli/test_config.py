@@ -58,7 +58,9 @@ def test_printed_options_are_read_back(tmp_path: Path) -> None:
 
 TYPED = {
     "measure": "x.npy --labels labels.txt --t 2 1e-3 --no-json",
-    "compare": "x.npy y.npy --names 1 2 --accuracy 0.5 0.25",
+    "compare": "x.npy y.npy --names 1 2 --accuracy 0.5 0.25 --fail-if uniform>0 n==3 --fail-if dim<2",
+    "drift": "old.npy new.npy --ids ids.txt --permutations 99 --fail-if-moved",
+    "evaluate compare": "a.json b.json --names A B",
     "imagenet-subset": "full out --classes imagenet-100 --force",
     "pretrain moco": "--preset imagenet --mean 0.5 0.25 --std 0.5 0.5 --limit 7",
     "evaluate linear": "--encoder results/run --l2 1e-5",

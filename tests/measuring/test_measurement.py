@@ -83,6 +83,13 @@ def test_other_json_is_refused_by_name(text: str, message: str) -> None:
         Measurement.from_json(text, "a.json")
 
 
+def test_the_table_ends_with_the_verdict() -> None:
+    x = unit(60, 8)
+    assert str(measure(x)).splitlines()[-1] == "Nothing stands out."
+    cone = replace(measure(x), mean_cosine=0.75, warnings=("it is made up.",))
+    assert str(cone).splitlines()[-2:] == ["warning: it is made up.", "Something is wrong: cone."]
+
+
 def test_the_table_begins_with_alignment_and_uniformity() -> None:
     lines = str(example(name="ours")).splitlines()
     assert lines[0] == "ours: 60 rows of 8 features, exact"

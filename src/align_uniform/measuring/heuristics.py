@@ -171,7 +171,7 @@ def _rank_share(measurement: Results) -> float | None:
 def _duplicate_share(measurement: Results) -> float:
     """Return the share of duplicates among the rows of all views, or of both towers."""
     towers, duplicates = measurement.towers, measurement.duplicates
-    rows = sum(towers.rows) if towers else measurement.n * len(measurement.uniform.by_population)
+    rows = sum(towers.rows) if towers else measurement.n * max(1, len(measurement.uniform.by_population))
     is_smooth = duplicates.near_growth is not None and duplicates.near_growth >= SMOOTH_GROWTH
     near = 0 if is_smooth or measurement.dim < LEAST_DIM_FOR_NEAR else duplicates.near
     return max(duplicates.exact, near) / rows

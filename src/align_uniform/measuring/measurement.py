@@ -55,10 +55,9 @@ class Measurement(Results):
         return difference(self, other, paired=paired)
 
     def __str__(self) -> str:
-        """Return the table of the main numbers, alignment and uniformity first."""
-        return "\n".join(
-            [self._heading(), "", *self._lines(), *(f"warning: {warning}" for warning in self.warnings)]
-        )
+        """Return the table of the main numbers, alignment and uniformity first, and the verdict in a line."""
+        warnings = [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join([self._heading(), "", *self._lines(), *warnings, verdict.headline(self.findings)])
 
     def _heading(self) -> str:
         method = self.provenance.get("method", "exact")
