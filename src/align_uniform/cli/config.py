@@ -72,4 +72,4 @@ def merged(options: type, typed: Mapping[str, Any], configs: list[Path]) -> dict
 def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
