@@ -100,8 +100,13 @@ def dyadic(values: Tensor, pairs: list[tuple[int, int]]) -> float:
         of_row[a] += share
         of_row[b] += share
         of_pair[frozenset((a, b))] += share
-    of_rows, least = (sum(part**2 for part in parts.values()) for parts in (of_row, of_pair))
-    return max(of_rows - least, least) * len(of_row) / (len(of_row) - 2)
+    # The jackknife: without a row, or a pair, the mean is that of the other pairs.
+    part = {row: sum(row in pair for pair in pairs) / len(pairs) for row in of_row}
+    part_of_pair = {pair: sum(pair == {*each} for each in pairs) / len(pairs) for pair in of_pair}
+    of_rows = sum((share / (1 - part[row])) ** 2 for row, share in of_row.items()) * (1 - 2 / len(of_row))
+    least = sum((share / (1 - part_of_pair[pair])) ** 2 for pair, share in of_pair.items())
+    least *= 1 - 1 / len(of_pair)
+    return max(of_rows - least, least)
 
 
 def test_pairs_that_share_rows_have_the_dyadic_error() -> None:
@@ -126,18 +131,42 @@ def test_pairs_that_are_repeated_count_once() -> None:
     assert measure(z, pairs=[[0, 1]] * 100).align.stderr is None  # type: ignore[union-attr]  # there is one
 
 
+def test_pairs_that_are_repeated_leave_the_other_pairs_as_they_are() -> None:
+    x, y = rows.unit(6, 5), rows.unit(7, 5, seed=1)
+    result = measure(x, y, pairs=[[0, 1]] * 30 + [[2, 3], [4, 4]])
+    assert result.align is not None
+    squares = torch.cdist(x, y).square()
+    is_other = torch.ones(6, 7, dtype=torch.bool)
+    is_other[[0, 2, 4], [1, 3, 4]] = False
+    mean = (30 * squares[0, 1] + squares[2, 3] + squares[4, 4]) / 32
+    assert result.align.relative == pytest.approx(float(mean / squares[is_other].mean()), rel=1e-9)
+
+
+def test_an_error_that_few_units_carry_is_warned_of() -> None:
+    """A single pair of opposite rows among near ones makes all of the deviation."""
+    x, y = rows.unit(400, 8), rows.unit(400, 8, seed=1)
+    near = F.normalize(x + 0.1 * y, dim=1)
+    near[0] = -x[0]
+    even = torch.arange(400).repeat(2, 1).T
+    warnings = measure(x, near, pairs=even).warnings
+    assert any(warning.startswith("the error of alignment rests on effectively 1.") for warning in warnings)
+    assert not any("the error of alignment" in warning for warning in measure(x, y, pairs=even).warnings)
+
+
 def test_pairs_of_two_towers_have_the_two_way_clustered_error() -> None:
     x, y = rows.unit(9, 5), rows.unit(7, 5, seed=1)
     pairs = [(a, b) for a in range(9) for b in range(6) if (a + 2 * b) % 4] + [(0, 1)] * 5
     result = measure(x, y, pairs=pairs)
     assert result.align is not None
     values = (x[[a for a, _ in pairs]] - y[[b for _, b in pairs]]).square().sum(1)
-    shares = ((values - values.mean()) / len(values)).tolist()
-    sums: list[dict[Any, float]] = [defaultdict(float) for _ in range(3)]
-    for share, (a, b) in zip(shares, pairs, strict=True):
-        for part, key in zip(sums, (a, b, (a, b)), strict=True):
-            part[key] += share
-    of_x, of_y, of_both = (sum(v**2 for v in part.values()) * len(part) / (len(part) - 1) for part in sums)
+    variances = []
+    for names in ([a for a, _ in pairs], [b for _, b in pairs], pairs):
+        total = 0.0
+        for name in set(names):  # the jackknife: the deviation of the mean without this row, or this pair
+            others = [value for value, each in zip(values.tolist(), names, strict=True) if each != name]
+            total += (float(np.mean(others)) - float(values.mean())) ** 2
+        variances.append(total * (1 - 1 / len(set(names))))
+    of_x, of_y, of_both = variances
     assert result.align.stderr == pytest.approx(math.sqrt(max(of_x + of_y - of_both, of_both)), rel=1e-9)
 
 

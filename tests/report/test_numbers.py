@@ -17,7 +17,8 @@ from tests.rows import unit
 def numbers_of_rows(m: Measurement) -> list[str]:
     """Return the numbers of the rows themselves: counts, rank, norms, duplicates, pairs and crowded rows."""
     expected = [f"{m.n:,}", f"{m.dim:,}", f"{m.rankme:,.1f}", f"{m.participation_ratio:,.1f}"]
-    expected += [fixed(m.w2), fixed(m.w2_floor), fixed(m.mean_cosine)]
+    expected += [fixed(m.w2), fixed(m.w2_floor)]
+    expected += [with_error(m.mean_cosine, m.mean_cosine_stderr)]
     expected += [f"{m.duplicates.exact:,}", f"{m.duplicates.near:,}"]
     expected += [f"{norm:.4g}" for norm in (m.norms.smallest, m.norms.mean, m.norms.largest)]
     expected += [f"{number:#.4g}" for pair in m.worst_pairs for number in [pair.distance]]
@@ -26,8 +27,8 @@ def numbers_of_rows(m: Measurement) -> list[str]:
 
 
 def numbers_of_uniformity(u: Uniformity) -> list[str]:
-    expected = [f"t = {u.t:g}", with_error(u.value, u.total_stderr), fixed(u.optimum), fixed(u.gap)]
-    expected += [f"{u.squared_mmd:.4g}"]
+    expected = [f"t = {u.t:g}", with_error(u.value, u.total_stderr), fixed(u.optimum)]
+    expected += [with_error(u.gap, u.gap_stderr), f"{u.squared_mmd:.4g}"]
     expected += [fixed(bound) for bound in u.interval or ()] + [fixed(value) for value in u.by_population[1:]]
     expected += (
         [with_error(u.equivalent_dim, u.equivalent_dim_stderr)] if u.equivalent_dim is not None else []
@@ -58,7 +59,11 @@ def test_every_number_is_shown(kind: str, kinds: dict[str, Measurement], pages: 
     expected += numbers_of_alignment(m.align) if m.align is not None else []
     expected += numbers_of_tolerance(m.tolerance) if m.tolerance is not None else []
     if m.towers is not None:
-        expected += [fixed(m.towers.modality_gap), fixed(m.towers.cross_uniform), *map(str, m.towers.rows)]
+        expected += [
+            with_error(m.towers.modality_gap, m.towers.modality_gap_stderr),
+            with_error(m.towers.cross_uniform, m.towers.cross_uniform_stderr),
+            *map(str, m.towers.rows),
+        ]
     assert [number for number in expected if number not in shown] == []
 
 

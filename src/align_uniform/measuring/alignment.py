@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import geometry
-from align_uniform.measuring.influence import Influence, of_pairs, stderr, sums_by
+from align_uniform.measuring.influence import Influence, centred_shares, of_pairs, stderr, sums_by
 from align_uniform.measuring.populations import Population, block_slices, products
 from align_uniform.measuring.positives import Positives
 from align_uniform.measuring.quantities_of_rows import EQUAL_COSINE, SAME_CLASS
@@ -45,6 +45,8 @@ class _Others:
     """The mean over all such pairs of rows."""
     of_units: Tensor
     """The part of each unit in the deviation of the mean, [units]."""
+    of_pairs: Tensor
+    """The part of each positive pair in it, [P]: of the mean over all pairs of rows they are left out."""
 
 
 def alignment_of_pairs(asked: Subject, alpha: float, units: Units) -> Closeness:
@@ -55,7 +57,7 @@ def alignment_of_pairs(asked: Subject, alpha: float, units: Units) -> Closeness:
     first = asked.positives[0]
     # Every pair of views has the same items in the same order, and is averaged over views.
     ends = pair_ends(units, (first.x_rows, first.y_rows), (0, 1 if first.x is not first.y else 0))
-    shares = [_shares(torch.stack(distances).pow(power).mean(0)) for power in (alpha, 2.0)]
+    shares = [centred_shares(torch.stack(distances).pow(power).mean(0)) for power in (alpha, 2.0)]
     squares = statistics.fmean(float(part.square().mean()) for part in distances)
     influences = {"align": of_pairs(shares[0], ends, units.count, split=units.split)}
     others = _others(asked, units, distances)
@@ -63,7 +65,7 @@ def alignment_of_pairs(asked: Subject, alpha: float, units: Units) -> Closeness:
     if others is not None and others.mean > 0:
         relative = squares / others.mean
         influences["align.relative"] = of_pairs(
-            shares[1] / others.mean,
+            (shares[1] - relative * others.of_pairs) / others.mean,
             ends,
             units.count,
             split=units.split,
@@ -83,11 +85,6 @@ def alignment_of_pairs(asked: Subject, alpha: float, units: Units) -> Closeness:
     return Closeness(distances, alignment, None, _known(influences))
 
 
-def _shares(values: Tensor) -> Tensor:
-    """Return the part of each value in the deviation of their mean."""
-    return (values - values.mean()) / len(values)
-
-
 def _others(asked: Subject, units: Units, distances: tuple[Tensor, ...]) -> _Others | None:
     """Return the squared distances of rows that are no pair, averaged over the pairs of views."""
     numbers = {id(population): number for number, population in enumerate(asked.everyone)}
@@ -96,14 +93,19 @@ def _others(asked: Subject, units: Units, distances: tuple[Tensor, ...]) -> _Oth
         mean = _grouped_mean(positives, units) if units.grouped else positives.other_mean_square(part)
         if mean is None:
             return None
+        once = 1 / positives.repetitions()
+        others = positives.combinations - float(once.sum())
         of_units = torch.zeros(units.count, dtype=torch.float64)
         for own, other in ((positives.x, positives.y), (positives.y, positives.x)):
-            of_rows = _shares(_mean_squares(own, other))
+            of_rows = centred_shares(_mean_squares(own, other))
             of_units += sums_by(of_rows, units.of_rows[numbers[id(own)]], units.count)
-        found.append(_Others(mean, of_units))
+        squares = part.square()
+        of_pairs = -once * (squares - float((once * squares).sum() / once.sum())) / others
+        found.append(_Others(mean, of_units * positives.combinations / others, of_pairs))
     return _Others(
         statistics.fmean(each.mean for each in found),
         torch.stack([each.of_units for each in found]).mean(0),
+        torch.stack([each.of_pairs for each in found]).mean(0),
     )
 
 

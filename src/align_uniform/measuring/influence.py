@@ -202,14 +202,13 @@ def of_mean(values: Tensor, units: Tensor | None = None) -> Influence | None:
     Returns:
         The influences, or None for a single unit.
     """
-    shares = (values - values.mean()) / len(values)
-    return of_shares(shares if units is None else sums_by(shares, units))
+    units = torch.arange(len(values)) if units is None else units
+    return of_pairs(centred_shares(values), (units, units), int(units.max()) + 1, split=None)
 
 
-def of_shares(shares: Tensor) -> Influence | None:
-    """Return the influences of independent units whose parts in the deviation are given; None for one."""
-    units = len(shares)
-    return Influence(shares * math.sqrt(units / (units - 1))) if units > 1 else None
+def centred_shares(values: Tensor) -> Tensor:
+    """Return the part of each value in the deviation of their mean."""
+    return (values - values.mean()) / len(values)
 
 
 def of_all_pairs(means: Tensor, excess: float, units: int) -> Influence | None:
@@ -305,12 +304,16 @@ def of_pairs(
 
     Two pairs that have a unit in common depend on each other:
 
-    .. math:: \mathrm{Var} = \sum_u \Big( \sum_{k \ni u} e_k \Big)^2 - \sum_d e_d^2
+    .. math:: \mathrm{Var} = \sum_u \Big( f_u \sum_{k \ni u} e_k \Big)^2 - \sum_d (f_d e_d)^2
 
     for the units u and the distinct pairs d of units, whose repetitions count together: each pair is part of
     the influence of both of its units. In degenerate designs the difference can fall below 0; the least is
     the second sum. For one population it is the dyadic-robust variance, for two the two-way clustered one,
     and for pairs within a unit it is the variance of a mean over units.
+
+    A unit with a share p of all pairs pulls their mean towards itself, which makes its own deviation too
+    small by 1 - p. The factor f undoes that, as the jackknife does; it is the usual one where all units have
+    as many pairs: R / (R - 1) in the variance, or R / (R - 2) for two ends in one population.
 
     Args:
         shares: the part of each pair in the deviation, e_k, [P].
@@ -327,24 +330,32 @@ def of_pairs(
     """
     x, y = ends
     apart = x != y
-    values = sums_by(shares, x, units) + sums_by(shares[apart], y[apart], units)
-    values += 0 if of_units is None else of_units
-    low, high = torch.minimum(x, y)[apart], torch.maximum(x, y)[apart]
-    codes, number = (low * units + high).unique(return_inverse=True)
-    dyads = sums_by(shares[apart], number, len(codes))
-    used = torch.cat([x, y]).unique()
-    if split is None:
-        lost = 2 if len(codes) else 1
-        if len(used) <= lost:
-            return None
-        factor = math.sqrt(len(used) / (len(used) - lost))
-        return Influence(values * factor, dyads=dyads * factor if len(codes) else None)
-    if len(codes) < 2:
+    each = torch.full_like(shares, 1 / len(shares))
+    of_pairs_of_unit, part = (
+        sums_by(values, x, units) + sums_by(values[apart], y[apart], units) for values in (shares, each)
+    )
+    values = of_pairs_of_unit if of_units is None else of_pairs_of_unit + of_units
+    codes, number = (torch.minimum(x, y) * units + torch.maximum(x, y)).unique(return_inverse=True)
+    dyads, part_of_dyad = (sums_by(values, number, len(codes)) for values in (shares, each))
+    sides = [slice(0, units)] if split is None else [slice(0, split), slice(split, units)]
+    lost = 2 if split is None and bool(apart.any()) else 1
+    used = [int((part[side] > 0).sum()) for side in sides]
+    if len(codes) < 2 or min(used) < lost:
         return None
-    of_x = int((used < split).sum())
-    factors = [math.sqrt(count / max(1, count - 1)) for count in (of_x, len(used) - of_x, len(codes))]
-    values = torch.cat([values[:split] * factors[0], values[split:] * factors[1]])
-    return Influence(values, dyads=dyads * factors[2])
+    values = torch.cat([values[side] * _small_sample(part[side], lost) for side in sides])
+    dyads = (dyads * _small_sample(part_of_dyad, 1))[_are_apart(codes, units)]
+    return Influence(values, dyads=dyads if len(dyads) else None)
+
+
+def _are_apart(codes: Tensor, units: int) -> Tensor:
+    """Return whether pairs of units, coded as one number, are of two units."""
+    return codes // units != codes % units
+
+
+def _small_sample(part: Tensor, lost: int) -> Tensor:
+    """Return the factors of units that have these parts of all pairs, for units that are few or unequal."""
+    used = int((part > 0).sum())
+    return math.sqrt(max(0, 1 - lost / max(1, used))) / (1 - part).clamp(min=1e-9)
 
 
 def sums_by(values: Tensor, units: Tensor, count: int | None = None) -> Tensor:

@@ -26,6 +26,7 @@ from align_uniform.measuring.influence import Influence, stderr
 from align_uniform.measuring.items import items_of
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.positives import PairChoice
+from align_uniform.measuring.quantities import quantity
 from align_uniform.measuring.results import Details, Towers, Uniformity
 from align_uniform.measuring.subject import Subject, codes_of, subject
 from align_uniform.measuring.sweep import Alike, Plan, Sums, sweep, uniformities
@@ -169,7 +170,7 @@ def measure(
         hubs=notable_rows.hubs(asked, seed),
         worst_pairs=notable_rows.worst_pairs(asked, found.pairs.distances, top),
         crowded=notable_rows.crowded_rows(asked, found.sums, top),
-        warnings=(*_few_units_warnings(asked, found.sums, plan), *_gap_warnings(found.towers)),
+        warnings=(*_few_units_warnings(asked, found, plan), *_gap_warnings(found.towers)),
         items=items_of(asked, items, ids, labels),
         details=_details(asked, found, seed, spectra[0]),
         provenance=_provenance(asked, found.sums, seed),
@@ -277,22 +278,35 @@ def _details(asked: Subject, found: _Found, seed: int, spectrum: Tensor) -> Deta
     )
 
 
-def _few_units_warnings(asked: Subject, sums: Sums, plan: Plan) -> list[str]:
-    """Return a warning for each uniformity whose error rests on few rows, or on few groups."""
+def _few_units_warnings(asked: Subject, found: _Found, plan: Plan) -> list[str]:
+    """Return a warning for each uniformity, and for all other numbers, whose errors rest on few units."""
     warnings = []
     for number, t in enumerate(plan.ts):
-        for part, population in zip(sums.potentials, asked.populations, strict=True):
-            influence = part[number].influence
-            if influence is None:
-                continue
-            units, effective = len(influence.values), influence.effective_units
-            if effective < min(ENOUGH_UNITS, units / UNITS_FOR_ONE):
+        for part, population in zip(found.sums.potentials, asked.populations, strict=True):
+            few = _few_units(part[number].influence)
+            if few is not None:
                 warnings.append(
                     f"at t = {t:g} the error of the uniformity of {population.name} rests on effectively "
-                    f"{effective:.3g} of {units:,} rows or groups, and may be too small. See the crowded "
-                    "rows, measure at a smaller t, or measure more rows."
+                    f"{few}, and may be too small. See the crowded rows, measure at a smaller t, or measure "
+                    "more rows."
                 )
+    for key, influence in found.influences.items():
+        few = None if key == "uniform" else _few_units(influence)
+        if few is not None:
+            warnings.append(
+                f"the error of {quantity(key).label} rests on effectively {few}, and may be too small. "
+                "Measure more of them."
+            )
     return warnings
+
+
+def _few_units(influence: Influence | None) -> str | None:
+    """Return how few rows, items or groups carry an error, in words; None if they are enough."""
+    if influence is None:
+        return None
+    units, effective = int((influence.values != 0).sum()), influence.effective_units
+    is_enough = effective >= min(ENOUGH_UNITS, units / UNITS_FOR_ONE)
+    return None if is_enough else f"{effective:.3g} of {units:,} rows, items or groups"
 
 
 def _gap_warnings(towers: Towers | None) -> list[str]:

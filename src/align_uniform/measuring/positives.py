@@ -57,15 +57,30 @@ class Positives:
     def other_mean_square(self, distances: Tensor) -> float | None:
         """Return the mean squared distance of a row of x and a row of y that are no pair, in closed form.
 
-        It is None if all rows are pairs.
+        It is None if all rows are pairs. A pair that occurs several times is one pair.
         """
         x, y = self.x.survey.moments, self.y.survey.moments
-        mean = geometry.cross_mean_squared_distance(x, y)
+        mean, once = geometry.cross_mean_squared_distance(x, y), 1 / self.repetitions()
+        total = mean * x.count * y.count / (2 if self.x is self.y else 1)
+        others = self.combinations - float(once.sum())
+        return (total - float((distances.square() * once).sum())) / others if others >= 0.5 else None
+
+    @property
+    def combinations(self) -> int:
+        """The number of combinations of a row of x and a row of y, each of two rows for one population."""
+        count = len(self.x)
+        return count * (count - 1) // 2 if self.x is self.y else count * len(self.y)
+
+    def repetitions(self) -> Tensor:
+        """Return how often each pair occurs, [P], float64."""
+        if self.x_rows is None or self.y_rows is None:
+            return torch.ones(len(self.x), dtype=torch.float64)
+        first, second = self.x_rows, self.y_rows
         if self.x is self.y:
-            others, total = x.count * (x.count - 1) / 2 - len(distances), mean * x.count**2 / 2
-        else:
-            others, total = x.count * y.count - len(distances), mean * x.count * y.count
-        return (total - float(distances.square().sum())) / others if others >= 1 else None
+            first, second = torch.minimum(first, second), torch.maximum(first, second)
+        _, number, counts = (first * len(self.y) + second).unique(return_inverse=True, return_counts=True)
+        times: Tensor = counts[number].double()
+        return times
 
     def far_share(self, distances: Tensor) -> float | None:
         """Return the share of pairs that are farther apart than half of all pairs of random rows.
