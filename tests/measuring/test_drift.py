@@ -166,6 +166,15 @@ def test_typical_rows_are_named_by_text_or_id() -> None:
     assert len(by_id.typical[0]) == 1
 
 
+def test_long_texts_are_printed_on_one_line() -> None:
+    x = items()
+    long = ["a verse\nof several\nlines, " + "and so on " * 20] * N
+    lines = [line for line in str(drift(x, x + 1, texts=(long, long))).splitlines() if "  row " in line]
+    assert len(lines) == 10
+    assert all("a verse of several lines, and" in line and line.endswith(" …") for line in lines)
+    assert max(map(len, lines)) <= 110
+
+
 def test_alignment_of_both_sides_has_a_difference() -> None:
     x = items()
     y = noisy(x)

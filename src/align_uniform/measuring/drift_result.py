@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from align_uniform.measuring.quantity import fixed, with_error
 from align_uniform.measuring.shapes import ShapeChange
 from align_uniform.measuring.significance import text_of_p
 from align_uniform.measuring.two_samples import PermutationTest
+
+WIDEST_TEXT = 70
+"""The number of letters of a row's text that are printed; the JSON has all."""
 
 
 @dataclass(frozen=True)
@@ -216,5 +220,5 @@ def _limits(old: Measurement, new: Measurement) -> str:
 
 
 def _row_line(row: WitnessRow) -> str:
-    text = "" if row.text is None else f"  {row.text}"
+    text = "" if row.text is None else f"  {textwrap.shorten(row.text, WIDEST_TEXT, placeholder=' …')}"
     return f"  row {row.row:<8,} {row.own:.4f}  {row.other:.4f}{text}"
