@@ -143,6 +143,16 @@ def test_rows_that_look_paired_are_warned_of() -> None:
         assert looks not in " ".join(drift(x, items(seed=100 + seed)).warnings)
 
 
+def test_an_error_that_few_rows_carry_is_warned_of() -> None:
+    x = items(300) + 2  # a narrow cone
+    y = noisy(x)
+    y[:4] = -x[:4]
+    few = "the error of the squared MMD rests on effectively"
+    assert few in " ".join(drift(x, y, paired=True).warnings)
+    assert few not in " ".join(drift(x, noisy(x) + 0.3, paired=True).warnings)
+    assert few not in " ".join(drift(x, noisy(x), paired=True).warnings)
+
+
 def test_a_change_of_norms_that_normalising_hides_is_warned_of() -> None:
     x = items()
     assert "the mean norm went from" in " ".join(drift(x, 2 * x, paired=True).warnings)

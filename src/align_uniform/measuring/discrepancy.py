@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align_uniform.measuring.influence import Influence, variance
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.positives import Positives
 from align_uniform.measuring.row_sums import cross_row_sums
@@ -62,6 +63,10 @@ class Discrepancy:
     """The standard error of `squared_mmd`, the rows being samples."""
     approximation_stderr: float
     """The standard error of `squared_mmd` as an estimate of the value of these very rows; 0 if exact."""
+    effective_rows: float
+    """The number of rows that carry `stderr`, about a third of all in good cases. The error that few rows
+    carry is itself uncertain.
+    """
     relative: float
     """The squared MMD over the sum of the mean potentials of both sides: 0 if nothing moved, 1 if no row of
     one side is near a row of the other.
@@ -117,11 +122,12 @@ def discrepancy(
             f"rows of {a.population.name} and {b.population.name} must be near enough for potentials above "
             f"0, got none at t = {t:g}; normalise them, or take a smaller t."
         )
-    stderr, approximation = _errors((a, b), witness, paired, degenerate)
+    influence, approximation = _errors((a, b), witness, paired, degenerate)
     return Discrepancy(
         squared_mmd=value,
-        stderr=stderr,
+        stderr=math.sqrt(variance(influence)),
         approximation_stderr=approximation,
+        effective_rows=influence.effective_units,
         relative=value / potentials,
         typical=(_typical(a, others[0], top), _typical(b, others[1], top)),
         witness=witness,
@@ -151,21 +157,19 @@ def _other_means(a: Side, b: Side, t: float, paired: bool, progress: Progress) -
 
 def _errors(
     sides: tuple[Side, Side], witness: tuple[Tensor, Tensor], paired: bool, degenerate: float
-) -> tuple[float, float]:
-    """Return the error of the rows as samples, and that of the anchors as samples of the rows.
+) -> tuple[Influence, float]:
+    """Return the influence of rows on the squared MMD, and its error as an estimate from anchors.
 
-    The influence of a row on the squared MMD is twice its witness. The part of the witness that is noise of
-    the mean potentials adds twice the degenerate variance to the variance of the influences.
+    The influence of a row is twice its witness, which has the noise of its mean potentials in it.
     """
     parts = (
         [(witness[0] + witness[1], len(sides[0].population))]
         if paired
         else [(each, len(side.population)) for each, side in zip(witness, sides, strict=True)]
     )
-    influences = sum(4 * float(each.var()) / count for each, count in parts)
-    variance = max(0.0, influences - 2 * degenerate) + degenerate
+    influences = [2 * (each - each.mean()) / math.sqrt(count * (len(each) - 1)) for each, count in parts]
     sampling = sum(float(each.var()) / len(each) * (1 - len(each) / count) for each, count in parts)
-    return math.sqrt(variance), math.sqrt(sampling)
+    return Influence(torch.cat(influences), shared=degenerate), math.sqrt(sampling)
 
 
 def _typical(side: Side, other: Tensor, top: int) -> tuple[WitnessRow, ...]:

@@ -18,7 +18,7 @@ from align_uniform.measuring.difference import Difference
 from align_uniform.measuring.discrepancy import Discrepancy, Side, discrepancy
 from align_uniform.measuring.drift_result import Drift
 from align_uniform.measuring.influence import of_mean, stderr
-from align_uniform.measuring.measure import measure
+from align_uniform.measuring.measure import ENOUGH_UNITS, UNITS_FOR_ONE, measure
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.populations import Population, take
 from align_uniform.measuring.row_sums import anchor_row_sums
@@ -151,7 +151,7 @@ def drift(
         measurements=summed.measurements,
         difference=change,
         rotation_invariant=asked.reason,
-        warnings=tuple(_warnings(asked, summed.measurements, plan)),
+        warnings=tuple(_warnings(asked, summed, plan)),
         provenance={
             "align_uniform": __version__,
             "torch": torch.__version__,
@@ -350,9 +350,9 @@ def _p_of_change(change: Difference) -> float:
     return min(p for p in holm(found) if p is not None)
 
 
-def _warnings(asked: TwoSides, measured: tuple[Measurement, Measurement], plan: Plan) -> Iterator[str]:
+def _warnings(asked: TwoSides, summed: Summed, plan: Plan) -> Iterator[str]:
     """Yield the reasons to doubt the answer."""
-    a, b = asked.sides
+    (a, b), measured = asked.sides, summed.measurements
     for side, each in zip(asked.sides, measured, strict=True):
         for warning in each.warnings:
             yield f"{side.name}: {warning}"
@@ -362,6 +362,13 @@ def _warnings(asked: TwoSides, measured: tuple[Measurement, Measurement], plan: 
             f"the mean norm went from {before:.4g} to {after:.4g}; rows were divided by their norms, so no "
             "other number sees it."
         )
+    if (found := summed.discrepancy) is not None:
+        units = sum(map(len, found.witness)) // (2 if asked.paired else 1)
+        if found.effective_rows < min(ENOUGH_UNITS, units / UNITS_FOR_ONE):
+            yield (
+                f"the error of the squared MMD rests on effectively {found.effective_rows:.3g} of {units:,} "
+                "rows, and may be too small; p does not depend on it."
+            )
     if asked.paired or asked.reason is not None:
         return
     if asked.common:
