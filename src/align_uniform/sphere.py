@@ -195,7 +195,7 @@ def null_z(uniform: float, n: int, dim: int, t: float = 2) -> float:
         ====  ====  =====  =====
         2     64    1.87   3.28
         16    256   1.78   2.70
-        128   256   1.58   2.39
+        128   256   1.70   2.48
         ====  ====  =====  =====
 
         For features of a real encoder z is astronomical and says only that they are not uniform, which is no

@@ -33,6 +33,15 @@ def test_the_nearest_row_is_another_and_its_distance_exact(
     )
 
 
+def test_the_nearest_of_tight_duplicates_is_the_nearest() -> None:
+    z = (rows.unit(1, 32) + 1e-4 * rows.normal(60, 32, seed=1)).float()
+    population = Population(z, "rows", normalize=True, device=torch.device("cpu"))
+    nearest, _ = nearest_rows(population, torch.arange(60))
+    plain = oracle.numbers(F.normalize(z, dim=1))
+    apart = np.linalg.norm(plain[:, None] - plain[None], axis=2) + 9 * np.eye(60)
+    assert nearest.tolist() == apart.argmin(1).tolist()
+
+
 def test_the_worst_pairs_come_farthest_first() -> None:
     result = measure(X, Y, top=4)
     distances = torch.linalg.vector_norm(X - Y, dim=1)

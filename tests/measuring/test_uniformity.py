@@ -93,6 +93,14 @@ def test_the_standard_error_is_its_formula() -> None:
     assert measure(z).uniform.stderr == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("width", [0.1, 0.03, 0.001, 1e-4])
+def test_collapsed_rows_in_float32_have_the_error_of_float64(width: float) -> None:
+    z = (rows.unit(1, 8) + width * rows.normal(300, 8)).float()
+    found, truth = measure(z), measure(z.double())
+    assert found.uniform.stderr == pytest.approx(truth.uniform.stderr, rel=0.01)
+    assert found.mean_cosine_stderr == pytest.approx(truth.mean_cosine_stderr, rel=0.01)
+
+
 def test_few_rows_have_no_error() -> None:
     assert measure(rows.unit(4, 6)).uniform.stderr is None
     assert measure(rows.unit(5, 6)).uniform.stderr is not None

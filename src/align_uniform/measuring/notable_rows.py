@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import geometry
+from align_uniform.engine.precision import widened
 from align_uniform.geometry.neighbours import nearest_in_blocks
 from align_uniform.measuring.populations import Population, block_slices, take
 from align_uniform.measuring.quantities_of_rows import NEAR_COSINE, WIDER_COSINE
@@ -66,13 +67,16 @@ def crowded_rows(asked: Subject, sums: Sums, top: int) -> tuple[CrowdedRow, ...]
 
 
 def nearest_rows(population: Population, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the number of the other row that is nearest to each of these rows, and its distance."""
-    queries = take(population, indices)
-    blocks = ((part.start, population[part]) for part in block_slices(population))
+    """Return the number of the other row that is nearest to each of these rows, and its distance.
+
+    The rows are few, so that float64 costs little: products in float32 would not order tight duplicates.
+    """
+    centre = widened(population.centre)
+    queries = widened(take(population, indices)) - centre
+    blocks = ((part.start, widened(population[part]) - centre) for part in block_slices(population))
     nearest = nearest_in_blocks(queries, blocks, own=indices)[1].squeeze(1).cpu()
-    # The distance of near rows is lost in their product, but not in their difference.
-    distances = torch.linalg.vector_norm(queries - take(population, nearest), dim=1)
-    return nearest, distances.cpu().double()
+    distances = torch.linalg.vector_norm(queries + centre - widened(take(population, nearest)), dim=1)
+    return nearest, distances.cpu()
 
 
 def duplicates(asked: Subject, sums: Sums, seed: int) -> Duplicates:

@@ -17,7 +17,7 @@ from align_uniform import _ranks as ranks
 from align_uniform.engine.precision import has_float64, sum_dtype, widened
 from align_uniform.engine.tiles import slices
 from align_uniform.functional import normalize_rows
-from align_uniform.geometry import Moments
+from align_uniform.geometry import Moments, cross_mean_squared_distance
 
 BLOCK_BYTES = 2**25
 """The size of a block of float32 rows. Every block is read again for each block that it meets, so larger
@@ -54,6 +54,7 @@ class Population:
         survey: the results of one pass over all rows.
         centre: the mean of the rows, [m].
         diameter: an upper bound of the distance of two rows.
+        spread: the mean squared distance of two rows, about.
 
     Raises:
         ValueError: a row has a NaN or an infinity, or has norm 0 and is to be normalised.
@@ -70,6 +71,7 @@ class Population:
             checks.refuse_zero(name, self.number_of(self.survey.zero).tolist(), len(self))
         self.centre = (self.survey.moments.sum / self.shape[0]).to(self.device, self[slice(0, 1)].dtype)
         self.diameter = 2 * (1.0 if normalize else float(self.survey.norms.max()))
+        self.spread = mean_squared_distance(self, self)
 
     def __getitem__(self, part: slice) -> Tensor:
         """Return rows as they are measured, in float32 or float64."""
@@ -90,6 +92,11 @@ class Population:
     def number_of(self, rows: Tensor) -> Tensor:
         """Return the numbers of these rows in the source."""
         return rows if self.kept is None else self.kept[rows]
+
+    def widened(self, raw: Tensor) -> Tensor:
+        """Return raw rows as they are measured, normalised in float64, on the CPU if the device lacks it."""
+        rows = widened(raw)
+        return normalize_rows(rows) if self.normalize else rows
 
     @property
     def dtype_name(self) -> str:
@@ -131,6 +138,11 @@ def take(population: Population, indices: Tensor) -> Tensor:
     return rows
 
 
+def mean_squared_distance(x: Population, y: Population) -> float:
+    """Return the mean squared distance of a row of x and a row of y, in closed form."""
+    return cross_mean_squared_distance(x.survey.moments, y.survey.moments)
+
+
 def products(population: Population, vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Return the products of all rows with a few vectors, [N, k] for [m, k], and their squared norms, [N].
 
@@ -138,7 +150,7 @@ def products(population: Population, vectors: Tensor) -> tuple[Tensor, Tensor]:
     """
     found, squares = [], []
     for part in block_slices(population):
-        rows = widened(population[part])
+        rows = population.widened(population.raw(part))
         found.append((rows @ vectors.to(rows)).cpu())
         squares.append(rows.square().sum(1).cpu())
     return torch.cat(found), torch.cat(squares)
@@ -195,9 +207,9 @@ def _survey_block(population: Population, part: slice) -> Survey:
     rows = population.raw(part)
     norms = torch.linalg.vector_norm(rows, dim=1, dtype=sum_dtype(rows)).cpu().double()
     is_valid = rows.isfinite().all(1).cpu()
-    measured = normalize_rows(rows) if population.normalize else rows
+    measured = population.widened(rows)
     return Survey(
-        moments=Moments.of(measured.masked_fill(~is_valid.to(rows.device).unsqueeze(1), 0)),
+        moments=Moments.of(measured.masked_fill(~is_valid.to(measured.device).unsqueeze(1), 0)),
         norms=norms,
         fourth=float(len(rows) if population.normalize else norms.pow(4).sum()),
         invalid=(~is_valid).nonzero().squeeze(1) + part.start,

@@ -25,8 +25,11 @@ from align_uniform.engine import routes
 from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import Care, care, sum_dtype, widened
 from align_uniform.engine.tiles import Columns, all_tiles, half_squares, upper_tiles
-from align_uniform.measuring.populations import Population, block_slices, take
+from align_uniform.measuring.populations import Population, block_slices, mean_squared_distance, take
 from align_uniform.measuring.quantities_of_rows import NEAR_COSINE, WIDER_COSINE
+
+COLLAPSED = 0.02
+"""The mean of t ||x - y||^2 below which potentials in float32 differ by little more than rounding."""
 
 Progress = Callable[[int], None]
 """A function that is called with the number of potentials summed since the last call."""
@@ -144,6 +147,8 @@ class _Space(NamedTuple):
     """The mean of all rows, [m]."""
     diameter: float
     """An upper bound of the distance of two rows."""
+    spread: float
+    """The mean squared distance of a row of one and a row of the other."""
 
 
 def _common_space(x: Population, y: Population) -> _Space:
@@ -151,7 +156,7 @@ def _common_space(x: Population, y: Population) -> _Space:
     share = len(x) / (len(x) + len(y))
     dtype = torch.promote_types(x.centre.dtype, y.centre.dtype)
     centre = x.centre.to(dtype) * share + y.centre.to(dtype) * (1 - share)
-    return _Space(centre, max(x.diameter, y.diameter))
+    return _Space(centre, max(x.diameter, y.diameter), mean_squared_distance(x, y))
 
 
 # ------------------------------------------------------------------------------------------- by the tile loop
@@ -211,11 +216,16 @@ def near_exponents(t: float) -> tuple[float, float]:
 def care_of(population: Population | _Space, ts: Sequence[float]) -> Care:
     """Return the care that exponents need: no two rows are farther apart than the diameter.
 
-    Where float32 is not precise enough, they are computed in float64, on the CPU if the device lacks it.
+    Where float32 is not precise enough, they are computed in float64, on the CPU if the device lacks it. That
+    is also so where nearly all rows lie in one place: their potentials are all about 1, and the sum of their
+    squares would not show how they differ.
     """
     reach = max(ts) * population.diameter**2 / 4
     needs = care(reach, population.centre.dtype)
-    return care(reach, torch.float64)._replace(wider=True) if needs.wider else needs
+    is_float32 = population.centre.dtype == torch.float32
+    if needs.wider or (is_float32 and min(ts) * population.spread < COLLAPSED):
+        return care(reach, torch.float64)._replace(wider=True)
+    return needs
 
 
 def tiles_of_blocks(
