@@ -323,6 +323,8 @@ def _with_anchors(name: str, count: int, anchors: int) -> Cell:
 def _differences() -> Iterator[Cell]:
     for name in (UNIFORM, CONE):
         yield _paired(name, laws.another_encoder(LAWS[name], 0.3), 256, "paired difference")
+    for name in (UNIFORM, CONE):
+        yield _joint(name, laws.another_encoder(LAWS[name], 0.3), 256)
     squeezed = laws.another_encoder(laws.views(LAWS[MIXED], 0.5), 0.3, squeeze=0.6)
     yield _paired(MIXED, squeezed, 256, "paired difference of two views")
     for name, sizes in ((UNIFORM, (256, 256)), (CONE, (256, 100))):
@@ -340,6 +342,18 @@ def _paired(name: str, law: Law, count: int, design: str) -> Cell:
 
     truths = functools.partial(truth.of_difference, law, DIM, T)
     return Cell(design, name, f"n = {count}, m = {DIM}", run, truths)
+
+
+def _joint(name: str, law: Law, count: int) -> Cell:
+    """Return the cell of a difference of two embeddings that are compared in one call."""
+
+    def run(generator: Generator) -> Measured:
+        one, other = law(count, generator)
+        (difference,) = align_uniform.compare(other, one, paired=True).differences
+        return difference
+
+    truths = functools.partial(truth.of_difference, law, DIM, T)
+    return Cell("difference by compare", name, f"n = {count}, m = {DIM}", run, truths)
 
 
 def _unpaired(name: str, law: Law, sizes: tuple[int, int]) -> Cell:
