@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +21,16 @@ from benchmarks.coverage.truth import Truth
 
 APPROXIMATION = "uniform.approximation"
 """The name of uniformity as an estimate of the value of these very rows."""
+
+
+WORDS = {
+    "align": "alignment",
+    "uniform": "uniformity",
+    "mean_cosine": "mean cosine",
+    "towers.modality_gap": "modality gap",
+    "towers.cross_uniform": "cross-uniformity",
+}
+"""The words by which warnings name numbers, by their keys or the first parts of those."""
 
 
 class Estimate(NamedTuple):
@@ -49,6 +60,8 @@ class Coverage:
     """The mean reported error over the deviation between runs."""
     runs: int
     """The number of runs that reported the number with an error."""
+    warned: float
+    """The share of the runs with a warning about the number."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +73,6 @@ class Outcome:
     size: str
     runs: int
     """The number of runs."""
-    warned: float
-    """The share of the runs whose measurement gave a warning."""
     seconds: float
     numbers: tuple[Coverage, ...]
 
@@ -76,17 +87,20 @@ def simulate(cell: Cell, runs: int) -> Outcome:
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(zlib.crc32(cell.name.encode()))
     found: dict[str, list[Estimate]] = {}
-    warned = 0
+    warned: Counter[str] = Counter()
     for _ in range(runs):
         measured = cell.run(generator)
-        warned += bool(getattr(measured, "warnings", ()))
+        warnings = " ".join(getattr(measured, "warnings", ()))
         for number, estimate in estimates(measured):
             found.setdefault(number, []).append(estimate)
+            warned[number] += word_for(number) in warnings
     numbers = [
-        _coverage(number, truth, found[number]) for number, truth in cell.truths().items() if number in found
+        coverage(number, truth, found[number], warned[number])
+        for number, truth in cell.truths().items()
+        if number in found
     ]
     seconds = time.perf_counter() - started
-    return Outcome(cell.design, cell.law, cell.size, runs, warned / runs, round(seconds, 1), tuple(numbers))
+    return Outcome(cell.design, cell.law, cell.size, runs, round(seconds, 1), tuple(numbers))
 
 
 def estimates(measured: Measured) -> Iterator[tuple[str, Estimate]]:
@@ -105,7 +119,13 @@ def estimates(measured: Measured) -> Iterator[tuple[str, Estimate]]:
         yield APPROXIMATION, Estimate(uniform.value, uniform.approximation_stderr)
 
 
-def _coverage(number: str, truth: Truth, found: list[Estimate]) -> Coverage:
+def word_for(number: str) -> str:
+    """Return the word by which warnings name a number, or the number that it follows from."""
+    return WORDS.get(number, WORDS.get(number.partition(".")[0], number))
+
+
+def coverage(number: str, truth: Truth, found: list[Estimate], warned: int) -> Coverage:
+    """Return the cover of the intervals of one number, over its runs."""
     values = [estimate.value for estimate in found]
     deviation = statistics.stdev(values)
     held = [abs(value - truth.value) <= NORMAL_95 * error for value, error in found]
@@ -119,4 +139,5 @@ def _coverage(number: str, truth: Truth, found: list[Estimate]) -> Coverage:
         cover_error=math.sqrt(max(cover * (1 - cover), 1 / len(found)) / len(found)),
         se_over_sd=statistics.fmean(estimate.error for estimate in found) / deviation,
         runs=len(found),
+        warned=warned / len(found),
     )

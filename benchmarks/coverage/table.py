@@ -16,8 +16,8 @@ HEADING = ("design", "law", "size", "number", "cover %", "se/sd", "")
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return one line for each number of each cell.
 
-    A cover is marked where it is low or high by more than twice its Monte-Carlo error, and so is a cell
-    in which the measurement warns.
+    A cover is marked where it is low or high by more than twice its Monte-Carlo error, and so is a number
+    that the measurement warns about.
     """
     rows: list[tuple[str, ...]] = [HEADING, ("---", "---", "---", "---", "---:", "---:", "---")]
     rows.extend(_row(outcome, number) for outcome in outcomes for number in outcome.numbers)
@@ -32,7 +32,7 @@ def _row(outcome: Outcome, number: Coverage) -> tuple[str, ...]:
         label(number.number),
         f"{100 * number.cover:.1f}",
         f"{number.se_over_sd:.2f}",
-        remark(outcome, number),
+        remark(number),
     )
 
 
@@ -51,9 +51,9 @@ def is_high(number: Coverage) -> bool:
     return number.cover > HIGH + 2 * number.cover_error
 
 
-def remark(outcome: Outcome, number: Coverage) -> str:
+def remark(number: Coverage) -> str:
     """Return what stands out: a low or a high cover, and in which share of the runs a warning was given."""
     marks = ["low"] if is_low(number) else ["high"] if is_high(number) else []
-    if outcome.warned:
-        marks.append(f"warns: {100 * outcome.warned:.0f}%")
+    if number.warned:
+        marks.append(f"warns in {100 * number.warned:.0f}%")
     return ", ".join(marks)
