@@ -57,6 +57,7 @@ lint: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.anchors
+	$(BIN)/python -m benchmarks.drift
 	$(BIN)/python -m benchmarks.recipe
 	$(BIN)/python -m benchmarks.views
 	$(BIN)/python -m benchmarks.moco_step

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks import drift as simulation
 
 from align_uniform import drift
 from align_uniform.cli import main
@@ -161,6 +162,18 @@ def test_the_page_shows_what_the_command_prints(
     exec(compile(code, "drift.md", "exec"), {})
     assert main(shlex.split(command)[1:]) == GATE_FAILED
     assert capsys.readouterr().out == expected
+
+
+def test_the_page_shows_the_recorded_simulation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert simulation.table(simulation.read()) in page
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_simulation_finds_a_rotation(paired: bool) -> None:
+    found = simulation.simulate("cone", "rotation, 0.3", paired, 20)
+    assert found.moved > 0.8
+    assert found.squared_mmd > 0
 
 
 def test_torchrun_prints_one_result(folder: Path) -> None:
