@@ -161,6 +161,19 @@ def test_an_exchange_of_sides_is_as_likely_from_either_side() -> None:
     assert there.effect == pytest.approx(back.effect)
 
 
+def test_the_joint_potentials_are_the_definitions() -> None:
+    x, y = two(9, paired=True)
+    found = TwoSamples(x, y, 2.0, paired=True).joint()
+    apart = ~torch.eye(9, dtype=torch.bool)
+    a, b = ((-2 * torch.cdist(side, side).square()).exp()[apart] for side in (x, y))
+    a, b = a / a.mean() - 1, b / b.mean() - 1
+    assert found is not None
+    assert vars(found) == pytest.approx(
+        {"first": float((a * a).mean()), "second": float((b * b).mean()), "product": float((a * b).mean())}
+    )
+    assert TwoSamples(x, y[:5], 2.0, paired=False).joint() is None
+
+
 def test_progress_counts_the_exchanges() -> None:
     counted: list[int] = []
     TwoSamples(*two(8, paired=True), 2.0, paired=True).test(120, 0, counted.append)

@@ -14,10 +14,11 @@ from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform._version import __version__
-from align_uniform.measuring.difference import Difference
+from align_uniform.measuring.difference import Difference, difference
 from align_uniform.measuring.discrepancy import Discrepancy, Side, discrepancy
 from align_uniform.measuring.drift_result import Drift
 from align_uniform.measuring.influence import of_mean, stderr
+from align_uniform.measuring.joint import Joint
 from align_uniform.measuring.measure import ENOUGH_UNITS, UNITS_FOR_ONE, measure
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.populations import Population, take
@@ -137,7 +138,7 @@ def drift(
         raise ValueError(f"tolerance is for the squared MMD, but {asked.reason}; leave it out.")
     exchanged = _exchanged(asked, plan) if asked.reason is None else None
     summed = _summed(asked, plan, exchanged)
-    change = _difference(*summed.measurements, paired=asked.paired)
+    change = _difference(asked, summed, exchanged)
     return Drift(
         names=(asked.sides[0].name, asked.sides[1].name),
         paired=asked.paired,
@@ -222,6 +223,8 @@ class Exchanged:
     """The share of the mean; None if the test found nothing."""
     degenerate: float
     """The part of the variance of the squared MMD of all rows that is not linear in the rows."""
+    joint: Joint | None
+    """The potentials of pairs of items in both; None where rows are not paired."""
 
 
 def _exchanged(asked: TwoSides, plan: Plan) -> Exchanged:
@@ -234,7 +237,7 @@ def _exchanged(asked: TwoSides, plan: Plan) -> Exchanged:
     with progress_bar("permutations", plan.permutations, shown=plan.progress) as bar:
         test = samples.test(plan.permutations, plan.seed, bar)
     share = samples.mean_share() if test.p <= plan.significance else None
-    return Exchanged(test, share, samples.degenerate_variance(asked.counts))
+    return Exchanged(test, share, samples.degenerate_variance(asked.counts), samples.joint())
 
 
 def _chosen(asked: TwoSides, size: int | None, seed: int) -> tuple[Tensor | None, Tensor | None]:
@@ -336,10 +339,13 @@ def _work(asked: TwoSides, chosen: tuple[Tensor | None, Tensor | None]) -> int:
 # ------------------------------------------------------------------------------------------ what follows
 
 
-def _difference(old: Measurement, new: Measurement, *, paired: bool) -> Difference:
-    """Subtract the old measurement from the new one, row by row only where rows are the same items."""
+def _difference(asked: TwoSides, summed: Summed, exchanged: Exchanged | None) -> Difference:
+    """Subtract the old measurement from the new one, item by item where exact rows are the same items."""
+    old, new = summed.measurements
     are_exact = not (new.uniform.approximation_stderr or old.uniform.approximation_stderr)
-    return new.difference(old, paired=paired and are_exact)
+    is_one_view = all(second is None for second in asked.positives)
+    joint = exchanged.joint if exchanged is not None and is_one_view else None
+    return difference(new, old, paired=asked.paired and are_exact, joint=joint)
 
 
 def _p_of_change(change: Difference) -> float:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from align_uniform.measuring.joint import Joint
+
 CHUNK = 50
 """The number of permutations that are tried at a time."""
 
@@ -97,6 +99,22 @@ class TwoSamples:
         x, y = (side - side.mean(0) for side in (self.x, self.y))
         rest = TwoSamples(x, y, self.t, paired=self.paired).squared_mmd
         return min(1.0, max(0.0, 1 - rest / whole))
+
+    def joint(self) -> Joint | None:
+        """Return how the potentials of the pairs of items go together in both samples, where rows are paired.
+
+        It is None where rows are not paired, or where all potentials within a sample are 0.
+        """
+        n = self.sizes[0]
+        x, y = self.potentials[:n, :n], self.potentials[n:, n:]
+        pairs, sums = n * (n - 1), (float(x.sum()), float(y.sum()))
+        if not self.paired or not all(sums):
+            return None
+        a, b = (
+            (part * (pairs / total) - 1).fill_diagonal_(0) for part, total in zip((x, y), sums, strict=True)
+        )
+        first, second, product = (float((u * v).sum()) / pairs for u, v in ((a, a), (b, b), (a, b)))
+        return Joint(first, second, product)
 
     def degenerate_variance(self, sizes: tuple[int, int]) -> float:
         """Return the part of the variance of the squared MMD that is not linear in the rows.
