@@ -211,7 +211,7 @@ def centred_shares(values: Tensor) -> Tensor:
     return (values - values.mean()) / len(values)
 
 
-def of_all_pairs(means: Tensor, excess: float, units: int) -> Influence | None:
+def of_all_pairs(means: Tensor, excess: float, units: int, weights: Tensor | None = None) -> Influence | None:
     r"""Return the influences on a mean over all pairs of units, a U-statistic.
 
     .. math:: \mathrm{Var}\, U = \frac{4 (n-2) \zeta_1 + 2 \zeta_2}{n (n-1)}, \quad
@@ -225,14 +225,16 @@ def of_all_pairs(means: Tensor, excess: float, units: int) -> Influence | None:
         means: the mean of the kernel over the pairs of each unit, of all units or of a random sample of them.
         excess: the variance of the kernel over pairs, zeta_2.
         units: the number of units, n.
+        weights: the weight of each mean in the mean over all units, if it is not 1 over their number.
 
     Returns:
         The influences, or None for fewer than 5 units.
     """
     if units < 5 or len(means) < 2:
         return None
-    factor = math.sqrt((units - 1) / (units * (units - 4) * (len(means) - 1)))
-    return Influence(2 * factor * (means - means.mean()), (Kernel(max(0.0, excess), units),))
+    weights = torch.full_like(means, 1 / len(means)) if weights is None else weights
+    factors = (weights * len(means) / (len(means) - 1) * (units - 1) / (units * (units - 4))).sqrt()
+    return Influence(2 * factors * (means - weights @ means), (Kernel(max(0.0, excess), units),))
 
 
 def of_pairs_of_groups(totals: Tensor, squares: float, weighted: float, sizes: Tensor) -> Influence | None:

@@ -82,21 +82,23 @@ def nearest_rows(population: Population, indices: Tensor) -> tuple[Tensor, Tenso
 def duplicates(asked: Subject, sums: Sums, seed: int) -> Duplicates:
     """Count the rows that occur more than once, and those that have a near duplicate."""
     exact = sum(population.survey.duplicates for population in asked.populations)
-    near = round(sum(map(_rows_within, asked.populations, sums.near, (0,) * len(sums.near))))
+    near = round(sum(map(_rows_within, asked.populations, sums.near, sums.weights, (0,) * len(sums.near))))
     pairs = [
         sum(
-            _rows_within(population, flags, place)
+            _rows_within(population, flags, weights, place)
             * _others_within(population, _flagged(flags[place], anchors, seed), cosine)
-            for population, flags, anchors in zip(asked.populations, sums.near, sums.anchors, strict=True)
+            for population, flags, weights, anchors in zip(
+                asked.populations, sums.near, sums.weights, sums.anchors, strict=True
+            )
         )
         for place, cosine in enumerate((NEAR_COSINE, WIDER_COSINE))
     ]
     return Duplicates(exact=exact, near=near, near_growth=pairs[1] / pairs[0] if pairs[0] else None)
 
 
-def _rows_within(population: Population, flags: Tensor, place: int) -> float:
+def _rows_within(population: Population, flags: Tensor, weights: Tensor, place: int) -> float:
     """Return the number of rows that have another at an angle, from those rows that were summed."""
-    return float(flags[place].sum()) * len(population) / flags.shape[1]
+    return float(flags[place].double() @ weights) * len(population)
 
 
 def _flagged(flags: Tensor, anchors: Tensor | None, seed: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform.measuring import uniformity
+from align_uniform.measuring.clumps import Sample, draw, strata_of
 from align_uniform.measuring.influence import Influence, Kernel, combined, stderr
 from align_uniform.measuring.populations import Population, take
 from align_uniform.measuring.results import Uniformity
@@ -59,6 +60,8 @@ class Sums:
     """
     anchors: tuple[Tensor | None, ...]
     """The numbers of the rows that were summed, for each population; None for all rows."""
+    weights: tuple[Tensor, ...]
+    """The weight of each row that was summed in a mean over all rows, for each population."""
     cross: CrossMean | None
     """The mean potential between two towers, at the first t."""
 
@@ -91,7 +94,7 @@ def sweep(asked: Subject, plan: Plan, groups: Tensor | None = None) -> Sums:
 
 def _sum_pairs(asked: Subject, plan: Plan, anchors: int | None, groups: Tensor | None = None) -> Sums:
     """Sum over all pairs, or over the pairs of the given number of anchors with all rows."""
-    chosen = [random_rows(len(population), anchors, plan.seed) for population in asked.populations]
+    strata, chosen = _anchors(asked, anchors, plan.seed)
     found, cross = [], None
     with progress_bar("pairs", _work(asked, chosen) // ranks.world_size(), shown=plan.progress) as progress:
         for population, rows in zip(asked.populations, chosen, strict=True):
@@ -100,13 +103,31 @@ def _sum_pairs(asked: Subject, plan: Plan, anchors: int | None, groups: Tensor |
             elif rows is None:
                 found.append(uniformity.exact_potentials(population, plan.ts, progress))
             else:
-                found.append(uniformity.anchor_potentials(population, rows, plan.ts, progress))
+                found.append(uniformity.anchor_potentials(population, rows, plan.ts, progress, strata))
         if asked.are_towers:
             x, y = asked.populations
             cross = cross_mean(x, y, plan.ts[0], progress, (chosen[0], chosen[1]))
     potentials, near = zip(*found, strict=True)
     sampled = [len(rows) for rows in chosen if rows is not None]
-    return Sums(f"{max(sampled):,} anchors" if sampled else "exact", potentials, near, tuple(chosen), cross)
+    method = f"{max(sampled):,} anchors" if sampled else "exact"
+    weights = tuple(
+        Sample.of(torch.arange(len(population)) if rows is None else rows, strata, len(population)).weights
+        for population, rows in zip(asked.populations, chosen, strict=True)
+    )
+    return Sums(method, potentials, near, tuple(chosen), weights, cross)
+
+
+def _anchors(asked: Subject, anchors: int | None, seed: int) -> tuple[Tensor | None, list[Tensor | None]]:
+    """Return the stratum of each row, and the anchors of each population, or None for all rows.
+
+    The anchors of views are the same items; they are drawn from the clumps of the first view. Those of two
+    towers are simple random samples.
+    """
+    first = asked.populations[0]
+    if anchors is None or asked.are_towers or anchors >= len(first):
+        return None, [random_rows(len(population), anchors, seed) for population in asked.populations]
+    strata = strata_of(first, anchors)
+    return strata, [draw(strata, anchors, seed)] * len(asked.populations)
 
 
 def _work(asked: Subject, chosen: list[Tensor | None]) -> int:

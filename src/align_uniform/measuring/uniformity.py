@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import sphere
+from align_uniform.measuring.clumps import Sample
 from align_uniform.measuring.group_sums import group_sums
 from align_uniform.measuring.influence import Influence, of_all_pairs, of_pairs_of_groups, sums_by
 from align_uniform.measuring.populations import Population, take
@@ -74,30 +75,42 @@ def grouped_potentials(
 
 
 def anchor_potentials(
-    population: Population, anchors: Tensor, ts: Sequence[float], progress: Callable[[int], None]
+    population: Population,
+    anchors: Tensor,
+    ts: Sequence[float],
+    progress: Callable[[int], None],
+    strata: Tensor | None = None,
 ) -> tuple[list[Potentials], Tensor]:
-    r"""Estimate the sum over all pairs from the sums of a simple random sample of rows, the anchors.
+    r"""Estimate the sum over all pairs from the sums of a random sample of rows, the anchors.
 
     The mean potential h_k of an anchor with all others is exact. It is regressed on two more means over all
     others, those of the cosine and of its square, whose means over all rows are known from the moments (the
     regression estimator of survey sampling). What the regression leaves is the error, with the correction for
     a finite population.
+
+    Args:
+        population: the rows.
+        anchors: the rising numbers of the rows in the sample.
+        ts: inverse squared widths of the Gaussian.
+        progress: called with the number of potentials summed since the last call.
+        strata: the stratum of each row, [N], in each of which the anchors are a simple random sample; None
+            for a simple random sample of all rows.
     """
     result = anchor_row_sums(population, anchors, ts, progress)
     count, sampled = population.shape[0], len(anchors)
+    sample = Sample.of(anchors, strata, count)
     known = _covariates(population, anchors)
     potentials = []
     for sums, squares, shift in zip(result.sums, result.squares, result.shift, strict=True):
         means = sums / (count - 1)
-        estimate, error = _regression_estimate(means, *known)
-        error *= math.sqrt(1 - sampled / count)
+        estimate, error = _regression_estimate(means, *known, sample)
         square = float(squares) / (sampled * (count - 1)) / estimate**2
         potentials.append(
             Potentials(
                 math.log(estimate) + float(shift),
                 error / estimate,
                 means / estimate,
-                of_all_pairs(means / estimate, square - 1, count),
+                of_all_pairs(means / estimate, square - 1, count, sample.weights),
                 count * (count - 1),
             )
         )
@@ -127,30 +140,32 @@ def _covariates(population: Population, anchors: Tensor) -> tuple[Tensor, Tensor
     return torch.cat([covariates, torch.stack([squares, squares.square()], 1)], 1), torch.cat([known, means])
 
 
-def _regression_estimate(values: Tensor, covariates: Tensor, known: Tensor) -> tuple[float, float]:
+def _regression_estimate(
+    values: Tensor, covariates: Tensor, known: Tensor, sample: Sample
+) -> tuple[float, float]:
     """Return the mean of `values` at which the mean of the covariates is `known`, and its standard error.
 
-    The estimate is a weighted mean, sum_k w_k values_k. A row of high leverage pulls the fit towards itself,
-    which makes its residual too small by the factor 1 - leverage. Residuals are divided by that factor, or
-    the error of a cone, whose tail is long, would be too small.
+    The estimate is a weighted mean of the values. A row of high leverage pulls the fit towards itself, which
+    makes its residual too small by the factor 1 - leverage. Residuals are divided by that factor, or the
+    error of a cone, whose tail is long, would be too small. They vary within the strata alone.
     """
-    centre = covariates.mean(0)
-    deviations = covariates - centre
+    weights = sample.weights
+    centre = weights @ covariates
+    deviations = (covariates - centre) * weights.sqrt().unsqueeze(1)
     spread = deviations.square().sum(0).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
     left, singular, right = torch.linalg.svd(deviations / spread, full_matrices=False)
     kept = singular > 1e-9  # covariates that are constant, or follow from others, are of no use
     left, singular, right = left[:, kept], singular[kept], right[kept]
-    weights = 1 / len(values) + left @ ((right @ ((known - centre) / spread)) / singular)
-    leverage = 1 / len(values) + left.square().sum(1)
-    residuals = values - values.mean()
-    residuals = residuals - left @ (left.T @ residuals)
-    estimate, error = (
-        weights @ values,
-        (weights * residuals / (1 - leverage).clamp(min=1e-3)).square().sum().sqrt(),
-    )
+    of_values = weights + weights.sqrt() * (left @ ((right @ ((known - centre) / spread)) / singular))
+    mean = weights @ values
+    residuals = values - mean
+    residuals = residuals - left @ (left.T @ (residuals * weights.sqrt())) / weights.sqrt()
+    estimate = of_values @ values
+    leverage = left.square().sum(1)
+    error = sample.stderr(of_values * residuals / (1 - leverage).clamp(min=1e-3))
     if estimate <= 0:  # no mean of potentials is: the regression extrapolated too far
-        return float(values.mean()), float(values.std() / math.sqrt(len(values)))
-    return float(estimate), float(error)
+        return float(mean), sample.stderr(weights * (values - mean))
+    return float(estimate), error
 
 
 # --------------------------------------------------------------------------------------------- calibration

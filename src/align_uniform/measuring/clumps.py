@@ -1,0 +1,108 @@
+"""Clumps, places where many rows lie: each is a stratum of its own when anchors are drawn.
+
+A few anchors would meet a clump of 2% of the rows a little more or less often than 2%, and the rows of a
+clump have a large mean potential. Drawn from each clump in proportion, anchors leave nothing of that to
+chance. Any partition of the rows would do: a clump that is found in two parts costs little.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from align_uniform.measuring.populations import Population, block_slices
+
+DIRECTIONS = 8
+"""The number of random directions in which rows are sorted into cells."""
+
+LEAST_SHARE = 0.001
+"""The share of the rows from which a cell is a stratum. It adds its square to the mean potential, at most."""
+
+LEAST_ROWS = 10
+"""The number of rows in a cell from which it is a stratum."""
+
+ANCHORS_FOR_ONE = 20
+"""The number of anchors for each stratum that is kept apart, the largest first."""
+
+LEAST_ANCHORS = 3
+"""The number of anchors of each stratum, which show its variance."""
+
+
+def strata_of(population: Population, anchors: int) -> Tensor:
+    """Return the stratum of each row, [N]: 0 for rows that are in no clump, and 1, 2, ... for clumps.
+
+    A cell is a box in random directions. Its sides are as long as the deviation of the rows in a direction,
+    so that tight duplicates are in one cell, while few of the other rows are.
+
+    Args:
+        population: the rows.
+        anchors: the number of anchors that are to be drawn.
+    """
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(population.shape[1], DIRECTIONS, generator=generator)
+    offsets = torch.rand(DIRECTIONS, generator=generator)
+    deviation = max(population.spread / (2 * population.shape[1]), 1e-300) ** 0.5
+    codes = torch.randint(-(2**62), 2**62, (DIRECTIONS,), generator=generator)
+    cells = []
+    for part in block_slices(population):
+        rows = (population[part] - population.centre).cpu().double()
+        boxes = (rows @ directions.double() / (deviation * population.shape[1] ** 0.5) + offsets).floor()
+        cells.append((boxes.long() * codes).sum(1))
+    _, cell, counts = torch.cat(cells).unique(return_inverse=True, return_counts=True)
+    least = max(LEAST_ROWS, LEAST_SHARE * len(population))
+    largest = counts.topk(min(len(counts), anchors // ANCHORS_FOR_ONE))
+    kept = largest.indices[largest.values >= least]
+    strata = torch.zeros(len(counts), dtype=torch.int64)
+    strata[kept] = torch.arange(1, len(kept) + 1)
+    return strata[cell]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample of rows that is a simple random sample of every stratum."""
+
+    strata: Tensor
+    """The stratum of each row of the sample, [K], whole numbers from 0."""
+    drawn: Tensor
+    """The number of rows drawn from each stratum, [strata], float64."""
+    sizes: Tensor
+    """The number of rows of each stratum, [strata], float64."""
+
+    @classmethod
+    def of(cls, rows: Tensor, strata: Tensor | None, count: int) -> Sample:
+        """Return the sample of these rows of `count`, whose strata are given; None for a single stratum."""
+        every = torch.zeros(count, dtype=torch.int64) if strata is None else strata
+        sizes = every.bincount()
+        return cls(every[rows], every[rows].bincount(minlength=len(sizes)).double(), sizes.double())
+
+    @property
+    def weights(self) -> Tensor:
+        """The weight of each row in a mean over all rows, [K]; their sum is 1."""
+        return (self.sizes / self.sizes.sum() / self.drawn)[self.strata]
+
+    def stderr(self, terms: Tensor) -> float:
+        """Return the standard error of the sum of terms, one of each row of the sample."""
+        zeros = torch.zeros_like(self.sizes)
+        means = zeros.index_add(0, self.strata, terms) / self.drawn
+        squares = zeros.index_add(0, self.strata, (terms - means[self.strata]).square())
+        left = 1 - self.drawn / self.sizes  # the part of a stratum that was not drawn
+        return math.sqrt(float((squares * left * self.drawn / (self.drawn - 1).clamp(min=1)).sum()))
+
+
+def draw(strata: Tensor, size: int, seed: int) -> Tensor:
+    """Return rising row numbers, drawn at random from every stratum in proportion to its rows.
+
+    Args:
+        strata: the stratum of each row, [N].
+        size: the number of rows to draw, about; every stratum has at least `LEAST_ANCHORS`, or all its rows.
+        seed: the seed of the draw.
+    """
+    order = torch.randperm(len(strata), generator=torch.Generator().manual_seed(seed))
+    found = []
+    for stratum in strata.unique():
+        rows = order[strata[order] == stratum]
+        found.append(rows[: max(LEAST_ANCHORS, round(size * len(rows) / len(strata)))])
+    return torch.cat(found).sort().values
