@@ -20,7 +20,9 @@ from align_uniform.geometry import (
     Moments,
     mean_cosine,
     participation_ratio,
+    participation_ratio_of_uniform,
     rankme,
+    rankme_of_uniform,
     singular_values,
     spectrum,
     w2_floor,
@@ -214,3 +216,23 @@ def test_the_floor_of_w2_at_both_ends_of_the_ratio() -> None:
 def test_a_wrong_argument_is_named_with_its_value_and_a_remedy(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize(("n", "dim", "expected"), [(1500, 384, 370.8), (128, 128, 102.9)])
+def test_rankme_of_uniform_rows_has_the_known_values(n: int, dim: int, expected: float) -> None:
+    assert rankme_of_uniform(n, dim) == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize(("n", "dim"), [(40, 8), (64, 128), (20, 20), (200, 32)])
+def test_references_are_the_means_over_uniform_samples(n: int, dim: int) -> None:
+    moments = [Moments.of(rows.unit(n, dim, seed=seed)) for seed in range(60)]
+    assert rankme_of_uniform(n, dim) == pytest.approx(np.mean([rankme(each) for each in moments]), rel=0.005)
+    ratios = [participation_ratio(each) for each in moments]
+    assert participation_ratio_of_uniform(n, dim) == pytest.approx(np.mean(ratios), rel=0.02)
+
+
+def test_references_of_a_single_row_or_feature() -> None:
+    assert rankme_of_uniform(1, 5) == rankme_of_uniform(5, 1) == 1
+    assert (participation_ratio_of_uniform(1, 5), participation_ratio_of_uniform(2, 5)) == (0, 1)
+    with pytest.raises(ValueError, match="n must be a whole number of at least 1, got 0"):
+        rankme_of_uniform(0, 5)
