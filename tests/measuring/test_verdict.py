@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from align_uniform import Measurement, measure
 from align_uniform.measuring import heuristics
 from align_uniform.measuring.heuristics import HEURISTICS, SEVERITIES, Finding
+from align_uniform.measuring.quantities import quantity
 from align_uniform.measuring.results import Results
 from align_uniform.measuring.verdict import findings, headline
 from tests.measuring.made_up import (
@@ -130,13 +131,11 @@ def test_a_cone_is_found_by_its_mean_cosine(length: float, severity: str | None)
 def test_a_cone_is_shown_with_what_centring_changes() -> None:
     measurement = measure(cone(300, 64), turned(cone(300, 64)))
     (finding,) = findings(measurement)
-    centred = measurement.centered
-    assert centred is not None
-    assert centred.align is not None
-    assert (
-        f"uniformity {centred.uniform.value:.3f} in place of {measurement.uniform.value:.3f}" in finding.what
-    )
-    assert f"relative alignment {centred.align.relative:.3f} in place of" in finding.what
+    for key in ("uniform", "uniform.equivalent_dim", "align.relative"):
+        before, after = (quantity(each).text(measurement) for each in (key, f"centered.{key}"))
+        assert " ± " in before
+        change = f"{after.partition(' ± ')[0]} in place of {before.partition(' ± ')[0]}"
+        assert f"{quantity(key).label} {change}" in finding.what
     older = replace(measurement, centered=None)
     assert findings(older)[0].what == finding.what[: finding.what.index(" Less their mean")]
 

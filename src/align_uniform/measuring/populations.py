@@ -166,7 +166,7 @@ class Survey:
     moments: Moments
     """The moments of the rows as they are measured."""
     norms: Tensor
-    """The norm of each row as it was given, [N], float64."""
+    """The norm of each row as it was given, [N], float64; with several processes, process by process."""
     fourth: float
     """The sum of |x|^4 of the rows as they are measured."""
     invalid: Tensor
