@@ -9,7 +9,7 @@ import torch
 
 from align_uniform import Measurement, measure
 from align_uniform.report import report_html
-from tests.rows import unit
+from tests.rows import cone, unit
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +44,7 @@ def kinds(two_views: Measurement, towers: Measurement) -> dict[str, Measurement]
         "two dimensions": measure(unit(50, 2)),
         "as they are": measure(2 * unit(30, 8), 2 * unit(30, 8, seed=1), normalize=False, alpha=1),
         "constant": measure(torch.ones(20, 8), torch.ones(20, 8)),
+        "cone": measure(cone(60, 16), cone(60, 16).flip(0)),
         "without details": replace(two_views, details=None),
         "from JSON": Measurement.from_json(two_views.to_json()),
     }

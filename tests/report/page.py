@@ -67,7 +67,7 @@ class Page(HTMLParser):
 
 KINDS = [
     "two views", "features", "towers", "labels", "scored pairs", "anchors", "few", "one dimension",
-    "two dimensions", "as they are", "constant", "without details", "from JSON",
+    "two dimensions", "as they are", "constant", "cone", "without details", "from JSON",
 ]  # fmt: skip
 
 

@@ -20,7 +20,13 @@ def numbers_of_rows(m: Measurement) -> list[str]:
     expected += [fixed(m.w2), fixed(m.w2_floor)]
     expected += [with_error(m.mean_cosine, m.mean_cosine_stderr)]
     expected += [f"{m.duplicates.exact:,}", f"{m.duplicates.near:,}"]
-    expected += [f"{norm:.4g}" for norm in (m.norms.smallest, m.norms.mean, m.norms.largest)]
+    expected += [fixed(m.duplicates.near_growth)] if m.duplicates.near_growth is not None else []
+    norms = m.norms.smallest, m.norms.mean, m.norms.median, m.norms.largest_ratio, m.norms.largest
+    expected += [f"{norm:.4g}" for norm in norms]
+    expected += [fixed(m.largest_share or 0)]
+    expected += (
+        [fixed(m.hubs.skewness), fixed(m.hubs.antihubs), f"among {m.hubs.rows} rows"] if m.hubs else []
+    )
     expected += [f"{number:#.4g}" for pair in m.worst_pairs for number in [pair.distance]]
     expected += [f"{number:#.4g}" for row in m.crowded for number in (row.mean_potential, row.distance)]
     return expected
@@ -40,12 +46,23 @@ def numbers_of_uniformity(u: Uniformity) -> list[str]:
 def numbers_of_alignment(align: Alignment) -> list[str]:
     expected = [with_error(align.value, align.stderr), f"{align.pairs:,}", align.of, f"α = {align.alpha:g}"]
     expected += [with_error(align.relative, align.relative_stderr)] if align.relative is not None else []
+    expected += [fixed(align.far)] if align.far is not None else []
     return expected
+
+
+def numbers_of_centred_rows(m: Measurement) -> list[str]:
+    if m.centered is None:
+        return []
+    uniform, align = m.centered.uniform, m.centered.align
+    expected = [with_error(uniform.value, uniform.total_stderr), with_error(uniform.gap, uniform.gap_stderr)]
+    return expected + ([] if align is None else [with_error(align.value, align.stderr)])
 
 
 def numbers_of_tolerance(tolerance: Tolerance) -> list[str]:
     expected = [with_error(tolerance.value, tolerance.stderr), f"{tolerance.classes:,} classes"]
     expected += [f"{tolerance.skipped:,} classes of one row"] if tolerance.skipped else []
+    expected += [f"{tolerance.z:.4g}"] if tolerance.z is not None else []
+    expected += [fixed(tolerance.explained)] if tolerance.explained is not None else []
     return expected
 
 
@@ -53,7 +70,7 @@ def numbers_of_tolerance(tolerance: Tolerance) -> list[str]:
 def test_every_number_is_shown(kind: str, kinds: dict[str, Measurement], pages: dict[str, str]) -> None:
     m = kinds[kind]
     shown = Page(pages[kind]).shown.replace("−", "-")
-    expected = numbers_of_rows(m)
+    expected = numbers_of_rows(m) + numbers_of_centred_rows(m)
     for u in m.uniforms:
         expected += numbers_of_uniformity(u)
     expected += numbers_of_alignment(m.align) if m.align is not None else []

@@ -188,6 +188,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "centred: gap",
         "Centred rows",
         "uniformity of the rows less their mean, less the optimum",
+        errors=("centered.uniform.gap_stderr",),
     ),
     Quantity(
         "centered.uniform.equivalent_dim",
