@@ -224,6 +224,7 @@ MEASURED: dict[str, Callable[[], Measurement]] = {
     "two views": lambda: measure(*numbers(2, 41, 6), t=[2, 30], labels=[i % 4 for i in range(41)]),
     "two towers": lambda: measure(numbers(23, 6), numbers(31, 6), pairs=[[0, 30], [22, 4]]),
     "anchors": lambda: measure(numbers(2, 60, 6), method="anchors", anchors=20),
+    "groups": lambda: measure(numbers(2, 60, 6), t=[2, 30], groups=[i % 7 for i in range(60)]),
     "two rows": lambda: measure(numbers(2, 6)),
 }
 
