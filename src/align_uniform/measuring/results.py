@@ -24,7 +24,7 @@ class Alignment:
     """The distance of positive pairs, and how it compares with the distance of other pairs."""
 
     value: float
-    """The mean of ||x - y||^alpha over pairs. The rows of one item, or of one group, count as one."""
+    """The mean of ||x - y||^alpha over pairs."""
     stderr: float | None
     """The standard error of `value`, the pairs being a sample; None for a single item."""
     relative: float | None
