@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align_uniform import uniform_optimum
+from align_uniform import compare_accuracies, uniform_optimum
+from align_uniform.measuring.accuracies import AccuracyDifference
 from align_uniform.measuring.difference import Difference
 from align_uniform.measuring.measurement import Measurement
-from align_uniform.measuring.quantities import fixed, with_error
+from align_uniform.measuring.quantity import with_error
+from align_uniform.measuring.significance import holm, text_of_p
 
 
 @dataclass(frozen=True)
@@ -23,17 +25,20 @@ class Encoder:
     """One encoder, measured."""
 
     measurement: Measurement
-    accuracy: float
-    """The accuracy on a task that the encoder was not trained for, from 0 to 1."""
-    trials: int
-    """The number of trials that the accuracy is a fraction of."""
+    hits: tuple[bool, ...]
+    """Whether each item is right in a task that the encoder was not trained for."""
     independent: tuple[float, float] | None
     """The alignment and uniformity that other code found."""
 
     @property
+    def accuracy(self) -> float:
+        """The share of the items that are right."""
+        return sum(self.hits) / len(self.hits)
+
+    @property
     def accuracy_stderr(self) -> float:
-        """The standard error of the accuracy, a fraction of this many trials."""
-        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.trials)
+        """The standard error of the accuracy."""
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / len(self.hits))
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,10 @@ def table(results: Results) -> str:
                 found.name,
                 with_error(found.align.value, found.align.stderr),
                 with_error(found.uniform.value, found.uniform.stderr),
-                f"{found.align.relative:.3f}",
+                with_error(found.align.relative, found.align.relative_stderr),
                 dimensions(found.uniform.equivalent_dim, found.uniform.equivalent_dim_stderr),
                 f"{found.rankme:.0f} of {min(found.n, found.dim):,}",
-                fixed(found.mean_cosine, 2),
+                with_error(found.mean_cosine, found.mean_cosine_stderr),
                 f"{100 * encoder.accuracy:.1f} ± {100 * encoder.accuracy_stderr:.1f}",
             ]
         )
@@ -161,16 +166,29 @@ def deviation(ours: float, theirs: float, stderr: float | None) -> str:
 def differences(results: Results) -> str:
     """Return a table of encoders compared item by item, which cancels the chance that they share."""
     rows = []
-    for pair in results.differences:
+    accuracies = accuracy_differences(results)
+    adjusted = holm([each.p for each in accuracies])
+    for pair, of_accuracy, p in zip(results.differences, accuracies, adjusted, strict=True):
         z = [
             "" if not error or value is None else f"{value / error:+.1f}"
             for value, error in ((pair.align, pair.align_stderr), (pair.uniform, pair.uniform_stderr))
         ]
         align = "" if pair.align is None else with_error(pair.align, pair.align_stderr)
-        rows.append(
-            [" − ".join(pair.names), align, z[0], with_error(pair.uniform, pair.uniform_stderr), z[1]]
-        )
-    return markdown(["difference", "alignment", "errors from 0", "uniformity", "errors from 0"], rows)
+        uniform = with_error(pair.uniform, pair.uniform_stderr)
+        points = f"{100 * of_accuracy.value:+.1f} ± {100 * of_accuracy.stderr:.1f}"
+        chance = "" if p is None else text_of_p(p).removeprefix("p ").removeprefix("= ")
+        rows.append([" − ".join(pair.names), align, z[0], uniform, z[1], points, chance])
+    heading = ["difference", "alignment", "errors from 0", "uniformity", "errors from 0"]
+    return markdown([*heading, f"{results.accuracy_name} %", "p"], rows)
+
+
+def accuracy_differences(results: Results) -> list[AccuracyDifference]:
+    """Return the differences of the accuracies of the encoders that are compared, by McNemar's test."""
+    hits = {encoder.measurement.name: encoder.hits for encoder in results.encoders}
+    return [
+        compare_accuracies(*(hits[name] for name in pair.names), names=pair.names)
+        for pair in results.differences
+    ]
 
 
 def dimensions(value: float | None, stderr: float | None) -> str:
@@ -195,11 +213,15 @@ def write(results: Results, folder: Path, name: str) -> None:
     from align_uniform.figures import PlanePoint, plane_figure, save
 
     document = {
-        "schema_version": 1,
+        "schema_version": 2,
         "recipe": dict(results.recipe),
         "accuracy_name": results.accuracy_name,
         "encoders": [
-            vars(encoder) | {"measurement": json.loads(encoder.measurement.to_json())}
+            vars(encoder)
+            | {
+                "measurement": json.loads(encoder.measurement.to_json()),
+                "hits": "".join("1" if hit else "0" for hit in encoder.hits),
+            }
             for encoder in results.encoders
         ],
         "differences": [vars(difference) for difference in results.differences],
@@ -234,7 +256,11 @@ def read(path: Path) -> Results:
     """Read the file that `write` wrote."""
     document = json.loads(path.read_text(encoding="utf-8"))
     encoders = [
-        Encoder(**part | {"measurement": Measurement.from_json(json.dumps(part["measurement"]), path.name)})
+        Encoder(
+            Measurement.from_json(json.dumps(part["measurement"]), path.name),
+            tuple(hit == "1" for hit in part["hits"]),
+            None if part["independent"] is None else tuple(part["independent"]),
+        )
         for part in document["encoders"]
     ]
     pairs = [Difference(**part | {"names": tuple(part["names"])}) for part in document["differences"]]

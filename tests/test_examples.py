@@ -40,10 +40,13 @@ def recorded(name: str) -> Any:
 @pytest.fixture
 def results() -> Any:
     comparison = load("comparison")
-    x, y, noise = torch.randn(3, 50, 8, generator=torch.Generator().manual_seed(0))
+    x, noise = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0))
     near, far = (measure(x, x + scale * noise, name=name) for name, scale in (("near", 0.1), ("far", 1.0)))
-    encoders = [comparison.Encoder(near, 0.9, 50, (0.01, -3.0)), comparison.Encoder(far, 0.5, 50, None)]
-    return comparison.Results({"seed": 0}, "retrieval", encoders, [near - far, measure(x, y) - measure(x)])
+    alone = measure(x, name="alone")
+    hits = [tuple(number < right for number in range(50)) for right in (45, 25, 25)]
+    independent = [(0.01, -3.0), None, None]
+    encoders = [comparison.Encoder(*each) for each in zip((near, far, alone), hits, independent, strict=True)]
+    return comparison.Results({"seed": 0}, "retrieval", encoders, [near - far, far - alone])
 
 
 # ------------------------------------------------------------------------------------------- recorded results
@@ -141,7 +144,7 @@ def test_results_come_back_as_they_were_written(
     pytest.importorskip("matplotlib")
     comparison = load("comparison")
     results = comparison.Results(
-        results.recipe, results.accuracy_name, results.encoders, results.differences[:1]
+        results.recipe, results.accuracy_name, results.encoders[:2], results.differences[:1]
     )
     comparison.write(results, tmp_path, "toy")
     again, shown = comparison.read(tmp_path / "toy.json"), capsys.readouterr()
@@ -154,11 +157,18 @@ def test_results_come_back_as_they_were_written(
 
 def test_the_tables_say_which_encoder_and_leave_out_what_is_not_known(results: Any) -> None:
     comparison = load("comparison")
+    results.encoders.pop()  # measured without pairs
     assert comparison.table(results).splitlines()[2].startswith("| near | 0.0")
     assert "| 90.0 ± 4.2 |" in comparison.table(results)
     assert "far" not in comparison.agreement(results)
-    assert comparison.differences(results).splitlines()[2].startswith("| near − far | -")
-    assert "| embedding − embedding |  |  |" in comparison.differences(results)  # no alignment without pairs
+
+
+def test_the_table_of_differences_has_those_of_accuracies(results: Any) -> None:
+    lines = load("comparison").differences(results).splitlines()
+    assert lines[2].startswith("| near − far | -")
+    assert lines[2].endswith("| +40.0 ± 7.0 | < 0.0001 |")
+    assert lines[3].startswith("| far − alone |  |  |")  # no alignment without pairs
+    assert lines[3].endswith("| +0.0 ± 0.0 | 1.00 |")
 
 
 def test_a_deviation_counts_errors_of_both_sides() -> None:
@@ -168,8 +178,8 @@ def test_a_deviation_counts_errors_of_both_sides() -> None:
 
 def test_retrieval_is_the_share_of_rows_that_find_their_own() -> None:
     x = torch.eye(4)
-    assert load("sentences").retrieval(x, 3 * x) == 1
-    assert load("sentences").retrieval(x, x[[1, 0, 2, 3]]) == 0.5
+    assert load("sentences").retrieval(x, 3 * x) == (True,) * 4
+    assert load("sentences").retrieval(x, x[[1, 0, 2, 3]]) == (False, False, True, True)
 
 
 def test_neighbours_exclude_the_picture_itself() -> None:
@@ -180,9 +190,9 @@ def test_neighbours_exclude_the_picture_itself() -> None:
         ]
     )
     labels = torch.tensor([0] * 6 + [1] * 6)
-    assert load("images").knn_accuracy(features, labels) == 1
+    assert load("images").knn_hits(features, labels) == (True,) * 12
     alone = torch.cat([torch.tensor([1]), labels[1:]])  # the others of its place are of class 0
-    assert load("images").knn_accuracy(features, alone) == pytest.approx(11 / 12)
+    assert load("images").knn_hits(features, alone) == (False, *[True] * 11)
 
 
 def test_a_checkpoint_with_code_is_refused(tmp_path: Path) -> None:
