@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from benchmarks.coverage import __main__ as command
 from benchmarks.coverage import laws, simulate, truth
 from benchmarks.coverage.cells import LAWS, cells
 from benchmarks.coverage.simulate import Coverage, Outcome
-from benchmarks.coverage.table import table
+from benchmarks.coverage.table import is_low, table
 
 from align_uniform import sphere
 
@@ -124,6 +125,29 @@ def test_the_table_marks_low_and_high_covers_and_warnings() -> None:
     ).splitlines()
     assert [line.split("|")[-2].strip() for line in lines[2:]] == ["low, warns in 50%", "high", ""]
     assert "| uniformity | 85.0 | 1.00 |" in lines[2]
+
+
+def test_numbers_with_one_result_share_a_line() -> None:
+    found = outcome(next(iter(CELLS)), 2000)
+    gap = replace(found.numbers[0], number="uniform.gap")
+    apart = replace(gap, number="mean_cosine", cover=0.96)
+    lines = table([replace(found, numbers=(found.numbers[0], gap, apart))]).splitlines()[2:]
+    assert [line.split("|")[4].strip() for line in lines] == ["uniformity, gap", "mean cosine"]
+
+
+def test_the_page_shows_the_recorded_table() -> None:
+    kept = command.read(command.OUT)
+    assert set(kept) == set(CELLS)
+    page = (Path(__file__).parent.parent / "docs" / "coverage.md").read_text(encoding="utf-8")
+    assert table([kept[name] for name in CELLS]) in page
+
+
+def test_every_low_cover_of_the_recorded_table_is_warned_about_or_named_on_the_page() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "coverage.md").read_text(encoding="utf-8")
+    for found in command.read(command.OUT).values():
+        for number in found.numbers:
+            is_explained = f"*{found.design}, {found.law}*" in page
+            assert not is_low(number) or number.warned > 0.5 or is_explained, (found.name, number)
 
 
 # ------------------------------------------------------------------------------------------------ a few cells

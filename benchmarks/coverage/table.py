@@ -14,26 +14,20 @@ HEADING = ("design", "law", "size", "number", "cover %", "se/sd", "")
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Return one line for each number of each cell.
+    """Return one line for each number of each cell; numbers of a cell with one result share a line.
 
     A cover is marked where it is low or high by more than twice its Monte-Carlo error, and so is a number
     that the measurement warns about.
     """
     rows: list[tuple[str, ...]] = [HEADING, ("---", "---", "---", "---", "---:", "---:", "---")]
-    rows.extend(_row(outcome, number) for outcome in outcomes for number in outcome.numbers)
+    for outcome in outcomes:
+        labels: dict[tuple[str, str, str], list[str]] = {}
+        for number in outcome.numbers:
+            cells = f"{100 * number.cover:.1f}", f"{number.se_over_sd:.2f}", remark(number)
+            labels.setdefault(cells, []).append(label(number.number))
+        where = outcome.design, outcome.law, outcome.size
+        rows.extend((*where, ", ".join(names), *cells) for cells, names in labels.items())
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _row(outcome: Outcome, number: Coverage) -> tuple[str, ...]:
-    return (
-        outcome.design,
-        outcome.law,
-        outcome.size,
-        label(number.number),
-        f"{100 * number.cover:.1f}",
-        f"{number.se_over_sd:.2f}",
-        remark(number),
-    )
 
 
 def label(key: str) -> str:
