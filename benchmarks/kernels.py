@@ -41,6 +41,9 @@ SHARED_BYTES = {
 FEATURES = (16, 32, 64, 128, 256)
 
 POINTERS = {
+    "x_squares": "*fp32",
+    "y_squares": "*fp32",
+    "units": "*fp32",
     "scale": "*fp32",
     "x_ids": "*i64",
     "y_ids": "*i64",
@@ -81,10 +84,14 @@ class Case:
     @property
     def configuration(self) -> Configuration:
         """The configuration that ships for this case."""
-        half = self.dtype != "fp32"
         return configurations.configuration(
-            self.kernel, half=half, features=self.features, capability=self.capability
+            self.kernel, terms=self.terms, features=self.features, capability=self.capability
         )
+
+    @property
+    def terms(self) -> int:
+        """The number of half-precision terms of each number of the rows."""
+        return 2 if self.dtype == "fp32" else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +122,7 @@ def resources(case: Case) -> Resources:
     kernel, absent, constants = _function(case)
     shipped = case.configuration
     constants |= {
+        "TERMS": case.terms,
         "ROWS": shipped.rows,
         "COLUMNS": shipped.columns,
         "FEATURES": case.features,
@@ -144,6 +152,7 @@ def resources(case: Case) -> Resources:
 def _function(case: Case) -> tuple[Any, set[str], dict[str, Any]]:
     """Return the kernel of a case, its arguments that are None, and its constants."""
     absent = set() if case.ids else {"x_ids", "y_ids"}
+    absent |= {"units"} if case.terms == 1 else set()
     if case.kernel == "potentials":
         return kernels.potential_sums, absent, {"COUNT": 1 if case.alternative else 4}
     if case.kernel == "gradients":
@@ -154,7 +163,9 @@ def _function(case: Case) -> tuple[Any, set[str], dict[str, Any]]:
         )
     return (
         kernels.log_sums,
-        absent | ({"means"} if case.kernel == "logs" else set()),
+        absent
+        | ({"means"} if case.kernel == "logs" else set())
+        | ({"x_squares", "y_squares"} if case.alternative else set()),
         {"SQUARED": not case.alternative},
     )
 
@@ -162,7 +173,7 @@ def _function(case: Case) -> tuple[Any, set[str], dict[str, Any]]:
 def _type(name: str, case: Case) -> Any:
     """Return Triton's name of the type of an argument."""
     if name in ("x", "y"):
-        return f"*{case.dtype}"
+        return f"*{'fp16' if case.terms == 2 else case.dtype}"
     if name == "ts":
         return ("fp32",) * (1 if case.alternative else 4)
     if name == "unit" or (name == "scale" and case.kernel in ("logs", "means") and not case.alternative):

@@ -25,6 +25,9 @@ from benchmarks.gpu.session import Engine, Session, computed_by, name_of, serves
 
 EPS = torch.finfo(torch.float32).eps
 
+RANGE = 80.0
+"""The logarithm of the range of the row sums that are compared; far smaller ones may vanish beside others."""
+
 SIZES = (
     (257, 128, 2.0),
     (1024, 128, 2.0),
@@ -207,7 +210,9 @@ def _check_row_sums(session: Session, n: int, m: int, t: float) -> Record:
     errors = {}
     for number, factor in enumerate((1.0, 0.5)):
         logs = result.sums[number].log() + result.shift[number]
-        errors[f"logs at {factor:g} t"] = _over(logs - (factor * exponents).logsumexp(1).cpu(), bound)
+        exact = (factor * exponents).logsumexp(1).cpu()
+        counts = exact > exact.max() - RANGE
+        errors[f"logs at {factor:g} t"] = _over((logs - exact)[counts], bound)
         squares = result.squares[number].log() + 2 * result.shift[number]
         errors[f"squares at {factor:g} t"] = _over(
             squares - (2 * factor * exponents).flatten().logsumexp(0).cpu(), 2 * bound

@@ -26,11 +26,11 @@ COLLAPSED = 32
 
 ALL = kernels.cases()
 WIDEST = [
-    Case(kernel, "bf16" if entry.half else "fp32", entry.features, capability)
+    Case(kernel, "bf16" if entry.terms == 1 else "fp32", entry.features, capability)
     for entry in ENTRIES
     for kernel in entry.kernels
     for capability in CAPABILITIES
-    if configurations.configuration(kernel, half=entry.half, features=entry.features, capability=capability)
+    if configurations.configuration(kernel, terms=entry.terms, features=entry.features, capability=capability)
     == entry.configuration
 ]
 OPTIONS: list[dict[str, Any]] = [{"alternative": True}, {"ids": True}]
@@ -108,9 +108,9 @@ def _is(row: dict[str, Any], case: Case) -> bool:
 def test_a_gpu_without_entries_takes_those_of_the_nearest_lower_one(capability: tuple[int, int]) -> None:
     family = (8, 0) if capability[0] in (8, 12) else (9, 0)
     for features in FEATURES:
-        for half in (True, False):
+        for terms in (1, 2):
             chosen, expected = (
-                configurations.configuration("means", half=half, features=features, capability=like)
+                configurations.configuration("means", terms=terms, features=features, capability=like)
                 for like in (capability, family)
             )
             assert chosen == expected

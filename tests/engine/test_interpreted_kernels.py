@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import triton.language as tl
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from align_uniform.engine import configurations, triton
+from align_uniform.engine import configurations, launching, triton
+from align_uniform.engine.kernels import exponents
 from tests.engine.definitions import EVERYONE, Array, Mask, exponents_of, log_sums, mask, means, reach, shares
 from tests.engine.interpreter import faithful_arithmetic
 from tests.oracle import numbers
@@ -68,9 +70,9 @@ def check_log_sums(x: Tensor, y: Tensor, scale: float, squared: bool, without: M
     logs, mean = triton.log_sums(
         x, y, on_device, squared_distances=squared, skip=skip, x_ids=x_ids, y_ids=y_ids, needs_mean=True
     )
-    exponents = exponents_of(x, y, scale, squared, without)
+    values = exponents_of(x, y, scale, squared, without)
     with np.errstate(divide="ignore"):
-        expected, expected_mean = log_sums(exponents), means(x, y, exponents, squared)
+        expected, expected_mean = log_sums(values), means(x, y, values, squared)
     np.testing.assert_allclose(numbers(logs), expected, rtol=0, atol=8 * EPS * reach(x, y, scale))
     check_vectors(mean, expected_mean, x, y, scale)
     logs_alone, nothing = triton.log_sums(
@@ -121,10 +123,10 @@ def test_rows_far_from_the_origin_keep_their_digits(offset: float) -> None:
 
 def test_exponents_of_minus_a_million_do_not_underflow() -> None:
     x, y = normal(1, 6, 4, seed=1, dtype=torch.float32), normal(1, 9, 4, seed=2, dtype=torch.float32) + 10
-    exponents = exponents_of(x, y, 5000.0, True, EVERYONE)
+    values = exponents_of(x, y, 5000.0, True, EVERYONE)
     logs, pull = triton.log_sums(x, y, 5000.0, squared_distances=True, needs_mean=True)
-    assert exponents.max() < -1e5
-    np.testing.assert_allclose(numbers(logs), log_sums(exponents), rtol=4 * EPS)
+    assert values.max() < -1e5
+    np.testing.assert_allclose(numbers(logs), log_sums(values), rtol=4 * EPS)
     assert pull.isfinite().all()
 
 
@@ -168,7 +170,7 @@ def test_one_row_is_no_pair_with_itself() -> None:
 def test_neither_blocks_nor_splits_change_a_sum(
     monkeypatch: pytest.MonkeyPatch, splits: int, step: int, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr(triton, "MULTIPROCESSORS", splits)
+    monkeypatch.setattr(launching, "MULTIPROCESSORS", splits)
     monkeypatch.setattr(
         configurations, "configuration", lambda *_, **__: configurations.Configuration(32, 16, step, 4, 2)
     )
@@ -189,7 +191,7 @@ def test_rows_may_lie_anywhere_in_memory(dtype: torch.dtype) -> None:
 
 
 def test_rows_that_lie_far_apart_are_copied() -> None:
-    x = torch.zeros(triton.FARTHEST + 8).as_strided((1, 2, 4), (0, triton.FARTHEST + 1, 1))
+    x = torch.zeros(launching.FARTHEST + 8).as_strided((1, 2, 4), (0, launching.FARTHEST + 1, 1))
     x.copy_(unit(1, 2, 4))
     check_log_sums(x, x, 2.0, True, Mask(0))
 
@@ -218,14 +220,73 @@ def test_log_sums_of_logits_are_not_finite_where_a_product_is_not(bad: float) ->
     x, y = population((1, 5, 70, 6), torch.float32)
     y[0, 33, 1] = bad
     logs, _ = triton.log_sums(x, y, torch.tensor(2.0), squared_distances=False)
-    expected = (2 * x @ y.mT).logsumexp(-1)
-    np.testing.assert_allclose(numbers(logs), numbers(expected), rtol=1e-5)
+    assert not logs.isfinite().any()
 
 
 def test_results_are_the_same_bits_on_every_run() -> None:
     x, y = population((1, 20, 150, 20), torch.float32)
     first, second = (triton.log_sums(x, y, 2.0, squared_distances=True, needs_mean=True) for _ in range(2))
     assert all(a.equal(b) for a, b in zip(first, second, strict=True))
+
+
+# ---------------------------------------------------------------------- the log-sum of all, and its gradients
+
+
+def check_log_potential(x: Tensor, y: Tensor, t: float, without: Mask) -> None:
+    skip, x_ids, y_ids = without
+    value, grad_x, grad_y = triton.log_potential(
+        x, y, t, 1.5, skip=skip, x_ids=x_ids, y_ids=y_ids, needs_x=True, needs_y=True
+    )
+    leaves = [z.double().requires_grad_() for z in (x, y)]
+    values = -t * (leaves[0][:, :, None] - leaves[1][:, None]).square().sum(-1)
+    left_out = torch.from_numpy(exponents_of(x, y, t, True, without)).isneginf()
+    total = values.masked_fill(left_out, -math.inf).flatten(1).logsumexp(1) - 1.5
+    expected = torch.autograd.grad(total.sum(), leaves)
+    np.testing.assert_allclose(numbers(value), numbers(total), rtol=0, atol=8 * EPS * reach(x, y, t))
+    for found, true in zip((grad_x, grad_y), expected, strict=True):
+        check_vectors(found, numbers(true), x, y, t)
+    alone, *nothing = triton.log_potential(x, y, t, 1.5, skip=skip, x_ids=x_ids, y_ids=y_ids)
+    assert alone.equal(value)
+    assert not any(z.numel() for z in nothing)
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_value_and_its_gradients_are_those_of_the_definition(shape: Any, dtype: torch.dtype) -> None:
+    check_log_potential(*population(shape, dtype), 2.0, Mask(1))
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_pairs_that_do_not_count_are_left_out_of_the_value(name: str) -> None:
+    x, y = population((2, 70, 135, 20), torch.float32)
+    check_log_potential(x, y, 3.0, mask(name, x, y))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_within_one_population_the_gradient_is_that_of_both_sides(dtype: torch.dtype) -> None:
+    x, _ = population((2, 70, 9, 20), dtype)
+    value, gradient, _ = triton.log_potential(x, x, 2.0, 0.5, skip=0, needs_x=True)
+    leaf = x.double().requires_grad_()
+    values = -2 * (leaf[:, :, None] - leaf[:, None]).square().sum(-1)
+    total = values.masked_fill(torch.eye(70, dtype=torch.bool), -math.inf).flatten(1).logsumexp(1) - 0.5
+    np.testing.assert_allclose(numbers(value), numbers(total), rtol=0, atol=8 * EPS * reach(x, x, 2.0))
+    check_vectors(gradient, numbers(torch.autograd.grad(total.sum(), leaf)[0]), x, x, 2.0)
+
+
+def test_the_value_over_no_pair_is_minus_infinity_and_has_no_gradient() -> None:
+    x, y = population((1, 5, 70, 6), torch.float32)
+    ids = torch.ones(1, 5, dtype=torch.int64), torch.ones(1, 70, dtype=torch.int64)
+    value, *gradients = triton.log_potential(
+        x, y, 2.0, 1.0, x_ids=ids[0], y_ids=ids[1], needs_x=True, needs_y=True
+    )
+    assert value.item() == -math.inf
+    assert all((gradient == 0).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("size", [1e-15, 1e-6, 1e6, 1e15])
+def test_rows_of_any_size_keep_their_digits(size: float) -> None:
+    x, y = population((1, 20, 70, 12), torch.float32)
+    check_log_potential(x * size, y * size, 2.0 / size**2, EVERYONE)
 
 
 # ---------------------------------------------------------------------------------- gradients of the log-sums
@@ -320,7 +381,7 @@ def test_pairs_that_do_not_count_have_no_potential(name: str) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9])
 @pytest.mark.parametrize("splits", [1, 132])
 def test_any_number_of_widths_is_summed(monkeypatch: pytest.MonkeyPatch, count: int, splits: int) -> None:
-    monkeypatch.setattr(triton, "MULTIPROCESSORS", splits)
+    monkeypatch.setattr(launching, "MULTIPROCESSORS", splits)
     ts = [400.0, 0.5, 2.0, 30.0, 8.0, 1.0, 100.0, 0.01, 3.0][:count]
     check_potential_sums(*population((2, 6, 140, 12), torch.float32), ts, Mask(0))
 
@@ -348,30 +409,39 @@ def test_a_column_that_is_not_finite_makes_potential_sums_nan(bad: float) -> Non
 # --------------------------------------------------------------------------------------- these tests can fail
 
 
-def test_plain_tf32_would_be_noticed() -> None:
+def test_products_of_one_term_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def large_terms_alone(products: Any, a: Any, b: Any, terms: Any) -> Any:
+        return tl.dot(a[0], tl.trans(b[0]), products)
+
     x, y = population((1, 30, 70, 100), torch.float32)
-    with faithful_arithmetic(forgotten_precision=True):
-        with pytest.raises(AssertionError):
-            check_log_sums(x, y, 2.0, True)
-        with pytest.raises(AssertionError):
-            check_logit_gradient(x, y, 2.0, EVERYONE, columns=False)
-        with pytest.raises(AssertionError):
-            check_potential_sums(x, y, [2.0], EVERYONE)
+    monkeypatch.setattr("align_uniform.engine.kernels.exponents._add_products", large_terms_alone)
+    with pytest.raises(AssertionError):
+        check_log_sums(x, y, 2.0, True)
+    with pytest.raises(AssertionError):
+        check_logit_gradient(x, y, 2.0, EVERYONE, columns=False)
+    with pytest.raises(AssertionError):
+        check_potential_sums(x, y, [2.0], EVERYONE)
 
 
-def test_plain_tf32_in_the_weighted_sum_alone_would_be_noticed() -> None:
-    """Take one near column, whose logs are exact in any precision: only the second product can be wrong."""
+def test_values_of_one_term_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take one near column, whose logs are exact in any precision: only the weighted sum can be wrong."""
+
+    def large_terms_alone(sums: Any, weights: Any, values: Any, terms: Any) -> Any:
+        high, low = exponents.two_terms(weights, values[0].dtype)
+        total = tl.sum(high.to(tl.float32) + low.to(tl.float32), 1)
+        return tl.dot(low, values[0], tl.dot(high, values[0], sums)), total
+
     x = torch.zeros(1, 5, 16)
     y = unit(1, 70, 16, dtype=torch.float32)
     scale = torch.tensor(1.0)
-    with faithful_arithmetic(forgotten_precision=True):
-        logs, mean = triton.log_sums(x, y, scale, squared_distances=False, needs_mean=True)
+    monkeypatch.setattr("align_uniform.engine.kernels.sums.add_weighted", large_terms_alone)
+    logs, mean = triton.log_sums(x, y, scale, squared_distances=False, needs_mean=True)
     np.testing.assert_allclose(numbers(logs), math.log(70), rtol=EPS)
     with pytest.raises(AssertionError):
         check_vectors(mean, numbers(y).mean(1, keepdims=True).repeat(5, 1), x, y, 1.0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_in_one_term_would_be_noticed(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
     def one_term(weights: Any, dtype: Any) -> tuple[Any, Any]:
         high = weights.to(dtype)
@@ -408,6 +478,7 @@ def _all_results(x: Tensor, y: Tensor) -> list[Tensor]:
         *triton.log_sums(x, y, scale, squared_distances=False),
         triton.logit_gradient(x, y, scale, rows=(logs, logs)),
         *triton.potential_sums(x, y, [1.0, 2.0]),
+        *triton.log_potential(x, y, 2.0, 1.0, needs_x=True, needs_y=True),
     ]
 
 
@@ -415,11 +486,19 @@ def test_operators_keep_the_rules_of_torch() -> None:
     x, y = population((1, 5, 9, 6), torch.float32)
     logs, scale = torch.zeros(1, 5), torch.tensor(2.0)
     for operator, arguments in (
-        (torch.ops.align_uniform.log_sums.default, (x, y, None, 2.0, 0, None, None, True)),
-        (torch.ops.align_uniform.log_sums.default, (x, y, scale, 0.0, None, None, None, False)),
+        (torch.ops.align_uniform.log_sums.default, (x, y, None, 2.0, 0, None, None, None, True)),
+        (torch.ops.align_uniform.log_sums.default, (x, y, scale, 0.0, None, None, None, None, False)),
         (
             torch.ops.align_uniform.logit_gradient.default,
-            (x, y, scale, None, None, None, logs, logs, None, None),
+            (x, y, scale, None, None, None, None, logs, logs, None, None),
+        ),
+        (
+            torch.ops.align_uniform.fused_log_potential.default,
+            (x, y, 2.0, 1.0, None, None, None, True, True),
+        ),
+        (
+            torch.ops.align_uniform.fused_log_potential.default,
+            (x, None, 2.0, 1.0, 0, None, None, True, False),
         ),
         (torch.ops.align_uniform.potential_sums.default, (x, y, [1.0, 2.0], 0, None, None)),
     ):

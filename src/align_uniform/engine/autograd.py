@@ -253,16 +253,18 @@ class _FusedLogSums(torch.autograd.Function):
     ) -> Tensor:
         from align_uniform.engine import fused  # loads triton
 
-        sums, mean = fused.log_sums(x, y, scale, Mask(skip, ids, y_ids), in_batch, needs_mean)
+        rows = fused.terms(x, y)
+        sums, mean = fused.log_sums(x, y, rows, scale, Mask(skip, ids, y_ids), in_batch, needs_mean)
         ctx.skip, ctx.in_batch = skip, in_batch
-        ctx.save_for_backward(x, y, scale, ids, y_ids, *sums, mean)
+        kept = (None,) * 3 if needs_mean or rows.units is None else rows
+        ctx.save_for_backward(x, y, scale, ids, y_ids, *sums, mean, *kept)
         return logits.odds(x.float() * scale, y.float(), sums) if in_batch else sums.rows
 
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> Gradients:
         from align_uniform.engine import fused
 
-        x, y, scale, ids, y_ids, row_logs, column_logs, mean = ctx.saved_tensors
+        x, y, scale, ids, y_ids, row_logs, column_logs, mean, *kept = ctx.saved_tensors
         mask, needs = Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or is_batched(weights):
             return *_plain_gradients(x, y, scale, mask, weights, ctx.in_batch, needs), *(None,) * 5
@@ -271,8 +273,9 @@ class _FusedLogSums(torch.autograd.Function):
             pulls_x = weights.unsqueeze(-1) * mean
         else:
             each = LogSums(weights[..., 0, :], weights[..., 1, :]) if ctx.in_batch else LogSums(weights, None)
+            rows = fused.terms(x, y) if kept[0] is None else fused.Terms(*kept)
             pulls_x, pulls_y = fused.logit_pulls(
-                x, y, scale, mask, LogSums(row_logs, column_logs), each, needs[1]
+                x, y, rows, scale, mask, LogSums(row_logs, column_logs), each, needs[1]
             )
             if ctx.in_batch:
                 logits.add_own_pairs_(x.float(), y.float(), each, pulls_x, pulls_y)

@@ -35,8 +35,8 @@ class Entry(NamedTuple):
     """A configuration, and the kernels, rows and GPUs that it serves."""
 
     kernels: tuple[Kernel, ...]
-    half: bool
-    """Whether rows are float16 or bfloat16; else they are float32."""
+    terms: int
+    """The number of half-precision terms of each number: 1 for half-precision rows, 2 for float32."""
     features: int
     """The widest rows, as a power of two; narrower entries take precedence."""
     capability: Capability
@@ -50,31 +50,35 @@ SUMS: tuple[Kernel, ...] = ("logs", "potentials")
 WEIGHTED: tuple[Kernel, ...] = ("means", "gradients")
 
 ENTRIES = (
-    Entry(SUMS, False, 64, HOPPER, Configuration(128, 64, 64, 8, 2)),
-    Entry(SUMS, False, 256, AMPERE, Configuration(128, 64, 16, 8, 2)),
-    Entry(WEIGHTED, False, 32, AMPERE, Configuration(64, 64, 16, 8, 2)),
-    Entry(WEIGHTED, False, 64, AMPERE, Configuration(128, 32, 32, 8, 2)),
-    Entry(WEIGHTED, False, 64, HOPPER, Configuration(128, 64, 64, 8, 2)),
-    Entry(WEIGHTED, False, 256, AMPERE, Configuration(64, 64, 16, 8, 2)),
-    Entry(SUMS, True, 128, AMPERE, Configuration(128, 64, 128, 8, 2)),
-    Entry(SUMS, True, 256, AMPERE, Configuration(128, 64, 64, 8, 2)),
-    Entry(WEIGHTED, True, 64, AMPERE, Configuration(128, 64, 64, 8, 2)),
-    Entry(WEIGHTED, True, 128, AMPERE, Configuration(64, 64, 128, 8, 2)),
-    Entry(WEIGHTED, True, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
-    Entry(WEIGHTED, True, 256, AMPERE, Configuration(64, 64, 64, 8, 2)),
-    Entry(WEIGHTED, True, 256, HOPPER, Configuration(128, 64, 64, 8, 2)),
+    Entry(SUMS, 2, 64, HOPPER, Configuration(128, 64, 64, 8, 2)),
+    Entry(SUMS, 2, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
+    Entry(SUMS, 2, 256, AMPERE, Configuration(128, 64, 16, 8, 2)),
+    Entry(SUMS, 2, 256, HOPPER, Configuration(128, 64, 64, 8, 2)),
+    Entry(WEIGHTED, 2, 32, AMPERE, Configuration(64, 64, 16, 8, 2)),
+    Entry(WEIGHTED, 2, 64, AMPERE, Configuration(128, 32, 32, 8, 2)),
+    Entry(WEIGHTED, 2, 64, HOPPER, Configuration(128, 64, 64, 8, 2)),
+    Entry(WEIGHTED, 2, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
+    Entry(WEIGHTED, 2, 256, AMPERE, Configuration(64, 64, 16, 8, 2)),
+    Entry(WEIGHTED, 2, 256, HOPPER, Configuration(128, 32, 64, 8, 3)),
+    Entry(SUMS, 1, 128, AMPERE, Configuration(128, 64, 128, 8, 2)),
+    Entry(SUMS, 1, 256, AMPERE, Configuration(128, 64, 64, 8, 2)),
+    Entry(WEIGHTED, 1, 64, AMPERE, Configuration(128, 64, 64, 8, 2)),
+    Entry(WEIGHTED, 1, 128, AMPERE, Configuration(64, 64, 128, 8, 2)),
+    Entry(WEIGHTED, 1, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
+    Entry(WEIGHTED, 1, 256, AMPERE, Configuration(64, 64, 64, 8, 2)),
+    Entry(WEIGHTED, 1, 256, HOPPER, Configuration(128, 64, 64, 8, 2)),
 )
 
 
 @functools.cache
 def configuration(
-    kernel: Kernel, *, half: bool, features: int, capability: Capability | None
+    kernel: Kernel, *, terms: int, features: int, capability: Capability | None
 ) -> Configuration:
     """Return the launch parameters of a kernel.
 
     Args:
         kernel: the kernel.
-        half: whether rows are float16 or bfloat16; else they are float32.
+        terms: the number of half-precision terms of each number: 1 for half-precision rows, 2 for float32.
         features: the number of features, rounded up to a power of two from 16 to 256.
         capability: the capability of the GPU; one without entries of its own takes the nearest lower ones.
             None is the interpreter.
@@ -84,7 +88,7 @@ def configuration(
         entry
         for entry in ENTRIES
         if kernel in entry.kernels
-        and entry.half == half
+        and entry.terms == terms
         and features <= entry.features
         and entry.capability <= family
     ]

@@ -89,6 +89,17 @@ def may_ask(x: Tensor) -> bool:
     )
 
 
+def is_eager(x: Tensor) -> bool:
+    """Return whether nothing but eager computation is under way: no graph, no mode, no transform."""
+    return (
+        type(x) in _EAGER_TYPES
+        and x.device.type != "meta"
+        and not torch.compiler.is_compiling()
+        and not functorch_is_active()
+        and torch._C._len_torch_dispatch_stack() == 0
+    )
+
+
 def _is_fake_or_traced() -> bool:
     return any(torch._C._get_dispatch_mode(mode) is not None for mode in (_FAKE, _PROXY))
 

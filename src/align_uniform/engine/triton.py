@@ -12,27 +12,17 @@ combines their results.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
-from align_uniform.engine import configurations, kernels
-
-MULTIPROCESSORS = 132
-"""The number of programs that are to run at a time: as many as an H100 has multiprocessors."""
+from align_uniform.engine import kernels
+from align_uniform.engine.launching import Pairs, Plan, operator, padded, pairs, pieces, plan
 
 TS_PER_LAUNCH = 4
 """The number of inverse widths whose sums one launch keeps side by side."""
-
-ALIGNMENT = 16
-"""The multiple of numbers, and of bytes, at which rows begin."""
-
-FARTHEST = 2**24
-"""The largest stride of rows; with larger strides rows are copied, since offsets in a block have 32 bits."""
 
 
 def log_sums(
@@ -44,6 +34,7 @@ def log_sums(
     skip: int | None = None,
     x_ids: Tensor | None = None,
     y_ids: Tensor | None = None,
+    units: Tensor | None = None,
     needs_mean: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return `l_i = log sum_j exp(e_ij)` in float64, and the means `sum_j exp(e_ij - l_i) y_j` in float32.
@@ -53,8 +44,7 @@ def log_sums(
     exponent is too small or too large.
 
     Args:
-        x: rows, [B, N, m]. For squared distances, float32 rows should be centred: their rounding grows with
-            their norms.
+        x: rows, [B, N, m].
         y: columns, [B, M, m], in the dtype of x.
         scale: for squared distances a positive number; else a tensor of one float32 on the device, which
             nobody waits for.
@@ -62,6 +52,8 @@ def log_sums(
         skip: leave out column `skip + i` of row i, which may be out of range; None leaves out nothing.
         x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
         y_ids: int64, [B, M].
+        units: for products: x and y are the terms that `split` returns, with their units; the means have as
+            many features as the terms.
         needs_mean: whether to compute the means.
 
     Returns:
@@ -70,18 +62,26 @@ def log_sums(
     """
     if squared_distances:
         assert not isinstance(scale, Tensor)
-        result: tuple[Tensor, Tensor] = _log_sums(x, y, None, scale, skip, x_ids, y_ids, needs_mean)
+        result: tuple[Tensor, Tensor] = _log_sums(x, y, None, scale, skip, x_ids, y_ids, None, needs_mean)
     else:
         assert isinstance(scale, Tensor)
-        result = _log_sums(x, y, scale, 0.0, skip, x_ids, y_ids, needs_mean)
+        result = _log_sums(x, y, scale, 0.0, skip, x_ids, y_ids, units, needs_mean)
     return result
 
 
-@torch.library.custom_op(
+def _log_sums_like(
+    x: Tensor, y: Tensor, scale: Tensor | None, t: float, skip: int | None, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    *_, units, needs_mean = rest
+    means = _vectors_like(x, units) if needs_mean else x.new_empty(0, dtype=torch.float32)
+    return x.new_empty(x.shape[:2], dtype=torch.float64), means
+
+
+@operator(
     "align_uniform::log_sums",
-    mutates_args=(),
+    like=_log_sums_like,
     schema="(Tensor x, Tensor y, Tensor? scale, float t, SymInt? skip, Tensor? x_ids, Tensor? y_ids,"
-    " bool needs_mean) -> (Tensor, Tensor)",
+    " Tensor? units, bool needs_mean) -> (Tensor, Tensor)",
 )
 def _log_sums(
     x: Tensor,
@@ -91,60 +91,178 @@ def _log_sums(
     skip: int | None,
     x_ids: Tensor | None,
     y_ids: Tensor | None,
+    units: Tensor | None,
     needs_mean: bool,
 ) -> tuple[Tensor, Tensor]:
     """Launch `log_sums`; without a `scale`, exponents are squared distances times -t."""
-    pairs = _pairs(x, y, skip, x_ids, y_ids)
-    plan = _plan("means" if needs_mean else "logs", pairs.x, pairs.y, parts=needs_mean)
-    logs, means = _log_sums_like(x, needs_mean)
-    partial_logs, partial_means = logs, means
-    if plan.splits > 1:
-        partial_logs = logs.new_empty((plan.splits, *logs.shape), dtype=torch.float64)
-        partial_means = means.new_empty((plan.splits, *means.shape)) if needs_mean else means
     with torch.cuda.device_of(x):
-        kernels.log_sums[plan.grid](
-            pairs.x,
-            pairs.y,
-            pairs.x_ids,
-            pairs.y_ids,
-            partial_logs,
-            partial_means if needs_mean else None,
-            t if scale is None else scale,
-            pairs.skip,
-            *pairs.counts,
-            x.shape[2],
-            *pairs.strides,
-            plan.span,
-            SQUARED=scale is None,
-            **plan.constants,
-        )
-        if plan.splits > 1:
-            rows, features = logs.numel(), x.shape[2]
-            block = 4 if needs_mean else 128
-            kernels.combine_log_sums[(triton.cdiv(rows, block),)](
-                partial_logs,
-                partial_means if needs_mean else None,
-                logs,
-                means if needs_mean else None,
-                rows,
-                features,
-                plan.splits,
-                ROWS=block,
-                FEATURES=_padded(features),
-            )
+        prepared = pairs(x, y, skip, x_ids, y_ids, units=units, squared_distances=scale is None)
+        features = x.shape[2] if units is None else x.shape[2] // 2
+        logs, means = _launch_log_sums(prepared, t if scale is None else scale, features, needs_mean)
+        if len(logs) == 1:
+            return logs[0], means[0] if needs_mean else means
+        return _combined(logs, means, needs_mean)
+
+
+def _launch_log_sums(
+    prepared: Pairs, scale: Tensor | float, features: int, needs_mean: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the logs and the means of each split: [splits, B, N], and [splits, B, N, m] or nothing."""
+    x, _ = prepared.rows
+    chosen = plan("means" if needs_mean else "logs", prepared, parts=needs_mean)
+    shape = (chosen.splits, *x.shape[:2])
+    logs = x.new_empty(shape, dtype=torch.float64)
+    means = x.new_empty((*shape, features) if needs_mean else 0, dtype=torch.float32)
+    kernels.log_sums[chosen.grid](
+        *prepared.rows,
+        *prepared.squares,
+        prepared.units,
+        prepared.x_ids,
+        prepared.y_ids,
+        logs,
+        means if needs_mean else None,
+        scale,
+        prepared.skip,
+        *prepared.counts,
+        features,
+        *prepared.strides,
+        chosen.span,
+        SQUARED=not isinstance(scale, Tensor),
+        **chosen.constants,
+    )
     return logs, means
 
 
-@_log_sums.register_fake
-def _(
-    x: Tensor, y: Tensor, scale: Tensor | None, t: float, skip: int | None, *rest: Any
-) -> tuple[Tensor, Tensor]:
-    return _log_sums_like(x, rest[-1])
+def _combined(partial_logs: Tensor, partial_means: Tensor, needs_mean: bool) -> tuple[Tensor, Tensor]:
+    """Combine the results of several splits."""
+    logs = torch.empty_like(partial_logs[0])
+    means = torch.empty_like(partial_means[0]) if needs_mean else partial_means
+    features = means.shape[-1]
+    block = 4 if needs_mean else 128
+    kernels.combine_log_sums[(pieces(logs.numel(), block),)](
+        partial_logs,
+        partial_means if needs_mean else None,
+        logs,
+        means if needs_mean else None,
+        logs.numel(),
+        features,
+        len(partial_logs),
+        ROWS=block,
+        FEATURES=padded(features),
+    )
+    return logs, means
 
 
-def _log_sums_like(x: Tensor, needs_mean: bool) -> tuple[Tensor, Tensor]:
-    means = x.new_empty(x.shape if needs_mean else 0, dtype=torch.float32)
-    return x.new_empty(x.shape[:2], dtype=torch.float64), means
+def _vectors_like(x: Tensor, units: Tensor | None) -> Tensor:
+    """Return an empty vector for each row of x, which may be given as terms."""
+    features = x.shape[2] if units is None else x.shape[2] // 2
+    return x.new_empty((*x.shape[:2], features), dtype=torch.float32)
+
+
+def log_potential(
+    x: Tensor,
+    y: Tensor,
+    t: float,
+    log_pairs: float,
+    *,
+    skip: int | None = None,
+    x_ids: Tensor | None = None,
+    y_ids: Tensor | None = None,
+    needs_x: bool = False,
+    needs_y: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `L = log sum_ij exp(-t ||x_i - y_j||^2) - log_pairs` and its gradients.
+
+    Args:
+        x: rows, [B, N, m].
+        y: columns, [B, M, m], in the dtype of x; or x itself, whose gradient then is that of both.
+        t: a positive number.
+        log_pairs: a number to subtract.
+        skip: leave out column `skip + i` of row i, as in `log_sums`.
+        x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
+        y_ids: int64, [B, M].
+        needs_x: whether to compute the gradient of x.
+        needs_y: whether to compute the gradient of y, where it is not x.
+
+    Returns:
+        The values, [B], and the gradients, [B, N, m] and [B, M, m], or empty tensors if they are not needed;
+        float32.
+    """
+    result: tuple[Tensor, Tensor, Tensor] = _log_potential(
+        x, None if y is x else y, t, log_pairs, skip, x_ids, y_ids, needs_x, needs_y
+    )
+    return result
+
+
+def _log_potential_like(
+    x: Tensor, y: Tensor | None, t: float, log_pairs: float, skip: int | None, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    *_, needs_x, needs_y = rest
+    grad_x = x.new_empty(x.shape if needs_x else 0, dtype=torch.float32)
+    grad_y = x.new_empty(y.shape if needs_y and y is not None else 0, dtype=torch.float32)
+    return x.new_empty(x.shape[0], dtype=torch.float32), grad_x, grad_y
+
+
+@operator(
+    "align_uniform::fused_log_potential",
+    like=_log_potential_like,
+    schema="(Tensor x, Tensor? y, float t, float log_pairs, SymInt? skip, Tensor? x_ids, Tensor? y_ids,"
+    " bool needs_x, bool needs_y) -> (Tensor, Tensor, Tensor)",
+)
+def _log_potential(
+    x: Tensor,
+    y: Tensor | None,
+    t: float,
+    log_pairs: float,
+    skip: int | None,
+    x_ids: Tensor | None,
+    y_ids: Tensor | None,
+    needs_x: bool,
+    needs_y: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Launch `log_sums` for each side whose gradient is needed, and `total_log_sum` for the results."""
+    value, grad_x, grad_y = _log_potential_like(x, y, t, log_pairs, skip, needs_x, needs_y)
+    with torch.cuda.device_of(x):
+        prepared = pairs(x, x if y is None else y, skip, x_ids, y_ids, squared_distances=True)
+        features = x.shape[2]
+        logs, means = _launch_log_sums(prepared, t, features, needs_x)
+        of_x = (logs, means, grad_x) if needs_x else None
+        _launch_total(logs, of_x, value, log_pairs, 4 * t if y is None else 2 * t)
+        if needs_y and y is not None:
+            of_y = (*_launch_log_sums(prepared.exchanged(), t, features, True), grad_y)
+            _launch_total(logs, of_y, None, log_pairs, 2 * t)
+    return value, grad_x, grad_y
+
+
+def _launch_total(
+    summed: Tensor,
+    rows: tuple[Tensor, Tensor, Tensor] | None,
+    value: Tensor | None,
+    log_pairs: float,
+    factor: float,
+) -> None:
+    """Fill in the value, and the gradient of the rows whose logs, means and gradient are given."""
+    logs, means, gradient = (None, None, None) if rows is None else rows
+    count = 1 if logs is None else logs.shape[2]
+    features = 1 if gradient is None else gradient.shape[2]
+    block = max(1, 2048 // padded(features))
+    kernels.total_log_sum[(pieces(count, block), summed.shape[1])](
+        summed,
+        logs,
+        means,
+        value,
+        gradient,
+        log_pairs,
+        factor,
+        summed.shape[2],
+        len(summed),
+        count,
+        0 if logs is None else len(logs),
+        features,
+        BLOCK=1024,
+        ROWS=block,
+        FEATURES=padded(features),
+    )
 
 
 def logit_gradient(
@@ -155,6 +273,7 @@ def logit_gradient(
     skip: int | None = None,
     x_ids: Tensor | None = None,
     y_ids: Tensor | None = None,
+    units: Tensor | None = None,
     rows: tuple[Tensor, Tensor],
     columns: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
@@ -171,21 +290,29 @@ def logit_gradient(
         skip: leave out column `skip + i` of row i, as in `log_sums`.
         x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
         y_ids: int64, [B, M].
+        units: x and y are the terms that `split` returns, with their units; the result has as many features
+            as the terms.
         rows: r and u, float32, [B, N] each. A row whose log-sum is -inf adds nothing.
         columns: c and v, float32, [B, M] each; None leaves out the second term.
 
     Returns:
         [B, N, m], float32.
     """
-    result: Tensor = _logit_gradient(x, y, scale, skip, x_ids, y_ids, *rows, *(columns or (None, None)))
+    result: Tensor = _logit_gradient(
+        x, y, scale, skip, x_ids, y_ids, units, *rows, *(columns or (None, None))
+    )
     return result
 
 
-@torch.library.custom_op(
+def _logit_gradient_like(x: Tensor, y: Tensor, scale: Tensor, *rest: Any) -> Tensor:
+    return _vectors_like(x, rest[3])
+
+
+@operator(
     "align_uniform::logit_gradient",
-    mutates_args=(),
-    schema="(Tensor x, Tensor y, Tensor scale, SymInt? skip, Tensor? x_ids, Tensor? y_ids, Tensor row_logs,"
-    " Tensor row_weights, Tensor? column_logs, Tensor? column_weights) -> Tensor",
+    like=_logit_gradient_like,
+    schema="(Tensor x, Tensor y, Tensor scale, SymInt? skip, Tensor? x_ids, Tensor? y_ids, Tensor? units,"
+    " Tensor row_logs, Tensor row_weights, Tensor? column_logs, Tensor? column_weights) -> Tensor",
 )
 def _logit_gradient(
     x: Tensor,
@@ -194,44 +321,36 @@ def _logit_gradient(
     skip: int | None,
     x_ids: Tensor | None,
     y_ids: Tensor | None,
+    units: Tensor | None,
     *sums: Tensor | None,
 ) -> Tensor:
     """Launch `logit_gradient`; `sums` are the logs and weights of rows and columns."""
-    pairs = _pairs(x, y, skip, x_ids, y_ids)
-    plan = _plan("gradients", pairs.x, pairs.y, parts=True)
-    gradient = _logit_gradient_like(x)
-    partial = gradient if plan.splits == 1 else gradient.new_empty((plan.splits, *gradient.shape))
+    gradient = _vectors_like(x, units)
     with torch.cuda.device_of(x):
-        kernels.logit_gradient[plan.grid](
-            pairs.x,
-            pairs.y,
-            pairs.x_ids,
-            pairs.y_ids,
+        prepared = pairs(x, y, skip, x_ids, y_ids, units=units, squared_distances=False)
+        chosen = plan("gradients", prepared, parts=True)
+        partial = gradient if chosen.splits == 1 else gradient.new_empty((chosen.splits, *gradient.shape))
+        kernels.logit_gradient[chosen.grid](
+            *prepared.rows,
+            prepared.units,
+            prepared.x_ids,
+            prepared.y_ids,
             *(z if z is None else z.contiguous() for z in sums),
             partial,
             scale,
-            pairs.skip,
-            *pairs.counts,
-            x.shape[2],
-            *pairs.strides,
-            plan.span,
-            **plan.constants,
+            prepared.skip,
+            *prepared.counts,
+            gradient.shape[2],
+            *prepared.strides,
+            chosen.span,
+            **chosen.constants,
         )
-        if plan.splits > 1:
+        if chosen.splits > 1:
             count = gradient.numel()
-            kernels.combine_gradients[(triton.cdiv(count, 512),)](
-                partial, gradient, count, plan.splits, BLOCK=512
+            kernels.combine_gradients[(pieces(count, 512),)](
+                partial, gradient, count, chosen.splits, BLOCK=512
             )
     return gradient
-
-
-@_logit_gradient.register_fake
-def _(x: Tensor, *_: Any) -> Tensor:
-    return _logit_gradient_like(x)
-
-
-def _logit_gradient_like(x: Tensor) -> Tensor:
-    return x.new_empty(x.shape, dtype=torch.float32)
 
 
 def potential_sums(
@@ -249,7 +368,7 @@ def potential_sums(
     (d_i - d_ij))` and `sum_j exp(2 t (d_i - d_ij))` for each t.
 
     Args:
-        x: rows, [B, N, m]; float32 rows should be centred.
+        x: rows, [B, N, m].
         y: columns, [B, M, m], in the dtype of x.
         ts: inverse squared widths of the Gaussian, positive, at least one.
         skip: leave out column `skip + i` of row i, as in `log_sums`.
@@ -264,9 +383,15 @@ def potential_sums(
     return result
 
 
-@torch.library.custom_op(
+def _potential_sums_like(x: Tensor, y: Tensor, ts: list[float], *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    largest = x.new_empty(x.shape[:2], dtype=torch.float32)
+    sums, squares = (x.new_empty((len(ts), *x.shape[:2]), dtype=torch.float64) for _ in range(2))
+    return largest, sums, squares
+
+
+@operator(
     "align_uniform::potential_sums",
-    mutates_args=(),
+    like=_potential_sums_like,
     schema="(Tensor x, Tensor y, float[] ts, SymInt? skip, Tensor? x_ids, Tensor? y_ids)"
     " -> (Tensor, Tensor, Tensor)",
 )
@@ -274,148 +399,41 @@ def _potential_sums(
     x: Tensor, y: Tensor, ts: list[float], skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Launch `potential_sums`, each launch for a few of `ts`."""
-    pairs = _pairs(x, y, skip, x_ids, y_ids)
-    plan = _plan("potentials", pairs.x, pairs.y, parts=False)
-    largest, sums, squares = _potential_sums_like(x, ts)
+    largest, sums, squares = _potential_sums_like(x, y, ts)
     with torch.cuda.device_of(x):
+        prepared = pairs(x, y, skip, x_ids, y_ids, squared_distances=True)
+        chosen = plan("potentials", prepared, parts=False)
         for first in range(0, len(ts), TS_PER_LAUNCH):
             some = slice(first, first + TS_PER_LAUNCH)
-            _launch_potential_sums(pairs, plan, (largest, sums[some], squares[some]), tuple(ts[some]), ts[0])
-    return largest, sums, squares
-
-
-@_potential_sums.register_fake
-def _(x: Tensor, y: Tensor, ts: list[float], *_: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _potential_sums_like(x, ts)
-
-
-def _potential_sums_like(x: Tensor, ts: list[float]) -> tuple[Tensor, Tensor, Tensor]:
-    largest = x.new_empty(x.shape[:2], dtype=torch.float32)
-    sums, squares = (x.new_empty((len(ts), *x.shape[:2]), dtype=torch.float64) for _ in range(2))
+            results = largest, sums[some], squares[some]
+            _launch_potential_sums(prepared, chosen, results, tuple(ts[some]), ts[0])
     return largest, sums, squares
 
 
 def _launch_potential_sums(
-    pairs: _Pairs, plan: _Plan, results: tuple[Tensor, ...], ts: tuple[float, ...], unit: float
+    prepared: Pairs, chosen: Plan, results: tuple[Tensor, ...], ts: tuple[float, ...], unit: float
 ) -> None:
     """Fill in the results: largest exponents times `unit`, and the sums for these few ts."""
-    split = plan.splits > 1
-    partial = tuple(z.new_empty((plan.splits, *z.shape)) for z in results) if split else results
-    kernels.potential_sums[plan.grid](
-        pairs.x,
-        pairs.y,
-        pairs.x_ids,
-        pairs.y_ids,
+    split = chosen.splits > 1
+    partial = tuple(z.new_empty((chosen.splits, *z.shape)) for z in results) if split else results
+    kernels.potential_sums[chosen.grid](
+        *prepared.rows,
+        *prepared.squares,
+        prepared.units,
+        prepared.x_ids,
+        prepared.y_ids,
         *partial,
         ts,
         1.0 if split else unit,
-        pairs.skip,
-        *pairs.counts,
-        *pairs.strides,
-        plan.span,
+        prepared.skip,
+        *prepared.counts,
+        *prepared.strides,
+        chosen.span,
         COUNT=len(ts),
-        **plan.constants,
+        **chosen.constants,
     )
     if split:
         rows = results[0].numel()
-        kernels.combine_potential_sums[(triton.cdiv(rows, 128),)](
-            *partial, *results, ts, unit, rows, plan.splits, COUNT=len(ts), ROWS=128
+        kernels.combine_potential_sums[(pieces(rows, 128),)](
+            *partial, *results, ts, unit, rows, chosen.splits, COUNT=len(ts), ROWS=128
         )
-
-
-# --------------------------------------------------------------------------------------------------- launches
-
-
-class _Pairs(NamedTuple):
-    """The rows and columns as the kernels read them, and the pairs that are left out."""
-
-    x: Tensor
-    y: Tensor
-    skip: int
-    x_ids: Tensor | None
-    y_ids: Tensor | None
-
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """The number of rows, of columns, and of features, counting the zeros that were added."""
-        return self.x.shape[1], self.y.shape[1], self.x.shape[2]
-
-    @property
-    def strides(self) -> tuple[int, int, int, int]:
-        """The strides of batch entries and rows of both sides."""
-        return self.x.stride(0), self.x.stride(1), self.y.stride(0), self.y.stride(1)
-
-
-def _pairs(x: Tensor, y: Tensor, skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None) -> _Pairs:
-    columns = y.shape[1]
-    # At the ends no pair is left out.
-    skip = columns if skip is None else max(-x.shape[1], min(skip, columns))
-    x_ids, y_ids = (z if z is None else z.contiguous() for z in (x_ids, y_ids))
-    readable = _readable(x)
-    return _Pairs(readable, readable if y is x else _readable(y), skip, x_ids, y_ids)
-
-
-def _readable(z: Tensor) -> Tensor:
-    """Return the rows as kernels load them, 16 numbers at a time: a copy, padded with zeros, if need be.
-
-    Kernels for rows that begin anywhere would need more registers than there are.
-    """
-    if missing := -z.shape[2] % ALIGNMENT:
-        return torch.nn.functional.pad(z, (0, missing))
-    aligned = all(stride % ALIGNMENT == 0 for stride in z.stride()[:2]) and z.data_ptr() % ALIGNMENT == 0
-    if aligned and z.stride(2) == 1 and z.stride(1) <= FARTHEST:
-        return z
-    return z.clone(memory_format=torch.contiguous_format)
-
-
-class _Plan(NamedTuple):
-    """The grid and the compile-time constants of a launch."""
-
-    grid: tuple[int, int, int]
-    span: int
-    """The number of columns of each split."""
-    constants: dict[str, int]
-
-    @property
-    def splits(self) -> int:
-        """The number of programs that share the columns of a block of rows."""
-        return self.grid[1]
-
-
-def _plan(kernel: configurations.Kernel, x: Tensor, y: Tensor, *, parts: bool) -> _Plan:
-    """Choose blocks and grid.
-
-    With `parts`, rows of more than 128 features have a program for each 128 of their sums.
-    """
-    features = _padded(x.shape[2])
-    assert features <= 256
-    chosen = configurations.configuration(
-        kernel, half=x.dtype != torch.float32, features=features, capability=_capability(x.get_device())
-    )
-    blocks = x.shape[0] * triton.cdiv(x.shape[1], chosen.rows)
-    values = min(features, 128)
-    per_row = features // values if parts else 1
-    tiles = triton.cdiv(y.shape[1], chosen.columns)
-    splits = min(tiles, triton.cdiv(MULTIPROCESSORS, blocks * per_row))
-    span = triton.cdiv(tiles, splits) * chosen.columns
-    constants = {
-        "ROWS": chosen.rows,
-        "COLUMNS": chosen.columns,
-        "FEATURES": features,
-        "STEP": chosen.step,
-        "VALUES": values,
-        "num_warps": chosen.warps,
-        "num_stages": chosen.stages,
-    }
-    return _Plan((blocks, triton.cdiv(y.shape[1], span), per_row), span, constants)
-
-
-def _padded(features: int) -> int:
-    """Return the number of features of a block: a power of two that a matrix product takes."""
-    return 1 << max(4, (features - 1).bit_length())
-
-
-@functools.cache
-def _capability(device: int) -> configurations.Capability | None:
-    """Return the compute capability of a CUDA device, None for the CPU."""
-    return None if device < 0 else torch.cuda.get_device_capability(device)

@@ -43,6 +43,25 @@ def load(block, features, first_feature, ROWS: tl.constexpr, WIDTH: tl.constexpr
 
 
 @triton.jit
+def load_terms(block, features, first_feature, ROWS: tl.constexpr, WIDTH: tl.constexpr, TERMS: tl.constexpr):
+    """Load WIDTH features of the first rows of a block as two terms; of one term, both are the same."""
+    pointer, place, count, stride = block
+    high = load(block, features, first_feature, ROWS, WIDTH)
+    low = high
+    if TERMS == 2:
+        low = load((pointer + features, place, count, stride), features, first_feature, ROWS, WIDTH)
+    return high, low
+
+
+@triton.jit
+def load_vector(values, block, ROWS: tl.constexpr):
+    """Load one number for each of the first rows of a block; zeros stand for rows past the end."""
+    _, place, count, _ = block
+    row = tl.arange(0, ROWS)
+    return tl.load(values + place + row, mask=row < count, other=0.0)
+
+
+@triton.jit
 def load_contiguous(values, place, inside, features, WIDTH: tl.constexpr):
     """Load the rows at `place` of contiguous values."""
     feature = tl.arange(0, WIDTH)
@@ -59,19 +78,12 @@ def store(results, place, result, inside, features, first_feature, WIDTH: tl.con
 
 
 @triton.jit
-def squared_norms(block, features, ROWS: tl.constexpr, FEATURES: tl.constexpr, STEP: tl.constexpr):
-    """Return the squared norms of the first rows of a block; NaN where a norm is not finite."""
-    squares = tl.zeros([ROWS], tl.float32)
-    for first in tl.range(0, FEATURES, STEP):
-        part = load(block, features, first, ROWS, STEP).to(tl.float32)
-        squares += tl.sum(part * part, 1)
-    return or_nan(squares)
-
-
-@triton.jit
-def or_nan(squares):
-    """Replace infinite squared norms by NaN: an infinite distance must not pass for a potential of 0."""
-    return tl.where(squares < float("inf"), squares, float("nan"))
+def unit_of(units, batch):
+    """Return the unit in which the rows of a batch entry are given: 1 if they are given as they are."""
+    unit = 1.0
+    if units is not None:
+        unit = tl.load(units + batch)
+    return unit
 
 
 @triton.jit

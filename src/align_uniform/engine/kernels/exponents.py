@@ -9,64 +9,96 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from align_uniform.engine.kernels.blocks import load, or_nan
+from align_uniform.engine.kernels.blocks import load_terms, load_vector
 
 
 @triton.jit
-def _products(
+def rows_to_keep(
     x_block,
+    features,
+    ROWS: tl.constexpr,
+    FEATURES: tl.constexpr,
+    STEP: tl.constexpr,
+    TERMS: tl.constexpr,
+):
+    """Return the rows of this program, which it keeps if it multiplies all features at a time, else zeros."""
+    rows = 0.0, 0.0
+    if STEP == FEATURES:
+        rows = load_terms(x_block, features, 0, ROWS, FEATURES, TERMS)
+    return rows
+
+
+@triton.jit
+def multiply(
+    x_block,
+    kept_rows,
     y_block,
     features,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     FEATURES: tl.constexpr,
     STEP: tl.constexpr,
+    TERMS: tl.constexpr,
 ):
-    """Return the products x_i . y_j of a tile, and the squared norms of its columns."""
+    """Return the products x_i . y_j of a tile, and its columns, or zeros if it does not load them at once."""
     products = tl.zeros([ROWS, COLUMNS], tl.float32)
-    squares = tl.zeros([COLUMNS], tl.float32)
-    for first in tl.range(0, FEATURES, STEP):
-        a = load(x_block, features, first, ROWS, STEP)
-        b = load(y_block, features, first, COLUMNS, STEP)
-        products = tl.dot(a, tl.trans(b), products, input_precision="tf32x3")
-        wide = b.to(tl.float32)
-        squares += tl.sum(wide * wide, 1)
-    return products, squares
+    columns = 0.0, 0.0
+    if STEP == FEATURES:
+        columns = load_terms(y_block, features, 0, COLUMNS, FEATURES, TERMS)
+        products = _add_products(products, kept_rows, columns, TERMS)
+    else:
+        for first in tl.range(0, FEATURES, STEP):
+            a = load_terms(x_block, features, first, ROWS, STEP, TERMS)
+            b = load_terms(y_block, features, first, COLUMNS, STEP, TERMS)
+            products = _add_products(products, a, b, TERMS)
+    return products, columns
+
+
+@triton.jit
+def _add_products(products, a, b, TERMS: tl.constexpr):
+    """Return `products + a @ b.T`; the product of the two small terms is below the rounding of float32."""
+    a_high, a_low = a
+    b_high, b_low = b
+    if TERMS == 2:
+        products = tl.dot(a_low, tl.trans(b_high), products)
+        products = tl.dot(a_high, tl.trans(b_low), products)
+    return tl.dot(a_high, tl.trans(b_high), products)
 
 
 @triton.jit
 def exponents(
+    products,
     x_block,
     x_squares,
     x_ids,
     y_block,
+    y_squares,
     y_ids,
-    features,
     scale,
+    unit,
     own,
     SQUARED: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
-    FEATURES: tl.constexpr,
-    STEP: tl.constexpr,
 ):
     """Return the exponents of a tile: min(0, -scale ||x_i - y_j||^2) if SQUARED, else scale x_i . y_j.
 
     Pairs that do not count are -inf: columns past the end, column `own + i` of row i, and pairs of the same
-    id. STEP features are loaded and multiplied at a time.
+    id. The products are in units of `unit` squared.
 
-    The squared norms of the rows are None unless SQUARED. The ids are those of all rows and columns, or None.
+    The squared norms of these rows, and those of all columns, are None unless SQUARED. The ids are those of
+    all rows and columns, or None.
     """
     _, x_place, x_count, _ = x_block
     _, y_place, y_count, _ = y_block
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
-    products, y_squares = _products(x_block, y_block, features, ROWS, COLUMNS, FEATURES, STEP)
     if SQUARED:
-        y_terms = tl.where(column < y_count, -scale * or_nan(y_squares), float("-inf"))
-        exponents = 2 * scale * products + y_terms[None, :] - (scale * x_squares)[:, None]
+        y_terms = tl.where(column < y_count, -scale * load_vector(y_squares, y_block, COLUMNS), float("-inf"))
+        exponents = (2 * scale * unit * unit) * products + y_terms[None, :] - (scale * x_squares)[:, None]
         exponents = tl.minimum(exponents, 0.0, propagate_nan=tl.PropagateNan.ALL)
     else:
-        exponents = scale * products + tl.where(column < y_count, 0.0, float("-inf"))[None, :]
+        y_terms = tl.where(column < y_count, 0.0, float("-inf"))
+        exponents = (scale * unit * unit) * products + y_terms[None, :]
     if (own > -ROWS) & (own < COLUMNS):
         exponents = tl.where(row[:, None] + own == column[None, :], float("-inf"), exponents)
     if x_ids is not None:
@@ -84,19 +116,35 @@ def two_terms(weights, dtype: tl.constexpr):
 
 
 @triton.jit
-def add_weighted(sums, weights, values):
-    """Return `sums + weights @ values`; two terms of the weights multiply half-precision values."""
-    if values.dtype == tl.float32:
-        sums = tl.dot(weights, values, sums, input_precision="tf32x3")
+def values_of(
+    y_block,
+    columns,
+    features,
+    first_value,
+    COLUMNS: tl.constexpr,
+    FEATURES: tl.constexpr,
+    STEP: tl.constexpr,
+    VALUES: tl.constexpr,
+    TERMS: tl.constexpr,
+):
+    """Return the VALUES features of the columns that this program sums; they may have been loaded before."""
+    if STEP == FEATURES and VALUES == FEATURES:
+        values = columns
     else:
-        high, low = two_terms(weights, values.dtype)
-        sums = tl.dot(high, values, sums)
-        sums = tl.dot(low, values, sums)
-    return sums
+        values = load_terms(y_block, features, first_value, COLUMNS, VALUES, TERMS)
+    return values
 
 
 @triton.jit
-def sum_of_terms(weights, dtype: tl.constexpr):
-    """Return the sum of each row's weights, rounded as in `add_weighted`, so that quotients are means."""
-    high, low = two_terms(weights, dtype)
-    return tl.sum(high.to(tl.float32) + low.to(tl.float32), 1)
+def add_weighted(sums, weights, values, TERMS: tl.constexpr):
+    """Return `sums + weights @ values`, the weights in two terms, and the sum of each row's weights.
+
+    The second result is of the weights as they were rounded, so that quotients are means.
+    """
+    value_high, value_low = values
+    high, low = two_terms(weights, value_high.dtype)
+    sums = tl.dot(low, value_high, sums)
+    if TERMS == 2:
+        sums = tl.dot(high, value_low, sums)
+    sums = tl.dot(high, value_high, sums)
+    return sums, tl.sum(high.to(tl.float32) + low.to(tl.float32), 1)

@@ -9,8 +9,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from align_uniform.engine.kernels.blocks import FP16_BITS, LOG2_E, block, load, program_place, store
-from align_uniform.engine.kernels.exponents import add_weighted, exponents
+from align_uniform.engine.kernels.blocks import FP16_BITS, LOG2_E, block, program_place, store, unit_of
+from align_uniform.engine.kernels.exponents import (
+    add_weighted,
+    exponents,
+    multiply,
+    rows_to_keep,
+    values_of,
+)
 
 
 @triton.jit
@@ -34,6 +40,7 @@ def _shares(exponents, logs):
 def logit_gradient(
     x,
     y,
+    units,
     x_ids,
     y_ids,
     row_logs,
@@ -52,6 +59,7 @@ def logit_gradient(
     y_batch,
     y_stride,
     span,
+    TERMS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     FEATURES: tl.constexpr,
@@ -69,6 +77,8 @@ def logit_gradient(
     y_matrix = (y, columns, y_batch, y_stride)
     start, stop = split * span, tl.minimum(columns, (split + 1) * span)
     scale = tl.load(scale)
+    value_unit = unit_of(units, batch)
+    kept = rows_to_keep(x_block, features, ROWS, FEATURES, STEP, TERMS)
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
     inside = row < rows - first_row
     x_logs = tl.load(row_logs + x_block[1] + row, mask=inside, other=0.0)
@@ -83,9 +93,13 @@ def logit_gradient(
     for first in tl.range(start, stop, COLUMNS):
         y_block = block(y_matrix, batch, first)
         own = skip + first_row - first
-        tile = exponents(
-            x_block, None, x_ids, y_block, y_ids, features, scale, own, False, ROWS, COLUMNS, FEATURES, STEP
+        products, tile_columns = multiply(
+            x_block, kept, y_block, features, ROWS, COLUMNS, FEATURES, STEP, TERMS
         )
+        tile = exponents(
+            products, x_block, None, x_ids, y_block, None, y_ids, scale, value_unit, own,
+            False, ROWS, COLUMNS,
+        )  # fmt: skip
         weights = x_weights[:, None] * _shares(tile, x_logs[:, None])
         if column_logs is not None:
             counts = column < columns - first
@@ -94,9 +108,12 @@ def logit_gradient(
             weights += y_weights[None, :] * _shares(tile, y_logs[None, :])
         if y.dtype.element_ty == tl.float16:
             weights *= (1 / unit)[:, None]
-        values = load(y_block, features, first_value, COLUMNS, VALUES)
-        sums = add_weighted(sums, weights, values)
+        values = values_of(
+            y_block, tile_columns, features, first_value, COLUMNS, FEATURES, STEP, VALUES, TERMS
+        )
+        sums, _ = add_weighted(sums, weights, values, TERMS)
 
+    sums *= value_unit
     if y.dtype.element_ty == tl.float16:
         sums *= unit[:, None]
     place = tl.cast(split * batches, tl.int64) * rows + x_block[1] + row

@@ -9,14 +9,17 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from align_uniform.engine.kernels.blocks import LOG2_E, block, or_0, program_place, squared_norms
-from align_uniform.engine.kernels.exponents import exponents
+from align_uniform.engine.kernels.blocks import LOG2_E, block, load_vector, or_0, program_place, unit_of
+from align_uniform.engine.kernels.exponents import exponents, multiply, rows_to_keep
 
 
 @triton.jit(do_not_specialize=["skip", "rows", "columns", "span"])
 def potential_sums(
     x,
     y,
+    x_squares,
+    y_squares,
+    units,
     x_ids,
     y_ids,
     largest,
@@ -34,6 +37,7 @@ def potential_sums(
     y_stride,
     span,
     COUNT: tl.constexpr,
+    TERMS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     FEATURES: tl.constexpr,
@@ -49,7 +53,9 @@ def potential_sums(
     batch, first_row, batches = program_place(rows, ROWS)
     split = tl.program_id(1)
     x_block = block((x, rows, x_batch, x_stride), batch, first_row)
-    x_squares = squared_norms(x_block, features, ROWS, FEATURES, STEP)
+    own_squares = load_vector(x_squares, x_block, ROWS)
+    row_unit = unit_of(units, batch)
+    kept = rows_to_keep(x_block, features, ROWS, FEATURES, STEP, TERMS)
 
     base = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS, WIDTH], tl.float64)
@@ -58,9 +64,11 @@ def potential_sums(
     for first in tl.range(split * span, tl.minimum(columns, (split + 1) * span), COLUMNS):
         y_block = block((y, columns, y_batch, y_stride), batch, first)
         own = skip + first_row - first
+        products, _ = multiply(x_block, kept, y_block, features, ROWS, COLUMNS, FEATURES, STEP, TERMS)
         tile = exponents(
-            x_block, x_squares, x_ids, y_block, y_ids, features, 1.0, own, True, ROWS, COLUMNS, FEATURES, STEP
-        )
+            products, x_block, own_squares, x_ids, y_block, y_squares, y_ids, 1.0, row_unit, own,
+            True, ROWS, COLUMNS,
+        )  # fmt: skip
         larger = tl.maximum(base, tl.max(tile, 1))
         now = or_0(larger)
         for k in tl.static_range(COUNT):

@@ -1,4 +1,4 @@
-"""Log-sum-exps of rows, and the mean columns under them."""
+"""Log-sum-exps of rows, the mean columns under them, and the log-sum-exp of all."""
 
 # ruff: noqa: N803 - Triton's compile-time constants are written in capitals
 # The arguments of a kernel have no Python types:
@@ -14,20 +14,30 @@ from align_uniform.engine.kernels.blocks import (
     LN_2,
     LOG2_E,
     block,
-    load,
     load_contiguous,
+    load_terms,
+    load_vector,
     or_0,
     program_place,
-    squared_norms,
     store,
+    unit_of,
 )
-from align_uniform.engine.kernels.exponents import add_weighted, exponents, sum_of_terms
+from align_uniform.engine.kernels.exponents import (
+    add_weighted,
+    exponents,
+    multiply,
+    rows_to_keep,
+    values_of,
+)
 
 
 @triton.jit(do_not_specialize=["skip", "rows", "columns", "span"])
 def log_sums(
     x,
     y,
+    x_squares,
+    y_squares,
+    units,
     x_ids,
     y_ids,
     logs,
@@ -44,6 +54,7 @@ def log_sums(
     y_stride,
     span,
     SQUARED: tl.constexpr,
+    TERMS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     FEATURES: tl.constexpr,
@@ -58,11 +69,13 @@ def log_sums(
     batch, first_row, batches = program_place(rows, ROWS)
     split, first_value = tl.program_id(1), 0 if VALUES == FEATURES else tl.program_id(2) * VALUES
     x_block = block((x, rows, x_batch, x_stride), batch, first_row)
-    x_squares = None
+    unit = unit_of(units, batch)
+    squares = None
     if SQUARED:
-        x_squares = squared_norms(x_block, features, ROWS, FEATURES, STEP)
+        squares = load_vector(x_squares, x_block, ROWS)
     else:
         scale = tl.load(scale)
+    kept = rows_to_keep(x_block, features, ROWS, FEATURES, STEP, TERMS)
 
     base = tl.full([ROWS], float("-inf"), tl.float32)  # the largest exponent so far, times LOG2_E
     total, weight = tl.zeros([ROWS], tl.float64), tl.zeros([ROWS], tl.float64)
@@ -70,29 +83,33 @@ def log_sums(
     for first in tl.range(split * span, tl.minimum(columns, (split + 1) * span), COLUMNS):
         y_block = block((y, columns, y_batch, y_stride), batch, first)
         own = skip + first_row - first
+        products, tile_columns = multiply(
+            x_block, kept, y_block, features, ROWS, COLUMNS, FEATURES, STEP, TERMS
+        )
         tile = exponents(
-            x_block, x_squares, x_ids, y_block, y_ids, features, scale, own,
-            SQUARED, ROWS, COLUMNS, FEATURES, STEP,
+            products, x_block, squares, x_ids, y_block, y_squares, y_ids, scale, unit, own,
+            SQUARED, ROWS, COLUMNS,
         )  # fmt: skip
         base, shrink, weights = _weights(base, tile)
         total = total * shrink.to(tl.float64) + tl.sum(weights, 1).to(tl.float64)
         if means is not None:
-            values = load(y_block, features, first_value, COLUMNS, VALUES)
-            sums = add_weighted(sums * shrink[:, None], weights, values)
-            if y.dtype.element_ty != tl.float32:
-                more = sum_of_terms(weights, y.dtype.element_ty).to(tl.float64)
-                weight = weight * shrink.to(tl.float64) + more
+            values = values_of(
+                y_block, tile_columns, features, first_value, COLUMNS, FEATURES, STEP, VALUES, TERMS
+            )
+            sums, more = add_weighted(sums * shrink[:, None], weights, values, TERMS)
+            weight = weight * shrink.to(tl.float64) + more.to(tl.float64)
 
     inside = tl.arange(0, ROWS) < rows - first_row
     place = tl.cast(split * batches, tl.int64) * rows + x_block[1] + tl.arange(0, ROWS)
     tl.store(logs + place, _log_sum(base, total), mask=inside & (first_value == 0))
     if means is not None:
-        if y.dtype.element_ty == tl.float32:
-            weight = total
         result = sums * (1 / tl.where(total == 0, 1.0, weight)).to(tl.float32)[:, None]
         if SQUARED:
-            result -= load(x_block, features, first_value, ROWS, VALUES).to(tl.float32)
-        result = tl.where((total == 0)[:, None], 0.0, result)
+            high, low = load_terms(x_block, features, first_value, ROWS, VALUES, TERMS)
+            result -= high.to(tl.float32)
+            if TERMS == 2:
+                result -= low.to(tl.float32)
+        result = tl.where((total == 0)[:, None], 0.0, result * unit)
         store(means, place, result, inside, width, first_value, VALUES)
 
 
@@ -130,10 +147,7 @@ def combine_log_sums(
     total = tl.zeros([ROWS], tl.float64)
     for split in tl.range(0, splits):
         part = tl.load(partial_logs + tl.cast(split, tl.int64) * count + row, mask=inside, other=0.0)
-        larger = tl.maximum(log, part)
-        base = or_0(larger)
-        total = total * tl.exp(log - base) + tl.exp(part - base)
-        log = larger
+        log, total = _add_exponentials(log, total, part)
     nothing = total == 0
     log = tl.where(nothing, float("-inf"), or_0(log) + tl.log(tl.where(nothing, 1.0, total)))
     tl.store(logs + row, log, mask=inside)
@@ -146,3 +160,62 @@ def combine_log_sums(
             values = load_contiguous(partial_means, place, inside, features, FEATURES)
             mean += share.to(tl.float32)[:, None] * values
         store(means, row, mean, inside, features, 0, FEATURES)
+
+
+@triton.jit
+def _add_exponentials(base, total, logs):
+    """Return the largest log so far, and the sum of exponentials relative to it."""
+    larger = tl.maximum(base, logs)
+    now = or_0(larger)
+    return larger, total * tl.exp(base - now) + tl.exp(logs - now)
+
+
+@triton.jit(do_not_specialize=["summed", "summed_splits", "rows", "splits"])
+def total_log_sum(
+    summed_logs,
+    logs,
+    means,
+    value,
+    gradient,
+    log_pairs,
+    factor,
+    summed,
+    summed_splits,
+    rows,
+    splits,
+    features,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    FEATURES: tl.constexpr,
+):
+    """Store the log-sum-exp of the `summed` rows' logs, less `log_pairs`, and the gradient of `rows` rows.
+
+    Logs and means are those that `log_sums` stores, of each split. The gradient of a row is its mean, times
+    its share of the total, times `factor`; it is 0 where nothing was summed, and not stored if it is None.
+    """
+    batch, batches = tl.program_id(1), tl.num_programs(1)
+    largest = tl.full([BLOCK], float("-inf"), tl.float64)
+    sums = tl.zeros([BLOCK], tl.float64)
+    for split in tl.range(0, summed_splits):
+        first_log = summed_logs + tl.cast(split * batches + batch, tl.int64) * summed
+        for first in tl.range(0, summed, BLOCK):
+            place = first + tl.arange(0, BLOCK)
+            part = tl.load(first_log + place, mask=place < summed, other=float("-inf"))
+            largest, sums = _add_exponentials(largest, sums, part)
+    base = or_0(tl.max(largest, 0))
+    total = tl.sum(sums * tl.exp(largest - base), 0)
+    log = tl.where(total == 0, float("-inf"), base + tl.log(tl.where(total == 0, 1.0, total)))
+    if value is not None:
+        tl.store(value + batch, log - log_pairs, mask=tl.program_id(0) == 0)
+    if gradient is not None:
+        row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+        inside = row < rows
+        result = tl.zeros([ROWS, FEATURES], tl.float32)
+        for split in tl.range(0, splits):
+            place = tl.cast(split * batches + batch, tl.int64) * rows + row
+            part = tl.load(logs + place, mask=inside, other=0.0)
+            share = tl.where(total == 0, 0.0, tl.exp(part - tl.where(total == 0, 0.0, log)))
+            values = load_contiguous(means, place, inside, features, FEATURES)
+            result += share.to(tl.float32)[:, None] * values
+        place = tl.cast(batch, tl.int64) * rows + row
+        store(gradient, place, result * factor, inside, features, 0, FEATURES)
