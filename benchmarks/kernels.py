@@ -43,7 +43,8 @@ FEATURES = (16, 32, 64, 128, 256)
 POINTERS = {
     "x_squares": "*fp32",
     "y_squares": "*fp32",
-    "units": "*fp32",
+    "x_units": "*fp32",
+    "y_units": "*fp32",
     "scale": "*fp32",
     "x_ids": "*i64",
     "y_ids": "*i64",
@@ -152,7 +153,7 @@ def resources(case: Case) -> Resources:
 def _function(case: Case) -> tuple[Any, set[str], dict[str, Any]]:
     """Return the kernel of a case, its arguments that are None, and its constants."""
     absent = set() if case.ids else {"x_ids", "y_ids"}
-    absent |= {"units"} if case.terms == 1 else set()
+    absent |= {"x_units", "y_units"} if case.terms == 1 else set()
     if case.kernel == "potentials":
         return kernels.potential_sums, absent, {"COUNT": 1 if case.alternative else 4}
     if case.kernel == "gradients":

@@ -1,11 +1,11 @@
 """The limit of this GPU, measured in the same run: how fast it multiplies and exponentiates.
 
 The limit of a call is the time of its products and exponentials *in the form that is used*, one after the
-other. The kernel visits the full square of N^2 pairs. Float32 products are three TF32 products each; a value
-takes one product a pair, a gradient one more, of half-precision weights two more (they have two terms). Rows
-of more than 128 features have a program for each 128 features of their gradient, and each computes the
-exponents again. The tile loop visits half the pairs, with one product for the value and three for value and
-gradient, in float32.
+other. The kernel visits the full square of N^2 pairs. Float32 rows are two terms of float16, and each of
+their products is three; a value takes one product a pair, a gradient one more, of half-precision rows two
+more (their weights have two terms). Rows of more than 128 features have a program for each 128 features of
+their gradient, and each computes the exponents again. The tile loop visits half the pairs, with one product
+for the value and three for value and gradient, in float32.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def limit_seconds(
         exponential: the rate to take of exponentials.
 
     Example:
-        >>> rates = {"tf32": 3e14, "exp": 1e12}
+        >>> rates = {"bfloat16": 3e14, "exp": 1e12}
         >>> limit_seconds(rates, n=1000, m=50, dtype="float32", engine="triton", gradient=False)
         2e-06
     """
@@ -135,7 +135,7 @@ def limit_seconds(
     if engine == "tiles":
         pairs, kind, products = pairs / 2, "float32", 3 if gradient else 1
     elif dtype == "float32":
-        kind, products = "tf32", 3 * (parts + gradient)
+        kind, products = "bfloat16", 3 * (parts + gradient)  # float16 is as fast
     else:
         kind, products = "bfloat16", parts + 2 * gradient
     if kind not in rates or exponential not in rates:

@@ -486,11 +486,11 @@ def test_operators_keep_the_rules_of_torch() -> None:
     x, y = population((1, 5, 9, 6), torch.float32)
     logs, scale = torch.zeros(1, 5), torch.tensor(2.0)
     for operator, arguments in (
-        (torch.ops.align_uniform.log_sums.default, (x, y, None, 2.0, 0, None, None, None, True)),
-        (torch.ops.align_uniform.log_sums.default, (x, y, scale, 0.0, None, None, None, None, False)),
+        (torch.ops.align_uniform.log_sums.default, (x, y, None, 2.0, 0, None, None, None, None, True)),
+        (torch.ops.align_uniform.log_sums.default, (x, y, scale, 0.0, None, None, None, None, None, False)),
         (
             torch.ops.align_uniform.logit_gradient.default,
-            (x, y, scale, None, None, None, None, logs, logs, None, None),
+            (x, y, scale, None, None, None, None, None, logs, logs, None, None),
         ),
         (
             torch.ops.align_uniform.fused_log_potential.default,

@@ -24,11 +24,21 @@ def fresh_choice() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fresh_choice")
-def test_the_engine_is_the_tile_loop_unless_the_environment_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_engine_is_the_kernel_where_triton_is_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, installed: bool
 ) -> None:
     monkeypatch.delenv(routes.ENGINE, raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object() if installed else None)
+    assert routes.chosen_engine() == ("triton" if installed else "tiles")
+
+
+@pytest.mark.usefixtures("fresh_choice")
+def test_the_tile_loop_computes_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(routes.ENGINE, "tiles")
     assert routes.chosen_engine() == "tiles"
+    with FakeTensorMode():
+        assert not routes.takes_kernel(torch.empty(4, 256, device="cuda"))
 
 
 @pytest.mark.usefixtures("fresh_choice")
@@ -62,6 +72,9 @@ def test_the_kernel_takes_narrow_rows_of_float32_and_less_on_gpus(monkeypatch: p
         assert not routes.takes_kernel(torch.empty(4, 257, device="cuda"))
     assert not routes.takes_kernel(torch.empty(4, 8))
     monkeypatch.setattr(routes, "is_interpreted", lambda: True)
+    monkeypatch.delenv(routes.ENGINE, raising=False)
+    assert not routes.takes_kernel(torch.empty(4, 8))
+    monkeypatch.setenv(routes.ENGINE, "triton")
     assert routes.takes_kernel(torch.empty(4, 8))
     monkeypatch.setattr(routes, "chosen_engine", lambda: "tiles")
     assert not routes.takes_kernel(torch.empty(4, 8))

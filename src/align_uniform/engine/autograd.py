@@ -256,7 +256,7 @@ class _FusedLogSums(torch.autograd.Function):
         rows = fused.terms(x, y)
         sums, mean = fused.log_sums(x, y, rows, scale, Mask(skip, ids, y_ids), in_batch, needs_mean)
         ctx.skip, ctx.in_batch = skip, in_batch
-        kept = (None,) * 3 if needs_mean or rows.units is None else rows
+        kept = (None,) * 4 if needs_mean or rows.units is None else rows
         ctx.save_for_backward(x, y, scale, ids, y_ids, *sums, mean, *kept)
         return logits.odds(x.float() * scale, y.float(), sums) if in_batch else sums.rows
 
@@ -268,6 +268,10 @@ class _FusedLogSums(torch.autograd.Function):
         mask, needs = Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or is_batched(weights):
             return *_plain_gradients(x, y, scale, mask, weights, ctx.in_batch, needs), *(None,) * 5
+        # Without a gradient of its own, the scale is multiplied with the weights, which are fewer.
+        factor = scale if needs[2] else None
+        if factor is None:
+            weights = weights * scale
         pulls_y = None
         if mean is not None:
             pulls_x = weights.unsqueeze(-1) * mean
@@ -279,8 +283,10 @@ class _FusedLogSums(torch.autograd.Function):
             )
             if ctx.in_batch:
                 logits.add_own_pairs_(x.float(), y.float(), each, pulls_x, pulls_y)
-        of_scale = (pulls_x * x).sum() if needs[2] else None
-        return pulls_x * scale, None if pulls_y is None else pulls_y * scale, of_scale, *(None,) * 5
+        if factor is None:
+            return pulls_x, pulls_y, *(None,) * 6
+        of_scale = (pulls_x * x).sum()
+        return pulls_x * factor, None if pulls_y is None else pulls_y * factor, of_scale, *(None,) * 5
 
 
 def _plain_gradients(

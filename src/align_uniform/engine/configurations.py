@@ -46,27 +46,36 @@ class Entry(NamedTuple):
 
 AMPERE, HOPPER = (8, 0), (9, 0)
 
+LOGS: tuple[Kernel, ...] = ("logs",)
+POTENTIALS: tuple[Kernel, ...] = ("potentials",)
 SUMS: tuple[Kernel, ...] = ("logs", "potentials")
+MEANS: tuple[Kernel, ...] = ("means",)
+GRADIENTS: tuple[Kernel, ...] = ("gradients",)
 WEIGHTED: tuple[Kernel, ...] = ("means", "gradients")
 
 ENTRIES = (
-    Entry(SUMS, 2, 64, HOPPER, Configuration(128, 64, 64, 8, 2)),
-    Entry(SUMS, 2, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
+    Entry(SUMS, 2, 64, HOPPER, Configuration(128, 64, 64, 4, 3)),
+    Entry(SUMS, 2, 128, HOPPER, Configuration(128, 64, 128, 8, 3)),
     Entry(SUMS, 2, 256, AMPERE, Configuration(128, 64, 16, 8, 2)),
-    Entry(SUMS, 2, 256, HOPPER, Configuration(128, 64, 64, 8, 2)),
-    Entry(WEIGHTED, 2, 32, AMPERE, Configuration(64, 64, 16, 8, 2)),
-    Entry(WEIGHTED, 2, 64, AMPERE, Configuration(128, 32, 32, 8, 2)),
-    Entry(WEIGHTED, 2, 64, HOPPER, Configuration(128, 64, 64, 8, 2)),
-    Entry(WEIGHTED, 2, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
-    Entry(WEIGHTED, 2, 256, AMPERE, Configuration(64, 64, 16, 8, 2)),
-    Entry(WEIGHTED, 2, 256, HOPPER, Configuration(128, 32, 64, 8, 3)),
+    Entry(SUMS, 2, 256, HOPPER, Configuration(128, 64, 64, 8, 3)),
+    Entry(MEANS, 2, 64, HOPPER, Configuration(64, 128, 64, 4, 3)),
+    Entry(MEANS, 2, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
+    Entry(GRADIENTS, 2, 64, HOPPER, Configuration(128, 64, 64, 4, 2)),
+    Entry(GRADIENTS, 2, 128, HOPPER, Configuration(64, 64, 128, 4, 2)),
+    Entry(WEIGHTED, 2, 64, AMPERE, Configuration(64, 64, 32, 8, 2)),
+    Entry(WEIGHTED, 2, 256, AMPERE, Configuration(64, 64, 32, 8, 2)),
+    Entry(WEIGHTED, 2, 256, HOPPER, Configuration(128, 64, 64, 8, 3)),
     Entry(SUMS, 1, 128, AMPERE, Configuration(128, 64, 128, 8, 2)),
+    Entry(LOGS, 1, 128, HOPPER, Configuration(64, 128, 128, 4, 2)),
+    Entry(POTENTIALS, 1, 128, HOPPER, Configuration(128, 64, 128, 4, 3)),
     Entry(SUMS, 1, 256, AMPERE, Configuration(128, 64, 64, 8, 2)),
+    Entry(SUMS, 1, 256, HOPPER, Configuration(128, 64, 256, 8, 3)),
     Entry(WEIGHTED, 1, 64, AMPERE, Configuration(128, 64, 64, 8, 2)),
     Entry(WEIGHTED, 1, 128, AMPERE, Configuration(64, 64, 128, 8, 2)),
-    Entry(WEIGHTED, 1, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
+    Entry(MEANS, 1, 128, HOPPER, Configuration(64, 128, 128, 4, 3)),
+    Entry(GRADIENTS, 1, 128, HOPPER, Configuration(64, 128, 128, 4, 2)),
     Entry(WEIGHTED, 1, 256, AMPERE, Configuration(64, 64, 64, 8, 2)),
-    Entry(WEIGHTED, 1, 256, HOPPER, Configuration(128, 64, 64, 8, 2)),
+    Entry(WEIGHTED, 1, 256, HOPPER, Configuration(128, 64, 256, 8, 2)),
 )
 
 

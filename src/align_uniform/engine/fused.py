@@ -57,18 +57,25 @@ class Terms(NamedTuple):
 
     x: Tensor
     y: Tensor
-    units: Tensor | None
-    """The units of the terms; None if rows and columns are half precision."""
+    x_units: Tensor | None = None
+    """The units of the terms of x; None if rows and columns are half precision."""
+    y_units: Tensor | None = None
+    """The units of the terms of y."""
+
+    @property
+    def units(self) -> tuple[Tensor, Tensor] | None:
+        """The units of both sides, if they have any."""
+        return None if self.x_units is None or self.y_units is None else (self.x_units, self.y_units)
 
     def exchanged(self) -> Terms:
         """Return the terms with rows and columns exchanged."""
-        return Terms(self.y, self.x, self.units)
+        return Terms(self.y, self.x, self.y_units, self.x_units)
 
 
 def terms(x: Tensor, y: Tensor) -> Terms:
     """Return rows and columns as the sums over logits take them, [batch, N, m] and [batch, M, m]."""
     x, y = _in_one_dtype(x, y)
-    return Terms(x, y, None) if x.dtype in HALVES else Terms(*split(x, y))
+    return Terms(x, y) if x.dtype in HALVES else Terms(*split(x, y))
 
 
 def log_sums(
@@ -87,7 +94,7 @@ def log_sums(
 
 def _log_logits(rows: Terms, scale: Tensor, mask: Mask, needs_mean: bool) -> tuple[Tensor, Tensor]:
     """Return the log-sum-exp of every row, and the mean of the columns under it."""
-    logs, mean = launches.log_sums(
+    return launches.log_sums(
         rows.x,
         rows.y,
         scale,
@@ -98,7 +105,6 @@ def _log_logits(rows: Terms, scale: Tensor, mask: Mask, needs_mean: bool) -> tup
         units=rows.units,
         needs_mean=needs_mean,
     )
-    return logs.float(), mean
 
 
 def logit_pulls(

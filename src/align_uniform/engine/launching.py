@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -25,6 +25,12 @@ FARTHEST = 2**24
 
 SURVEYS = 32
 """The largest number of programs that look at the rows of one population before they are split in terms."""
+
+FEW = 1024
+"""The number of rows up to which every program that splits them looks at all rows by itself."""
+
+LEAST_TILES = 4
+"""The least number of tiles of a program; fewer would not be worth the combination of their results."""
 
 
 def operator(name: str, schema: str, like: Callable[..., Any]) -> Callable[[F], F]:
@@ -60,8 +66,10 @@ class Rows(NamedTuple):
 
     values: Tensor
     """[B, N, P] in half precision, or [B, N, 2 P] in float16, two terms of each number."""
-    squares: Tensor | None
+    squares: Tensor | None = None
     """[B, N], float32; None if nobody needs them."""
+    units: Tensor | None = None
+    """The units of the terms of each batch entry, [B], float32; None if the values are given as they are."""
 
 
 class Pairs(NamedTuple):
@@ -69,8 +77,6 @@ class Pairs(NamedTuple):
 
     x: Rows
     y: Rows
-    units: Tensor | None
-    """The unit of the values of each batch entry, [B], float32; None if they are given as they are."""
     width: int
     """The number of features, counting the zeros that were added: P."""
     skip: int
@@ -80,10 +86,10 @@ class Pairs(NamedTuple):
     @property
     def terms(self) -> int:
         """The number of terms of each number."""
-        return 1 if self.units is None else 2
+        return 1 if self.x.units is None else 2
 
     @property
-    def rows(self) -> tuple[Tensor, Tensor]:
+    def values(self) -> tuple[Tensor, Tensor]:
         """The values of both sides."""
         return self.x.values, self.y.values
 
@@ -93,6 +99,11 @@ class Pairs(NamedTuple):
         return self.x.squares, self.y.squares
 
     @property
+    def units(self) -> tuple[Tensor | None, Tensor | None]:
+        """The units of both sides."""
+        return self.x.units, self.y.units
+
+    @property
     def counts(self) -> tuple[int, int, int]:
         """The number of rows, of columns, and of features, counting the zeros that were added."""
         return self.x.values.shape[1], self.y.values.shape[1], self.width
@@ -100,7 +111,7 @@ class Pairs(NamedTuple):
     @property
     def strides(self) -> tuple[int, int, int, int]:
         """The strides of batch entries and rows of both sides."""
-        x, y = self.rows
+        x, y = self.values
         return x.stride(0), x.stride(1), y.stride(0), y.stride(1)
 
     def exchanged(self) -> Pairs:
@@ -115,49 +126,58 @@ def pairs(
     x_ids: Tensor | None,
     y_ids: Tensor | None,
     *,
-    units: Tensor | None = None,
+    units: tuple[Tensor, Tensor] | None = None,
     squared_distances: bool,
 ) -> Pairs:
     """Prepare rows and columns, [B, N, m] and [B, M, m] in one dtype, for the kernels.
 
     Half-precision rows stay as they are, and are copied only if they begin at odd places. Float32 rows become
-    two terms; for squared distances they are centred before. With `units` they are terms already, as
-    `split` returns them.
+    two terms; for squared distances they are centred before. With `units` they are terms already, as `split`
+    returns them.
     """
     # At the ends no pair is left out.
     skip = y.shape[1] if skip is None else max(-x.shape[1], min(skip, y.shape[1]))
     x_ids, y_ids = (z if z is None else z.contiguous() for z in (x_ids, y_ids))
-    populations = (x,) if y is x else (x, y)
     if units is not None:
-        return Pairs(Rows(x, None), Rows(y, None), units, x.shape[2] // 2, skip, x_ids, y_ids)
-    if x.dtype in HALVES:
-        readable = [_readable(z) for z in populations]
-        rows = [Rows(z, _squared_norms(z) if squared_distances else None) for z in readable]
-        units, width = None, readable[0].shape[2]
+        rows, width = [Rows(x, units=units[0]), Rows(y, units=units[1])], x.shape[2] // 2
     else:
-        rows, units, width = _in_terms([_readable_once(z) for z in populations], squared_distances)
-    return Pairs(rows[0], rows[-1], units, width, skip, x_ids, y_ids)
+        populations = (x,) if y is x else (x, y)
+        rows = (
+            _halves(populations, squared_distances)
+            if x.dtype in HALVES
+            else _terms(populations, squared_distances)
+        )
+        width = x.shape[2] + -x.shape[2] % ALIGNMENT
+    return Pairs(rows[0], rows[-1], width, skip, x_ids, y_ids)
 
 
-def _split_like(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _split_like(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     width = 2 * (x.shape[2] + -x.shape[2] % ALIGNMENT)
     rows, columns = (z.new_empty((*z.shape[:2], width), dtype=torch.float16) for z in (x, y))
-    return rows, columns, x.new_empty(x.shape[0])
+    return rows, columns, x.new_empty(x.shape[0]), y.new_empty(y.shape[0])
 
 
-@operator("align_uniform::split", "(Tensor x, Tensor y) -> (Tensor, Tensor, Tensor)", _split_like)
-def split(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+@operator("align_uniform::split", "(Tensor x, Tensor y) -> (Tensor, Tensor, Tensor, Tensor)", _split_like)
+def split(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return float32 rows, [B, N, m], and columns, [B, M, m], as two terms of float16, and their units.
 
     Several sums over the same rows then split them only once.
 
     Returns:
         The terms of the rows, [B, N, 2 P], and of the columns, [B, M, 2 P], where P is m rounded up to a
-        multiple of 16; and the units of the batch entries, [B].
+        multiple of 16; and the units of the batch entries of either, [B].
     """
     with torch.cuda.device_of(x):
-        rows, units, _ = _in_terms([_readable_once(z) for z in (x, y)], False)
-    return rows[0].values, rows[1].values, units
+        rows, columns = _terms((x, y), False)
+    assert rows.units is not None
+    assert columns.units is not None
+    return rows.values, columns.values, rows.units, columns.units
+
+
+def _halves(populations: Sequence[Tensor], with_squares: bool) -> list[Rows]:
+    """Return half-precision rows as kernels load them, with squared norms if they are needed."""
+    readable = [_readable(z) for z in populations]
+    return [Rows(z, _squared_norms(z) if with_squares else None) for z in readable]
 
 
 def _readable(z: Tensor) -> Tensor:
@@ -188,53 +208,69 @@ def _squared_norms(z: Tensor) -> Tensor:
     return squares
 
 
-def _in_terms(populations: list[Tensor], centred: bool) -> tuple[list[Rows], Tensor, int]:
-    """Split float32 rows in two terms: return them, with squared norms if they are centred, and the unit."""
-    batch, _, features = populations[0].shape
-    width = features + -features % ALIGNMENT
-    parts = [min(SURVEYS, pieces(z.shape[1], _block(features))) for z in populations]
-    slots = sum(parts)
-    largest = populations[0].new_empty((batch, slots))
-    centres = populations[0].new_empty((batch, slots, padded(features))) if centred else None
-    for number, z in enumerate(populations):
-        _survey(z, centres, largest, parts[number], sum(parts[:number]), 1 / (len(populations) * z.shape[1]))
-    units = largest.new_empty(batch)
-    rows = [_terms(z, centres, largest, units, width) for z in populations]
-    return rows, units, width
+def _terms(populations: Sequence[Tensor], centred: bool) -> list[Rows]:
+    """Return float32 rows in two terms; centred around a common centre, and with squared norms, if asked.
+
+    Centred populations share a unit, others have a unit each.
+    """
+    readable = [_readable_once(z) for z in populations]
+    if centred:
+        survey = _survey(readable, centred)
+        return [_split(z, survey, centred) for z in readable]
+    return [_split(z, _survey([z], centred), centred) for z in readable]
 
 
-def _survey(
-    z: Tensor, centres: Tensor | None, largest: Tensor, parts: int, first_slot: int, share: float
-) -> None:
-    batch, count, features = z.shape
+class _Survey(NamedTuple):
+    """What was seen in the parts of all rows: the largest number, and the parts' shares of the centre."""
+
+    largest: Tensor | None
+    """[B, slots]; None if the rows are so few that every program looks at all of them by itself."""
+    centres: Tensor | None
+    """[B, slots, features]; None if the rows are not centred."""
+
+
+def _survey(populations: Sequence[Tensor], centred: bool) -> _Survey:
+    """Look at all rows of the populations."""
+    first = populations[0]
+    batch, count, features = first.shape
+    if len(populations) == 1 and count <= FEW:
+        return _Survey(None, None)
     block = _block(features)
-    span = pieces(pieces(count, block), parts) * block
-    kernels.survey[(parts, batch)](
-        z,
-        centres,
-        largest,
-        share,
-        count,
-        features,
-        z.stride(0),
-        z.stride(1),
-        span,
-        first_slot,
-        largest.shape[1],
-        ROWS=block,
-        FEATURES=padded(features),
-    )
+    parts = [min(SURVEYS, pieces(z.shape[1], block)) for z in populations]
+    slots = sum(parts)
+    largest = first.new_empty((batch, slots))
+    centres = first.new_empty((batch, slots, padded(features))) if centred else None
+    for number, z in enumerate(populations):
+        kernels.survey[(parts[number], batch)](
+            z,
+            centres,
+            largest,
+            1 / (len(populations) * z.shape[1]),
+            z.shape[1],
+            features,
+            z.stride(0),
+            z.stride(1),
+            pieces(pieces(z.shape[1], block), parts[number]) * block,
+            sum(parts[:number]),
+            slots,
+            ROWS=block,
+            FEATURES=padded(features),
+        )
+    return _Survey(largest, centres)
 
 
-def _terms(z: Tensor, centres: Tensor | None, largest: Tensor, units: Tensor, width: int) -> Rows:
+def _split(z: Tensor, survey: _Survey, centred: bool) -> Rows:
+    """Return the rows in two terms, in the unit that was found."""
     batch, count, features = z.shape
+    width = features + -features % ALIGNMENT
     terms = z.new_empty((batch, count, 2 * width), dtype=torch.float16)
-    squares = None if centres is None else z.new_empty((batch, count))
+    squares = z.new_empty((batch, count)) if centred else None
+    units = z.new_empty(batch)
     block = _block(features)
     kernels.split[(batch * pieces(count, block),)](
         z,
-        centres,
-        largest,
+        survey.centres,
+        survey.largest,
         terms,
         squares,
         units,
@@ -243,12 +279,13 @@ def _terms(z: Tensor, centres: Tensor | None, largest: Tensor, units: Tensor, wi
         width,
         z.stride(0),
         z.stride(1),
-        largest.shape[1],
+        0 if survey.largest is None else survey.largest.shape[1],
+        CENTRED=centred,
         SLOTS=2 * SURVEYS,
         ROWS=block,
         FEATURES=padded(features),
     )
-    return Rows(terms, squares)
+    return Rows(terms, squares, units)
 
 
 def _block(features: int) -> int:
@@ -278,7 +315,7 @@ def plan(kernel: configurations.Kernel, pairs: Pairs, *, parts: bool) -> Plan:
 
     With `parts`, rows of more than 128 features have a program for each 128 of their sums.
     """
-    x, y = pairs.rows
+    x, y = pairs.values
     features = padded(pairs.width)
     assert features <= 256
     chosen = configurations.configuration(
@@ -303,7 +340,7 @@ def _plan(
     values = min(features, 128)
     per_row = features // values if parts else 1
     tiles = pieces(columns, chosen.columns)
-    splits = min(tiles, pieces(programs, blocks * per_row))
+    splits = min(pieces(tiles, LEAST_TILES), pieces(programs, blocks * per_row))
     span = pieces(tiles, splits) * chosen.columns
     constants = {
         "TERMS": terms,

@@ -4,9 +4,9 @@ They ask what torch is doing, what may be read from a tensor, and who computes:
 
 * A **value** may be read from a tensor only where nobody waits for it: on the CPU, eagerly, and from a tensor
   that has values.
-* The **kernel** computes float32 and half-precision rows of up to `KERNEL_FEATURES` features on CUDA, if
-  `ALIGN_UNIFORM_ENGINE=triton` asks for it; with `TRITON_INTERPRET=1` on a CPU too. Everything else is left
-  to the tile loop.
+* The **kernel** computes float32 and half-precision rows of up to `KERNEL_FEATURES` features on CUDA where
+  triton is installed, unless `ALIGN_UNIFORM_ENGINE=tiles` forbids it; with `ALIGN_UNIFORM_ENGINE=triton` and
+  `TRITON_INTERPRET=1` on a CPU too. Everything else is left to the tile loop.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def takes_kernel(x: Tensor, y: Tensor | None = None) -> bool:
     dtypes = {x.dtype} if y is None else {x.dtype, y.dtype}
     if not dtypes <= NARROW or x.shape[-1] > KERNEL_FEATURES:
         return False
-    return _is_capable(x.get_device()) if x.is_cuda else x.is_cpu and is_interpreted()
+    if x.is_cuda:
+        return _is_capable(x.get_device())
+    return x.is_cpu and is_interpreted() and os.environ.get(ENGINE) == "triton"
 
 
 @functools.cache
@@ -125,15 +127,16 @@ def _is_capable(device: int) -> bool:
 
 @functools.cache
 def chosen_engine() -> str:
-    """Return the engine for CUDA, "tiles" or "triton", as `ALIGN_UNIFORM_ENGINE` chooses it.
+    """Return the engine for CUDA, "tiles" or "triton": what `ALIGN_UNIFORM_ENGINE` says, else what there is.
 
     Raises:
         ValueError: the variable is neither, or asks for triton where it is not installed.
     """
-    chosen = os.environ.get(ENGINE, "tiles")
+    is_installed = importlib.util.find_spec("triton") is not None
+    chosen = os.environ.get(ENGINE) or ("triton" if is_installed else "tiles")
     if chosen not in ("tiles", "triton"):
         raise ValueError(f"{ENGINE} must be tiles or triton, got {chosen!r}; run: unset {ENGINE}")
-    if chosen == "triton" and importlib.util.find_spec("triton") is None:
+    if chosen == "triton" and not is_installed:
         raise ValueError(
             f"{ENGINE}=triton needs the package triton, which is not installed; run: pip install triton"
         )

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from align_uniform.engine import kernels
-from align_uniform.engine.launching import Pairs, Plan, operator, padded, pairs, pieces, plan
+from align_uniform.engine.launching import MULTIPROCESSORS, Pairs, Plan, operator, padded, pairs, pieces, plan
 
 TS_PER_LAUNCH = 4
 """The number of inverse widths whose sums one launch keeps side by side."""
@@ -34,10 +34,10 @@ def log_sums(
     skip: int | None = None,
     x_ids: Tensor | None = None,
     y_ids: Tensor | None = None,
-    units: Tensor | None = None,
+    units: tuple[Tensor, Tensor] | None = None,
     needs_mean: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return `l_i = log sum_j exp(e_ij)` in float64, and the means `sum_j exp(e_ij - l_i) y_j` in float32.
+    """Return `l_i = log sum_j exp(e_ij)`, and the means `sum_j exp(e_ij - l_i) y_j` in float32.
 
     The exponents are `e_ij = min(0, -scale ||x_i - y_j||^2)` for squared distances, else `e_ij = scale x_i .
     y_j`. For squared distances the second result is the mean less x_i, computed so that little cancels. No
@@ -57,31 +57,41 @@ def log_sums(
         needs_mean: whether to compute the means.
 
     Returns:
-        The logs, [B, N], -inf where no pair is left, NaN where a row or column is NaN; and the means, [B, N,
-        m], 0 where no pair is left, or an empty tensor if they are not needed.
+        The logs, [B, N], -inf where no pair is left, NaN where a row or column is NaN; float64 for squared
+        distances, float32 for products. And the means, [B, N, m], 0 where no pair is left, or an empty tensor
+        if they are not needed.
     """
     if squared_distances:
         assert not isinstance(scale, Tensor)
-        result: tuple[Tensor, Tensor] = _log_sums(x, y, None, scale, skip, x_ids, y_ids, None, needs_mean)
+        numbers: tuple[Tensor | None, float] = (None, scale)
     else:
         assert isinstance(scale, Tensor)
-        result = _log_sums(x, y, scale, 0.0, skip, x_ids, y_ids, units, needs_mean)
+        numbers = (scale, 0.0)
+    x_units, y_units = units or (None, None)
+    result: tuple[Tensor, Tensor] = _log_sums(
+        x, y, *numbers, skip, x_ids, y_ids, x_units, y_units, needs_mean
+    )
     return result
 
 
 def _log_sums_like(
     x: Tensor, y: Tensor, scale: Tensor | None, t: float, skip: int | None, *rest: Any
 ) -> tuple[Tensor, Tensor]:
-    *_, units, needs_mean = rest
+    *_, units, _, needs_mean = rest
     means = _vectors_like(x, units) if needs_mean else x.new_empty(0, dtype=torch.float32)
-    return x.new_empty(x.shape[:2], dtype=torch.float64), means
+    return x.new_empty(x.shape[:2], dtype=_dtype_of_logs(scale is None)), means
+
+
+def _dtype_of_logs(squared_distances: bool) -> torch.dtype:
+    """Return the dtype of results: a uniformity is small compared with the logs that it is made of."""
+    return torch.float64 if squared_distances else torch.float32
 
 
 @operator(
     "align_uniform::log_sums",
     like=_log_sums_like,
     schema="(Tensor x, Tensor y, Tensor? scale, float t, SymInt? skip, Tensor? x_ids, Tensor? y_ids,"
-    " Tensor? units, bool needs_mean) -> (Tensor, Tensor)",
+    " Tensor? x_units, Tensor? y_units, bool needs_mean) -> (Tensor, Tensor)",
 )
 def _log_sums(
     x: Tensor,
@@ -91,32 +101,36 @@ def _log_sums(
     skip: int | None,
     x_ids: Tensor | None,
     y_ids: Tensor | None,
-    units: Tensor | None,
+    x_units: Tensor | None,
+    y_units: Tensor | None,
     needs_mean: bool,
 ) -> tuple[Tensor, Tensor]:
     """Launch `log_sums`; without a `scale`, exponents are squared distances times -t."""
     with torch.cuda.device_of(x):
-        prepared = pairs(x, y, skip, x_ids, y_ids, units=units, squared_distances=scale is None)
-        features = x.shape[2] if units is None else x.shape[2] // 2
+        prepared = pairs(
+            x, y, skip, x_ids, y_ids, units=_both(x_units, y_units), squared_distances=scale is None
+        )
+        features = x.shape[2] if x_units is None else x.shape[2] // 2
         logs, means = _launch_log_sums(prepared, t if scale is None else scale, features, needs_mean)
         if len(logs) == 1:
             return logs[0], means[0] if needs_mean else means
-        return _combined(logs, means, needs_mean)
+        return _combined(logs, means, needs_mean, _dtype_of_logs(scale is None))
 
 
 def _launch_log_sums(
     prepared: Pairs, scale: Tensor | float, features: int, needs_mean: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the logs and the means of each split: [splits, B, N], and [splits, B, N, m] or nothing."""
-    x, _ = prepared.rows
+    x, _ = prepared.values
     chosen = plan("means" if needs_mean else "logs", prepared, parts=needs_mean)
     shape = (chosen.splits, *x.shape[:2])
-    logs = x.new_empty(shape, dtype=torch.float64)
+    is_partial = chosen.splits > 1 or not isinstance(scale, Tensor)
+    logs = x.new_empty(shape, dtype=torch.float64 if is_partial else torch.float32)
     means = x.new_empty((*shape, features) if needs_mean else 0, dtype=torch.float32)
     kernels.log_sums[chosen.grid](
-        *prepared.rows,
+        *prepared.values,
         *prepared.squares,
-        prepared.units,
+        *prepared.units,
         prepared.x_ids,
         prepared.y_ids,
         logs,
@@ -133,9 +147,11 @@ def _launch_log_sums(
     return logs, means
 
 
-def _combined(partial_logs: Tensor, partial_means: Tensor, needs_mean: bool) -> tuple[Tensor, Tensor]:
+def _combined(
+    partial_logs: Tensor, partial_means: Tensor, needs_mean: bool, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Combine the results of several splits."""
-    logs = torch.empty_like(partial_logs[0])
+    logs = partial_logs.new_empty(partial_logs.shape[1:], dtype=dtype)
     means = torch.empty_like(partial_means[0]) if needs_mean else partial_means
     features = means.shape[-1]
     block = 4 if needs_mean else 128
@@ -151,6 +167,10 @@ def _combined(partial_logs: Tensor, partial_means: Tensor, needs_mean: bool) -> 
         FEATURES=padded(features),
     )
     return logs, means
+
+
+def _both(x_units: Tensor | None, y_units: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    return None if x_units is None or y_units is None else (x_units, y_units)
 
 
 def _vectors_like(x: Tensor, units: Tensor | None) -> Tensor:
@@ -246,7 +266,7 @@ def _launch_total(
     count = 1 if logs is None else logs.shape[2]
     features = 1 if gradient is None else gradient.shape[2]
     block = max(1, 2048 // padded(features))
-    kernels.total_log_sum[(pieces(count, block), summed.shape[1])](
+    kernels.total_log_sum[(min(pieces(count, block), MULTIPROCESSORS), summed.shape[1])](
         summed,
         logs,
         means,
@@ -273,7 +293,7 @@ def logit_gradient(
     skip: int | None = None,
     x_ids: Tensor | None = None,
     y_ids: Tensor | None = None,
-    units: Tensor | None = None,
+    units: tuple[Tensor, Tensor] | None = None,
     rows: tuple[Tensor, Tensor],
     columns: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
@@ -299,7 +319,7 @@ def logit_gradient(
         [B, N, m], float32.
     """
     result: Tensor = _logit_gradient(
-        x, y, scale, skip, x_ids, y_ids, units, *rows, *(columns or (None, None))
+        x, y, scale, skip, x_ids, y_ids, *(units or (None, None)), *rows, *(columns or (None, None))
     )
     return result
 
@@ -311,7 +331,8 @@ def _logit_gradient_like(x: Tensor, y: Tensor, scale: Tensor, *rest: Any) -> Ten
 @operator(
     "align_uniform::logit_gradient",
     like=_logit_gradient_like,
-    schema="(Tensor x, Tensor y, Tensor scale, SymInt? skip, Tensor? x_ids, Tensor? y_ids, Tensor? units,"
+    schema="(Tensor x, Tensor y, Tensor scale, SymInt? skip, Tensor? x_ids, Tensor? y_ids,"
+    " Tensor? x_units, Tensor? y_units,"
     " Tensor row_logs, Tensor row_weights, Tensor? column_logs, Tensor? column_weights) -> Tensor",
 )
 def _logit_gradient(
@@ -321,18 +342,19 @@ def _logit_gradient(
     skip: int | None,
     x_ids: Tensor | None,
     y_ids: Tensor | None,
-    units: Tensor | None,
+    x_units: Tensor | None,
+    y_units: Tensor | None,
     *sums: Tensor | None,
 ) -> Tensor:
     """Launch `logit_gradient`; `sums` are the logs and weights of rows and columns."""
-    gradient = _vectors_like(x, units)
+    gradient = _vectors_like(x, x_units)
     with torch.cuda.device_of(x):
-        prepared = pairs(x, y, skip, x_ids, y_ids, units=units, squared_distances=False)
+        prepared = pairs(x, y, skip, x_ids, y_ids, units=_both(x_units, y_units), squared_distances=False)
         chosen = plan("gradients", prepared, parts=True)
         partial = gradient if chosen.splits == 1 else gradient.new_empty((chosen.splits, *gradient.shape))
         kernels.logit_gradient[chosen.grid](
-            *prepared.rows,
-            prepared.units,
+            *prepared.values,
+            *prepared.units,
             prepared.x_ids,
             prepared.y_ids,
             *(z if z is None else z.contiguous() for z in sums),
@@ -417,9 +439,9 @@ def _launch_potential_sums(
     split = chosen.splits > 1
     partial = tuple(z.new_empty((chosen.splits, *z.shape)) for z in results) if split else results
     kernels.potential_sums[chosen.grid](
-        *prepared.rows,
+        *prepared.values,
         *prepared.squares,
-        prepared.units,
+        *prepared.units,
         prepared.x_ids,
         prepared.y_ids,
         *partial,

@@ -75,7 +75,7 @@ def exponents(
     y_squares,
     y_ids,
     scale,
-    unit,
+    units,
     own,
     SQUARED: tl.constexpr,
     ROWS: tl.constexpr,
@@ -84,7 +84,7 @@ def exponents(
     """Return the exponents of a tile: min(0, -scale ||x_i - y_j||^2) if SQUARED, else scale x_i . y_j.
 
     Pairs that do not count are -inf: columns past the end, column `own + i` of row i, and pairs of the same
-    id. The products are in units of `unit` squared.
+    id. The products are multiples of `units`, the product of both sides' units.
 
     The squared norms of these rows, and those of all columns, are None unless SQUARED. The ids are those of
     all rows and columns, or None.
@@ -94,11 +94,11 @@ def exponents(
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
     if SQUARED:
         y_terms = tl.where(column < y_count, -scale * load_vector(y_squares, y_block, COLUMNS), float("-inf"))
-        exponents = (2 * scale * unit * unit) * products + y_terms[None, :] - (scale * x_squares)[:, None]
+        exponents = (2 * scale * units) * products + y_terms[None, :] - (scale * x_squares)[:, None]
         exponents = tl.minimum(exponents, 0.0, propagate_nan=tl.PropagateNan.ALL)
     else:
         y_terms = tl.where(column < y_count, 0.0, float("-inf"))
-        exponents = (scale * unit * unit) * products + y_terms[None, :]
+        exponents = (scale * units) * products + y_terms[None, :]
     if (own > -ROWS) & (own < COLUMNS):
         exponents = tl.where(row[:, None] + own == column[None, :], float("-inf"), exponents)
     if x_ids is not None:

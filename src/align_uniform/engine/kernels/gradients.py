@@ -40,7 +40,8 @@ def _shares(exponents, logs):
 def logit_gradient(
     x,
     y,
-    units,
+    x_units,
+    y_units,
     x_ids,
     y_ids,
     row_logs,
@@ -77,7 +78,7 @@ def logit_gradient(
     y_matrix = (y, columns, y_batch, y_stride)
     start, stop = split * span, tl.minimum(columns, (split + 1) * span)
     scale = tl.load(scale)
-    value_unit = unit_of(units, batch)
+    x_unit, y_unit = unit_of(x_units, batch), unit_of(y_units, batch)
     kept = rows_to_keep(x_block, features, ROWS, FEATURES, STEP, TERMS)
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
     inside = row < rows - first_row
@@ -97,7 +98,7 @@ def logit_gradient(
             x_block, kept, y_block, features, ROWS, COLUMNS, FEATURES, STEP, TERMS
         )
         tile = exponents(
-            products, x_block, None, x_ids, y_block, None, y_ids, scale, value_unit, own,
+            products, x_block, None, x_ids, y_block, None, y_ids, scale, x_unit * y_unit, own,
             False, ROWS, COLUMNS,
         )  # fmt: skip
         weights = x_weights[:, None] * _shares(tile, x_logs[:, None])
@@ -113,7 +114,7 @@ def logit_gradient(
         )
         sums, _ = add_weighted(sums, weights, values, TERMS)
 
-    sums *= value_unit
+    sums *= y_unit
     if y.dtype.element_ty == tl.float16:
         sums *= unit[:, None]
     place = tl.cast(split * batches, tl.int64) * rows + x_block[1] + row

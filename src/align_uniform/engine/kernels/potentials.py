@@ -19,7 +19,8 @@ def potential_sums(
     y,
     x_squares,
     y_squares,
-    units,
+    x_units,
+    y_units,
     x_ids,
     y_ids,
     largest,
@@ -54,7 +55,7 @@ def potential_sums(
     split = tl.program_id(1)
     x_block = block((x, rows, x_batch, x_stride), batch, first_row)
     own_squares = load_vector(x_squares, x_block, ROWS)
-    row_unit = unit_of(units, batch)
+    units = unit_of(x_units, batch) * unit_of(y_units, batch)
     kept = rows_to_keep(x_block, features, ROWS, FEATURES, STEP, TERMS)
 
     base = tl.full([ROWS], float("-inf"), tl.float32)
@@ -66,7 +67,7 @@ def potential_sums(
         own = skip + first_row - first
         products, _ = multiply(x_block, kept, y_block, features, ROWS, COLUMNS, FEATURES, STEP, TERMS)
         tile = exponents(
-            products, x_block, own_squares, x_ids, y_block, y_squares, y_ids, 1.0, row_unit, own,
+            products, x_block, own_squares, x_ids, y_block, y_squares, y_ids, 1.0, units, own,
             True, ROWS, COLUMNS,
         )  # fmt: skip
         larger = tl.maximum(base, tl.max(tile, 1))

@@ -41,18 +41,25 @@ def survey(
     stored.
     """
     part, batch = tl.program_id(0), tl.program_id(1)
-    matrix = (x, rows, x_batch, x_stride)
+    start, stop = part * span, tl.minimum(rows, (part + 1) * span)
+    total, top = _sum_and_largest((x, rows, x_batch, x_stride), batch, start, stop, features, ROWS, FEATURES)
+    slot = batch * slots + first_slot + part
+    tl.store(largest + slot, top)
+    if centres is not None:
+        tl.store(centres + slot * FEATURES + tl.arange(0, FEATURES), total * share)
+
+
+@triton.jit
+def _sum_and_largest(matrix, batch, start, stop, features, ROWS: tl.constexpr, FEATURES: tl.constexpr):
+    """Return the sum of rows `start` to `stop`, and the largest of their numbers, both of what is finite."""
     total = tl.zeros([FEATURES], tl.float32)
     top = tl.zeros([FEATURES], tl.float32)
-    for first in tl.range(part * span, tl.minimum(rows, (part + 1) * span), ROWS):
+    for first in tl.range(start, stop, ROWS):
         values = load(block(matrix, batch, first), features, 0, ROWS, FEATURES)
         finite = tl.where(tl.abs(values) < float("inf"), values, 0.0)
         total += tl.sum(finite, 0)
         top = tl.maximum(top, tl.max(tl.abs(finite), 0))
-    slot = batch * slots + first_slot + part
-    tl.store(largest + slot, tl.max(top, 0))
-    if centres is not None:
-        tl.store(centres + slot * FEATURES + tl.arange(0, FEATURES), total * share)
+    return total, tl.max(top, 0)
 
 
 @triton.jit(do_not_specialize=["rows", "slots"])
@@ -69,26 +76,32 @@ def split(
     x_batch,
     x_stride,
     slots,
+    CENTRED: tl.constexpr,
     SLOTS: tl.constexpr,
     ROWS: tl.constexpr,
     FEATURES: tl.constexpr,
 ):
-    """Store the rows, less their centre and in a unit of their batch entry, as two terms of float16.
+    """Store the rows, in a unit of their batch entry, as two terms of float16; less their centre, if CENTRED.
 
-    The terms of a row lie one behind the other, `padded` numbers each. Without `squares` no squared norm is
-    stored, without `centres` nothing is subtracted.
+    The terms of a row lie one behind the other, `padded` numbers each. If CENTRED, squared norms are stored
+    too. Without the results of `survey`, every program looks at all rows by itself.
     """
     batch, first_row, _ = program_place(rows, ROWS)
-    slot = tl.arange(0, SLOTS)
-    top = tl.max(tl.load(largest + batch * slots + slot, mask=slot < slots, other=0.0), 0)
+    matrix = (x, rows, x_batch, x_stride)
+    if largest is None:
+        centre, top = _sum_and_largest(matrix, batch, 0, rows, features, ROWS, FEATURES)
+        centre /= rows
+    else:
+        slot = tl.arange(0, SLOTS)
+        top = tl.max(tl.load(largest + batch * slots + slot, mask=slot < slots, other=0.0), 0)
+        if CENTRED:
+            place = (batch * slots + slot)[:, None] * FEATURES + tl.arange(0, FEATURES)[None, :]
+            centre = tl.sum(tl.load(centres + place, mask=(slot < slots)[:, None], other=0.0), 0)
     raised, unit = _powers_of_two(top)
-    x_block = block((x, rows, x_batch, x_stride), batch, first_row)
+    x_block = block(matrix, batch, first_row)
     values = load(x_block, features, 0, ROWS, FEATURES)
-    if centres is not None:
-        feature = tl.arange(0, FEATURES)
-        place = (batch * slots + slot)[:, None] * FEATURES + feature[None, :]
-        centre = tl.sum(tl.load(centres + place, mask=(slot < slots)[:, None], other=0.0), 0)
-        values = tl.where((feature < features)[None, :], values - centre[None, :], 0.0)
+    if CENTRED:
+        values = tl.where((tl.arange(0, FEATURES) < features)[None, :], values - centre[None, :], 0.0)
     values *= raised
     high = values.to(tl.float16)
     low = (values - high.to(tl.float32)).to(tl.float16)
@@ -98,7 +111,7 @@ def split(
     store(terms, 2 * place, high, inside, padded, 0, FEATURES)
     store(terms, 2 * place + 1, low, inside, padded, 0, FEATURES)
     tl.store(units + batch, unit, mask=first_row == 0)
-    if squares is not None:
+    if CENTRED:
         # The products of a row with itself, in the terms that products of two rows have: equal rows cancel.
         wide = high.to(tl.float32)
         own = tl.sum(wide * wide + 2 * wide * low.to(tl.float32), 1) * unit * unit

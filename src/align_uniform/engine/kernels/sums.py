@@ -37,7 +37,8 @@ def log_sums(
     y,
     x_squares,
     y_squares,
-    units,
+    x_units,
+    y_units,
     x_ids,
     y_ids,
     logs,
@@ -69,7 +70,7 @@ def log_sums(
     batch, first_row, batches = program_place(rows, ROWS)
     split, first_value = tl.program_id(1), 0 if VALUES == FEATURES else tl.program_id(2) * VALUES
     x_block = block((x, rows, x_batch, x_stride), batch, first_row)
-    unit = unit_of(units, batch)
+    x_unit, y_unit = unit_of(x_units, batch), unit_of(y_units, batch)
     squares = None
     if SQUARED:
         squares = load_vector(x_squares, x_block, ROWS)
@@ -87,7 +88,7 @@ def log_sums(
             x_block, kept, y_block, features, ROWS, COLUMNS, FEATURES, STEP, TERMS
         )
         tile = exponents(
-            products, x_block, squares, x_ids, y_block, y_squares, y_ids, scale, unit, own,
+            products, x_block, squares, x_ids, y_block, y_squares, y_ids, scale, x_unit * y_unit, own,
             SQUARED, ROWS, COLUMNS,
         )  # fmt: skip
         base, shrink, weights = _weights(base, tile)
@@ -104,12 +105,12 @@ def log_sums(
     tl.store(logs + place, _log_sum(base, total), mask=inside & (first_value == 0))
     if means is not None:
         result = sums * (1 / tl.where(total == 0, 1.0, weight)).to(tl.float32)[:, None]
-        if SQUARED:
+        if SQUARED:  # in the same unit
             high, low = load_terms(x_block, features, first_value, ROWS, VALUES, TERMS)
             result -= high.to(tl.float32)
             if TERMS == 2:
                 result -= low.to(tl.float32)
-        result = tl.where((total == 0)[:, None], 0.0, result * unit)
+        result = tl.where((total == 0)[:, None], 0.0, result * y_unit)
         store(means, place, result, inside, width, first_value, VALUES)
 
 
@@ -192,6 +193,7 @@ def total_log_sum(
 
     Logs and means are those that `log_sums` stores, of each split. The gradient of a row is its mean, times
     its share of the total, times `factor`; it is 0 where nothing was summed, and not stored if it is None.
+    Every program computes the total by itself.
     """
     batch, batches = tl.program_id(1), tl.num_programs(1)
     largest = tl.full([BLOCK], float("-inf"), tl.float64)
@@ -208,14 +210,15 @@ def total_log_sum(
     if value is not None:
         tl.store(value + batch, log - log_pairs, mask=tl.program_id(0) == 0)
     if gradient is not None:
-        row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-        inside = row < rows
-        result = tl.zeros([ROWS, FEATURES], tl.float32)
-        for split in tl.range(0, splits):
-            place = tl.cast(split * batches + batch, tl.int64) * rows + row
-            part = tl.load(logs + place, mask=inside, other=0.0)
-            share = tl.where(total == 0, 0.0, tl.exp(part - tl.where(total == 0, 0.0, log)))
-            values = load_contiguous(means, place, inside, features, FEATURES)
-            result += share.to(tl.float32)[:, None] * values
-        place = tl.cast(batch, tl.int64) * rows + row
-        store(gradient, place, result * factor, inside, features, 0, FEATURES)
+        for first in tl.range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
+            row = first + tl.arange(0, ROWS)
+            inside = row < rows
+            result = tl.zeros([ROWS, FEATURES], tl.float32)
+            for split in tl.range(0, splits):
+                place = tl.cast(split * batches + batch, tl.int64) * rows + row
+                part = tl.load(logs + place, mask=inside, other=0.0)
+                share = tl.where(total == 0, 0.0, tl.exp(part - tl.where(total == 0, 0.0, log)))
+                values = load_contiguous(means, place, inside, features, FEATURES)
+                result += share.to(tl.float32)[:, None] * values
+            place = tl.cast(batch, tl.int64) * rows + row
+            store(gradient, place, result * factor, inside, features, 0, FEATURES)
