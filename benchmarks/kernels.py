@@ -38,7 +38,7 @@ SHARED_BYTES = {
 }
 """The shared memory that a program can have, by the lowest capability that has it."""
 
-FEATURES = (16, 32, 64, 128, 256)
+FEATURES = (16, 32, 64, 128, 256, 768)
 
 POINTERS = {
     "x_squares": "*fp32",
@@ -72,7 +72,7 @@ class Case:
     dtype: str
     """Triton's name of the rows' dtype: fp32, fp16 or bf16."""
     features: int
-    """Features of a row, a power of two."""
+    """Features of a row, as kernels count them."""
     capability: Capability
     ids: bool = False
     """Whether pairs of one id are left out."""

@@ -195,9 +195,9 @@ def test_aims_are_not_measured_where_nothing_was() -> None:
 @pytest.mark.parametrize(
     ("sizes", "products", "kind", "exponentials"),
     [
-        ({"m": 128, "dtype": "float32", "engine": "triton", "gradient": False}, 3, "tf32", 1),
-        ({"m": 128, "dtype": "float32", "engine": "triton", "gradient": True}, 6, "tf32", 1),
-        ({"m": 256, "dtype": "float32", "engine": "triton", "gradient": True}, 9, "tf32", 2),
+        ({"m": 128, "dtype": "float32", "engine": "triton", "gradient": False}, 3, "bfloat16", 1),
+        ({"m": 128, "dtype": "float32", "engine": "triton", "gradient": True}, 6, "bfloat16", 1),
+        ({"m": 256, "dtype": "float32", "engine": "triton", "gradient": True}, 9, "bfloat16", 2),
         ({"m": 128, "dtype": "bfloat16", "engine": "triton", "gradient": True}, 3, "bfloat16", 1),
         ({"m": 768, "dtype": "bfloat16", "engine": "tiles", "gradient": True}, 1.5, "float32", 0.5),
     ],

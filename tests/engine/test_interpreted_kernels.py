@@ -31,6 +31,7 @@ SHAPES = [
     (1, 67, 130, 100),
     (1, 33, 70, 129),
     (1, 20, 70, 256),
+    (1, 9, 70, 330),
 ]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 MASKS = ["everyone", "itself", "later", "earlier", "ids"]

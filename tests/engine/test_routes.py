@@ -64,12 +64,12 @@ def test_the_kernel_takes_narrow_rows_of_float32_and_less_on_gpus(monkeypatch: p
     monkeypatch.setattr(routes, "chosen_engine", lambda: "triton")
     monkeypatch.setattr(routes, "is_interpreted", lambda: False)
     with FakeTensorMode():
-        gpu = torch.empty(4, 256, device="cuda")
+        gpu = torch.empty(4, 1024, device="cuda")
         for dtype in (torch.float32, torch.float16, torch.bfloat16):
             assert routes.takes_kernel(gpu.to(dtype))
         assert not routes.takes_kernel(gpu.double())
         assert not routes.takes_kernel(gpu, gpu.double())
-        assert not routes.takes_kernel(torch.empty(4, 257, device="cuda"))
+        assert not routes.takes_kernel(torch.empty(4, 1025, device="cuda"))
     assert not routes.takes_kernel(torch.empty(4, 8))
     monkeypatch.setattr(routes, "is_interpreted", lambda: True)
     monkeypatch.delenv(routes.ENGINE, raising=False)

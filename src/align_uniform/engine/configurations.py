@@ -1,7 +1,8 @@
 """The launch parameters of the kernels, as data: blocks, warps and stages by kernel, dtype, features and GPU.
 
 Every entry was compiled for its GPUs: it keeps its sums in registers, and fits the shared memory of a
-multiprocessor (benchmarks/kernels.json). Only a GPU can tell which of the entries that fit is the fastest.
+multiprocessor (benchmarks/kernels.json). Those of Hopper were the fastest of some 360 on an H100, for rows of
+64, 128 and 256 features; for the other GPUs nobody has tried which of those that fit is the fastest.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ class Entry(NamedTuple):
     terms: int
     """The number of half-precision terms of each number: 1 for half-precision rows, 2 for float32."""
     features: int
-    """The widest rows, as a power of two; narrower entries take precedence."""
+    """The widest rows; entries for narrower ones take precedence."""
     capability: Capability
     """The lowest capability; higher entries take precedence."""
     configuration: Configuration
 
 
-AMPERE, HOPPER = (8, 0), (9, 0)
+AMPERE, HOPPER, BLACKWELL = (8, 0), (9, 0), (10, 0)
 
 LOGS: tuple[Kernel, ...] = ("logs",)
 POTENTIALS: tuple[Kernel, ...] = ("potentials",)
@@ -56,26 +57,29 @@ WEIGHTED: tuple[Kernel, ...] = ("means", "gradients")
 ENTRIES = (
     Entry(SUMS, 2, 64, HOPPER, Configuration(128, 64, 64, 4, 3)),
     Entry(SUMS, 2, 128, HOPPER, Configuration(128, 64, 128, 8, 3)),
-    Entry(SUMS, 2, 256, AMPERE, Configuration(128, 64, 16, 8, 2)),
-    Entry(SUMS, 2, 256, HOPPER, Configuration(128, 64, 64, 8, 3)),
+    Entry(SUMS, 2, 1024, AMPERE, Configuration(128, 64, 16, 8, 2)),
+    Entry(SUMS, 2, 1024, HOPPER, Configuration(128, 64, 64, 8, 3)),
     Entry(MEANS, 2, 64, HOPPER, Configuration(64, 128, 64, 4, 3)),
     Entry(MEANS, 2, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
     Entry(GRADIENTS, 2, 64, HOPPER, Configuration(128, 64, 64, 4, 2)),
     Entry(GRADIENTS, 2, 128, HOPPER, Configuration(64, 64, 128, 4, 2)),
     Entry(WEIGHTED, 2, 64, AMPERE, Configuration(64, 64, 32, 8, 2)),
-    Entry(WEIGHTED, 2, 256, AMPERE, Configuration(64, 64, 32, 8, 2)),
-    Entry(WEIGHTED, 2, 256, HOPPER, Configuration(128, 64, 64, 8, 3)),
+    Entry(WEIGHTED, 2, 1024, AMPERE, Configuration(64, 64, 32, 8, 2)),
+    Entry(WEIGHTED, 2, 1024, HOPPER, Configuration(128, 64, 64, 8, 3)),
     Entry(SUMS, 1, 128, AMPERE, Configuration(128, 64, 128, 8, 2)),
     Entry(LOGS, 1, 128, HOPPER, Configuration(64, 128, 128, 4, 2)),
     Entry(POTENTIALS, 1, 128, HOPPER, Configuration(128, 64, 128, 4, 3)),
-    Entry(SUMS, 1, 256, AMPERE, Configuration(128, 64, 64, 8, 2)),
+    Entry(SUMS, 1, 1024, AMPERE, Configuration(128, 64, 64, 8, 2)),
     Entry(SUMS, 1, 256, HOPPER, Configuration(128, 64, 256, 8, 3)),
     Entry(WEIGHTED, 1, 64, AMPERE, Configuration(128, 64, 64, 8, 2)),
     Entry(WEIGHTED, 1, 128, AMPERE, Configuration(64, 64, 128, 8, 2)),
     Entry(MEANS, 1, 128, HOPPER, Configuration(64, 128, 128, 4, 3)),
     Entry(GRADIENTS, 1, 128, HOPPER, Configuration(64, 128, 128, 4, 2)),
-    Entry(WEIGHTED, 1, 256, AMPERE, Configuration(64, 64, 64, 8, 2)),
+    Entry(WEIGHTED, 1, 1024, AMPERE, Configuration(64, 64, 64, 8, 2)),
+    Entry(WEIGHTED, 1, 128, BLACKWELL, Configuration(128, 64, 128, 8, 2)),
     Entry(WEIGHTED, 1, 256, HOPPER, Configuration(128, 64, 256, 8, 2)),
+    Entry(SUMS, 1, 1024, HOPPER, Configuration(128, 64, 64, 8, 2)),
+    Entry(WEIGHTED, 1, 1024, HOPPER, Configuration(128, 64, 64, 8, 2)),
 )
 
 
@@ -88,7 +92,7 @@ def configuration(
     Args:
         kernel: the kernel.
         terms: the number of half-precision terms of each number: 1 for half-precision rows, 2 for float32.
-        features: the number of features, rounded up to a power of two from 16 to 256.
+        features: the number of features as kernels count them, from 16 to 1,024 (`launching.counted`).
         capability: the capability of the GPU; one without entries of its own takes the nearest lower ones.
             None is the interpreter.
     """

@@ -316,8 +316,7 @@ def plan(kernel: configurations.Kernel, pairs: Pairs, *, parts: bool) -> Plan:
     With `parts`, rows of more than 128 features have a program for each 128 of their sums.
     """
     x, y = pairs.values
-    features = padded(pairs.width)
-    assert features <= 256
+    features = counted(pairs.width)
     chosen = configurations.configuration(
         kernel, terms=pairs.terms, features=features, capability=_capability(x.get_device())
     )
@@ -338,7 +337,7 @@ def _plan(
     batch, rows, columns = sizes
     blocks = batch * pieces(rows, chosen.rows)
     values = min(features, 128)
-    per_row = features // values if parts else 1
+    per_row = pieces(features, values) if parts else 1
     tiles = pieces(columns, chosen.columns)
     splits = min(pieces(tiles, LEAST_TILES), pieces(programs, blocks * per_row))
     span = pieces(tiles, splits) * chosen.columns
@@ -358,6 +357,11 @@ def _plan(
 def pieces(count: int, size: int) -> int:
     """Return the number of pieces of a size that cover a count."""
     return -(-count // size)
+
+
+def counted(features: int) -> int:
+    """Return the number of features that are multiplied: a power of two up to 256, then a multiple of 64."""
+    return padded(features) if features <= 256 else pieces(features, 64) * 64
 
 
 def padded(features: int) -> int:

@@ -23,8 +23,8 @@ from torch.autograd import forward_ad
 PLAIN_PAIRS = 2**22
 """The largest pair matrix that a compiled graph keeps in memory as a whole (16 MiB in float32)."""
 
-KERNEL_FEATURES = 256
-"""The widest rows that the kernel takes; for wider ones, products dominate in the tile loop too."""
+KERNEL_FEATURES = 1024
+"""The widest rows that the kernel takes; it repeats the products for each 128 features of a gradient."""
 
 ENGINE = "ALIGN_UNIFORM_ENGINE"
 """The environment variable that chooses between the tile loop and the kernel."""

@@ -2,7 +2,7 @@
 
 They wait for no value and keep O(N m) memory. Each function equals a few lines over the whole matrix of
 pairs, which its docstring states; the kernels never store that matrix. Rows are float32, float16 or bfloat16,
-[B, N, m] with m up to 256, on a CUDA device, or on a CPU in Triton's interpreter. Results are the same bits
+[B, N, m] with m up to 1,024, on a CUDA device, or on a CPU in Triton's interpreter. Results are the same bits
 on every run.
 
 All launches of a function are one operator, which runs on fake and meta tensors too. A small number of rows
