@@ -22,7 +22,7 @@ TABLE = Path(kernels.__file__).with_suffix(".json")
 
 LARGEST_STACK = 64
 COLLAPSED = 32
-"""The registers of a kernel in which the compiler gave up and keeps everything in local memory."""
+"""The registers of a kernel in which the compiler gave up: it keeps everything in local memory, or is empty."""
 
 ALL = kernels.cases()
 WIDEST = [
@@ -51,7 +51,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(case: Case, stack: int, registers: int, shared: int) -> None:
     assert stack <= LARGEST_STACK
-    assert registers != COLLAPSED
+    assert registers > COLLAPSED
     assert shared <= shared_limit(case)
 
 
