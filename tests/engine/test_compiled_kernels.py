@@ -22,7 +22,7 @@ TABLE = Path(kernels.__file__).with_suffix(".json")
 
 LARGEST_STACK = 64
 COLLAPSED = 32
-"""The registers of a kernel in which the compiler gave up: it keeps everything in local memory, or is empty."""
+"""The registers of a kernel that the compiler emptied, or left with everything in local memory, at most."""
 
 ALL = kernels.cases()
 WIDEST = [
