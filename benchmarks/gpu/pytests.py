@@ -86,6 +86,7 @@ def items(session: Session) -> list[Item]:
             raise Failed(
                 f"{found.get('cut') or counts}; {first[0]}: {first[1].strip() or found['tail']}", found
             )
+        del found["tail"]  # it says nothing more
         return found
 
     return [Item(job.name, functools.partial(run, job)) for job in jobs]
