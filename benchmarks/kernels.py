@@ -2,8 +2,9 @@
 
     python -m benchmarks.kernels --out benchmarks/kernels.json
 
-This needs Triton, and no GPU. Every configuration that ships is compiled for every kind of GPU that it
-serves, in all of its variants.
+This needs Triton, and no GPU; the table of docs/gpu.md goes to stdout. Every configuration that ships is
+compiled for every kind of GPU that it serves, as it is used most, and in the variant that is unlike this in
+every way.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import itertools
 import json
 import re
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ SHARED_BYTES = {
 }
 """The shared memory that a program can have, by the lowest capability that has it."""
 
-FEATURES = (32, 64, 128, 256, 768)
+FEATURES = (64, 128, 256, 768)
 
 POINTERS = {
     "x_squares": "*fp32",
@@ -203,11 +205,36 @@ def _cuobjdump(option: str, path: str) -> str:
 
 def table(jobs: int) -> Iterator[dict[str, Any]]:
     """Compile all cases, several at a time, and yield each with its configuration and resources."""
-    options = itertools.product((False, True), repeat=2)
-    everything = [case for ids, alternative in options for case in cases(ids=ids, alternative=alternative)]
+    everything = [case for unlike in (False, True) for case in cases(ids=unlike, alternative=unlike)]
     with ProcessPoolExecutor(jobs) as pool:
         for case, needs in zip(everything, pool.map(resources, everything), strict=True):
             yield dataclasses.asdict(case) | case.configuration._asdict() | dataclasses.asdict(needs)
+
+
+NAMES: dict[Kernel, str] = {
+    "logs": "value",
+    "means": "value + gradient",
+    "gradients": "contrastive gradient",
+    "potentials": "measuring, up to 4 t",
+}
+"""The names of the kernels in the documentation."""
+
+
+def lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield the table of the variants that are used most: rows x columns x features, registers / stack."""
+    yield "| kernel | rows | m up to | sm_80 | sm_90 | sm_100 |"
+    yield "|---|---|---|---|---|---|"
+    usual = [row for row in rows if not row["ids"]]
+    for kernel, name in NAMES.items():
+        for dtype, features in itertools.product(("fp32", "bf16"), FEATURES):
+            cells = [
+                f"{row['rows']}×{row['columns']}×{row['step']}, {row['warps']}, {row['stages']}: "
+                f"{row['registers']} / {row['stack']}"
+                for row in usual
+                if (row["kernel"], row["dtype"], row["features"]) == (kernel, dtype, features)
+            ]
+            words = {"fp32": "float32", "bf16": "bfloat16"}[dtype]
+            yield f"| {name} | {words} | {1024 if features > 256 else features:,} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -218,8 +245,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/kernels.json"), help="File to write.")
     parser.add_argument("--jobs", type=int, default=2, help="Number of kernels that are compiled at a time.")
     options = parser.parse_args()
-    lines = ",\n".join(f"  {json.dumps(row)}" for row in table(options.jobs))
-    options.out.write_text(f'{{\n "triton": "{triton.__version__}",\n "kernels": [\n{lines}\n ]\n}}\n')
+    rows = list(table(options.jobs))
+    content = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    options.out.write_text(f'{{\n "triton": "{triton.__version__}",\n "kernels": [\n{content}\n ]\n}}\n')
+    for line in lines(rows):
+        sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":

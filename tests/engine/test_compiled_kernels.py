@@ -89,7 +89,7 @@ def test_the_recorded_table_holds_all_that_ships_and_keeps_the_bounds() -> None:
     recorded = json.loads(TABLE.read_text())["kernels"]
     for case in ALL:
         rows = [row for row in recorded if _is(row, case)]
-        assert len(rows) == 4  # with and without ids, and the alternatives
+        assert len(rows) == 2  # as it is used most, and with ids and all alternatives
         for row in rows:
             assert {name: row[name] for name in case.configuration._fields} == case.configuration._asdict()
             check(case, row["stack"], row["registers"], row["shared"])
