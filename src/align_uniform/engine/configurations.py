@@ -62,7 +62,7 @@ ENTRIES = (
     Entry(MEANS, 2, 64, HOPPER, Configuration(64, 128, 64, 4, 3)),
     Entry(MEANS, 2, 64, BLACKWELL, Configuration(128, 64, 64, 8, 2)),
     Entry(MEANS, 2, 128, HOPPER, Configuration(128, 64, 128, 8, 2)),
-    Entry(MEANS, 2, 128, BLACKWELL, Configuration(128, 32, 128, 8, 2)),
+    Entry(MEANS, 2, 128, BLACKWELL, Configuration(128, 64, 64, 8, 2)),
     Entry(GRADIENTS, 2, 64, HOPPER, Configuration(128, 64, 64, 4, 2)),
     Entry(GRADIENTS, 2, 128, HOPPER, Configuration(64, 64, 128, 4, 2)),
     Entry(WEIGHTED, 2, 64, AMPERE, Configuration(64, 64, 32, 8, 2)),
