@@ -17,6 +17,7 @@ from triton.runtime.jit import JITFunction
 from align_uniform.engine import configurations
 from align_uniform.engine import triton as launches
 from align_uniform.engine.configurations import ENTRIES
+from align_uniform.engine.launching import split
 
 TABLE = Path(kernels.__file__).with_suffix(".json")
 
@@ -108,7 +109,7 @@ def _is(row: dict[str, Any], case: Case) -> bool:
 
 @pytest.mark.parametrize("capability", [(8, 6), (8, 9), (9, 5), (11, 0), (12, 1), (13, 0)])
 def test_a_gpu_without_entries_takes_those_of_the_nearest_lower_one(capability: tuple[int, int]) -> None:
-    family = (8, 0) if capability[0] in (8, 12) else (9, 0)
+    family = (8, 0) if capability[0] in (8, 12) else (9, 0) if capability[0] == 9 else (10, 0)
     for features in FEATURES:
         for terms in (1, 2):
             chosen, expected = (
@@ -149,13 +150,24 @@ def test_every_launch_passes_what_its_kernel_takes(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(JITFunction, "run", prepare)
     monkeypatch.setattr(triton.runtime.driver, "_active", NoGpu())
     rows, columns = 1 + 69 * (features > 1), 1 + 999 * (features > 1)
-    x, y = torch.zeros(1, rows, features).half(), torch.zeros(1, columns, features).half()
+    x, y = torch.zeros(1, rows, features), torch.zeros(1, columns, features)
     of_rows, of_columns, scale = torch.zeros(1, rows), torch.zeros(1, columns), torch.tensor(2.0)
+    both = {"rows": (of_rows, of_rows), "columns": (of_columns, of_columns)}
+    launches.log_potential(x, y, 2.0, 1.0, needs_x=True, needs_y=True)
+    launches.log_potential(x, x, 2.0, 1.0, skip=0, x_ids=of_rows.long(), y_ids=of_rows.long())
+    *terms, x_units, y_units = split(x, y)
+    launches.log_sums(*terms, scale, squared_distances=False, units=(x_units, y_units))
+    launches.logit_gradient(*terms, scale, units=(x_units, y_units), **both)
+    x, y = x.half(), y.half()
     launches.log_sums(x, y, 2.0, squared_distances=True, skip=0, needs_mean=True)
     launches.log_sums(x, y, scale, squared_distances=False, x_ids=of_rows.long(), y_ids=of_columns.long())
     launches.logit_gradient(x, y, scale, rows=(of_rows, of_rows))
-    launches.logit_gradient(x, y, scale, rows=(of_rows, of_rows), columns=(of_columns, of_columns))
     launches.potential_sums(x, y, [1.0, 2.0, 3.0, 4.0, 5.0])
-    kernels_launched = ["log_sums"] * 2 + ["logit_gradient"] * 2 + ["potential_sums"] * 2
-    assert [name for name in prepared if not name.startswith("combine")] == kernels_launched
-    assert len(prepared) == (12 if features > 1 else 6)
+    assert [name for name in prepared if not name.startswith("combine")] == [
+        *["survey", "survey", "split", "split", "log_sums", "total_log_sum", "log_sums", "total_log_sum"],
+        *["split", "log_sums", "total_log_sum"],
+        *["split", "split", "log_sums", "logit_gradient"],
+        *["squared_norms", "squared_norms", "log_sums", "log_sums", "logit_gradient"],
+        *["squared_norms", "squared_norms", "potential_sums", "potential_sums"],
+    ]
+    assert (len(prepared) > 24) == (features > 1)
