@@ -152,12 +152,14 @@ def test_every_launch_passes_what_its_kernel_takes(monkeypatch: pytest.MonkeyPat
     rows, columns = 1 + 69 * (features > 1), 1 + 999 * (features > 1)
     x, y = torch.zeros(1, rows, features), torch.zeros(1, columns, features)
     of_rows, of_columns, scale = torch.zeros(1, rows), torch.zeros(1, columns), torch.tensor(2.0)
-    both = {"rows": (of_rows, of_rows), "columns": (of_columns, of_columns)}
     launches.log_potential(x, y, 2.0, 1.0, needs_x=True, needs_y=True)
     launches.log_potential(x, x, 2.0, 1.0, skip=0, x_ids=of_rows.long(), y_ids=of_rows.long())
-    *terms, x_units, y_units = split(x, y)
-    launches.log_sums(*terms, scale, squared_distances=False, units=(x_units, y_units))
-    launches.logit_gradient(*terms, scale, units=(x_units, y_units), **both)
+    x_terms, y_terms, *both = split(x, y)
+    units = both[0], both[1]
+    launches.log_sums(x_terms, y_terms, scale, squared_distances=False, units=units)
+    launches.logit_gradient(
+        x_terms, y_terms, scale, units=units, rows=(of_rows, of_rows), columns=(of_columns, of_columns)
+    )
     x, y = x.half(), y.half()
     launches.log_sums(x, y, 2.0, squared_distances=True, skip=0, needs_mean=True)
     launches.log_sums(x, y, scale, squared_distances=False, x_ids=of_rows.long(), y_ids=of_columns.long())
