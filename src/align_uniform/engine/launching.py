@@ -221,7 +221,7 @@ def _terms(populations: Sequence[Tensor], centred: bool) -> list[Rows]:
 
 
 class _Survey(NamedTuple):
-    """What was seen in the parts of all rows: the largest number, and the parts' shares of the centre."""
+    """The largest number in each part of all rows, and the part's share of their centre."""
 
     largest: Tensor | None
     """[B, slots]; None if the rows are so few that every program looks at all of them by itself."""
