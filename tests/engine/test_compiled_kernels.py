@@ -18,6 +18,7 @@ from align_uniform.engine import configurations
 from align_uniform.engine import triton as launches
 from align_uniform.engine.configurations import ENTRIES
 from align_uniform.engine.launching import split
+from align_uniform.engine.mask import Mask
 
 TABLE = Path(kernels.__file__).with_suffix(".json")
 
@@ -153,7 +154,7 @@ def test_every_launch_passes_what_its_kernel_takes(monkeypatch: pytest.MonkeyPat
     x, y = torch.zeros(1, rows, features), torch.zeros(1, columns, features)
     of_rows, of_columns, scale = torch.zeros(1, rows), torch.zeros(1, columns), torch.tensor(2.0)
     launches.log_potential(x, y, 2.0, 1.0, needs_x=True, needs_y=True)
-    launches.log_potential(x, x, 2.0, 1.0, skip=0, x_ids=of_rows.long(), y_ids=of_rows.long())
+    launches.log_potential(x, x, 2.0, 1.0, Mask(0, of_rows.long(), of_rows.long()))
     x_terms, y_terms, *both = split(x, y)
     units = both[0], both[1]
     launches.log_sums(x_terms, y_terms, scale, squared_distances=False, units=units)
@@ -161,8 +162,9 @@ def test_every_launch_passes_what_its_kernel_takes(monkeypatch: pytest.MonkeyPat
         x_terms, y_terms, scale, units=units, rows=(of_rows, of_rows), columns=(of_columns, of_columns)
     )
     x, y = x.half(), y.half()
-    launches.log_sums(x, y, 2.0, squared_distances=True, skip=0, needs_mean=True)
-    launches.log_sums(x, y, scale, squared_distances=False, x_ids=of_rows.long(), y_ids=of_columns.long())
+    launches.log_sums(x, y, 2.0, squared_distances=True, mask=Mask(0), needs_mean=True)
+    by_ids = Mask(None, of_rows.long(), of_columns.long())
+    launches.log_sums(x, y, scale, squared_distances=False, mask=by_ids)
     launches.logit_gradient(x, y, scale, rows=(of_rows, of_rows))
     launches.potential_sums(x, y, [1.0, 2.0, 3.0, 4.0, 5.0])
     assert [name for name in prepared if not name.startswith("combine")] == [

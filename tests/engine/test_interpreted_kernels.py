@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from align_uniform.engine import configurations, launching, triton
 from align_uniform.engine.kernels import exponents
+from align_uniform.engine.mask import Mask as EngineMask
 from tests.engine.definitions import EVERYONE, Array, Mask, exponents_of, log_sums, mask, means, reach, shares
 from tests.engine.interpreter import faithful_arithmetic
 from tests.oracle import numbers
@@ -54,6 +55,10 @@ def centred(x: Tensor, y: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return x.to(dtype), y.to(dtype)
 
 
+def engine_mask(without: Mask) -> EngineMask:
+    return EngineMask(*without)
+
+
 def population(
     shape: tuple[int, int, int, int], dtype: torch.dtype, *, offset: float = 0.0
 ) -> tuple[Tensor, Tensor]:
@@ -67,9 +72,8 @@ def population(
 def check_log_sums(x: Tensor, y: Tensor, scale: float, squared: bool, without: Mask = EVERYONE) -> None:
     """Compare logs and means with the definitions, within the bounds of the package."""
     on_device = scale if squared else torch.tensor(scale)
-    skip, x_ids, y_ids = without
     logs, mean = triton.log_sums(
-        x, y, on_device, squared_distances=squared, skip=skip, x_ids=x_ids, y_ids=y_ids, needs_mean=True
+        x, y, on_device, squared_distances=squared, mask=engine_mask(without), needs_mean=True
     )
     values = exponents_of(x, y, scale, squared, without)
     with np.errstate(divide="ignore"):
@@ -77,7 +81,7 @@ def check_log_sums(x: Tensor, y: Tensor, scale: float, squared: bool, without: M
     np.testing.assert_allclose(numbers(logs), expected, rtol=0, atol=8 * EPS * reach(x, y, scale))
     check_vectors(mean, expected_mean, x, y, scale)
     logs_alone, nothing = triton.log_sums(
-        x, y, on_device, squared_distances=squared, skip=skip, x_ids=x_ids, y_ids=y_ids
+        x, y, on_device, squared_distances=squared, mask=engine_mask(without)
     )
     np.testing.assert_allclose(numbers(logs_alone), expected, rtol=0, atol=8 * EPS * reach(x, y, scale))
     assert nothing.numel() == 0
@@ -138,7 +142,7 @@ def test_large_logits_do_not_overflow() -> None:
 
 def test_rows_in_one_place_have_a_log_sum_of_log_m() -> None:
     x = unit(1, 1, 30, dtype=torch.float32).expand(1, 70, 30)
-    logs, pull = triton.log_sums(x, x, 400.0, squared_distances=True, skip=0, needs_mean=True)
+    logs, pull = triton.log_sums(x, x, 400.0, squared_distances=True, mask=EngineMask(0), needs_mean=True)
     np.testing.assert_allclose(numbers(logs), math.log(69), rtol=0, atol=8 * EPS * 400)
     np.testing.assert_allclose(numbers(pull), 0, atol=1e-6)
 
@@ -149,7 +153,7 @@ def test_a_row_without_pairs_has_log_minus_infinity_and_mean_0(squared: bool) ->
     x_ids, y_ids = torch.tensor([[1, 2, 1, 2, 2]]), torch.ones(1, 70, dtype=torch.int64)
     scale = 2.0 if squared else torch.tensor(2.0)
     logs, mean = triton.log_sums(
-        x, y, scale, squared_distances=squared, x_ids=x_ids, y_ids=y_ids, needs_mean=True
+        x, y, scale, squared_distances=squared, mask=EngineMask(None, x_ids, y_ids), needs_mean=True
     )
     empty = x_ids[0] == 1
     assert (logs[0, empty] == -math.inf).all()
@@ -160,7 +164,7 @@ def test_a_row_without_pairs_has_log_minus_infinity_and_mean_0(squared: bool) ->
 
 def test_one_row_is_no_pair_with_itself() -> None:
     x = unit(1, 1, 5, dtype=torch.float32)
-    logs, pull = triton.log_sums(x, x, 2.0, squared_distances=True, skip=0, needs_mean=True)
+    logs, pull = triton.log_sums(x, x, 2.0, squared_distances=True, mask=EngineMask(0), needs_mean=True)
     assert logs.item() == -math.inf
     assert (pull == 0).all()
 
@@ -234,9 +238,8 @@ def test_results_are_the_same_bits_on_every_run() -> None:
 
 
 def check_log_potential(x: Tensor, y: Tensor, t: float, without: Mask) -> None:
-    skip, x_ids, y_ids = without
     value, grad_x, grad_y = triton.log_potential(
-        x, y, t, 1.5, skip=skip, x_ids=x_ids, y_ids=y_ids, needs_x=True, needs_y=True
+        x, y, t, 1.5, engine_mask(without), needs_x=True, needs_y=True
     )
     leaves = [z.double().requires_grad_() for z in (x, y)]
     values = -t * (leaves[0][:, :, None] - leaves[1][:, None]).square().sum(-1)
@@ -246,7 +249,7 @@ def check_log_potential(x: Tensor, y: Tensor, t: float, without: Mask) -> None:
     np.testing.assert_allclose(numbers(value), numbers(total), rtol=0, atol=8 * EPS * reach(x, y, t))
     for found, true in zip((grad_x, grad_y), expected, strict=True):
         check_vectors(found, numbers(true), x, y, t)
-    alone, *nothing = triton.log_potential(x, y, t, 1.5, skip=skip, x_ids=x_ids, y_ids=y_ids)
+    alone, *nothing = triton.log_potential(x, y, t, 1.5, engine_mask(without))
     assert alone.equal(value)
     assert not any(z.numel() for z in nothing)
 
@@ -266,7 +269,7 @@ def test_pairs_that_do_not_count_are_left_out_of_the_value(name: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_within_one_population_the_gradient_is_that_of_both_sides(dtype: torch.dtype) -> None:
     x, _ = population((2, 70, 9, 20), dtype)
-    value, gradient, _ = triton.log_potential(x, x, 2.0, 0.5, skip=0, needs_x=True)
+    value, gradient, _ = triton.log_potential(x, x, 2.0, 0.5, EngineMask(0), needs_x=True)
     leaf = x.double().requires_grad_()
     values = -2 * (leaf[:, :, None] - leaf[:, None]).square().sum(-1)
     total = values.masked_fill(torch.eye(70, dtype=torch.bool), -math.inf).flatten(1).logsumexp(1) - 0.5
@@ -278,7 +281,7 @@ def test_the_value_over_no_pair_is_minus_infinity_and_has_no_gradient() -> None:
     x, y = population((1, 5, 70, 6), torch.float32)
     ids = torch.ones(1, 5, dtype=torch.int64), torch.ones(1, 70, dtype=torch.int64)
     value, *gradients = triton.log_potential(
-        x, y, 2.0, 1.0, x_ids=ids[0], y_ids=ids[1], needs_x=True, needs_y=True
+        x, y, 2.0, 1.0, EngineMask(None, *ids), needs_x=True, needs_y=True
     )
     assert value.item() == -math.inf
     assert all((gradient == 0).all() for gradient in gradients)
@@ -304,14 +307,11 @@ def check_logit_gradient(
     weights = numbers(row_weights)[..., None] * shares(of_rows)
     if columns:
         weights += (numbers(column_weights)[..., None] * shares(of_columns)).swapaxes(1, 2)
-    skip, x_ids, y_ids = without
     gradient = triton.logit_gradient(
         x,
         y,
         torch.tensor(scale),
-        skip=skip,
-        x_ids=x_ids,
-        y_ids=y_ids,
+        mask=engine_mask(without),
         rows=(torch.from_numpy(log_sums(of_rows)).float(), row_weights),
         columns=(torch.from_numpy(log_sums(of_columns)).float(), column_weights) if columns else None,
     )
@@ -352,8 +352,7 @@ def test_weights_of_any_size_keep_their_digits(size: float, columns: bool, dtype
 
 
 def check_potential_sums(x: Tensor, y: Tensor, ts: list[float], without: Mask) -> None:
-    skip, x_ids, y_ids = without
-    largest, sums, squares = triton.potential_sums(x, y, ts, skip=skip, x_ids=x_ids, y_ids=y_ids)
+    largest, sums, squares = triton.potential_sums(x, y, ts, mask=engine_mask(without))
     distances = -exponents_of(x, y, 1.0, True, without)
     nearest = distances.min(-1, keepdims=True)
     differences = distances - np.where(np.isinf(nearest), 0, nearest)
@@ -391,7 +390,7 @@ def test_a_row_without_pairs_has_sums_of_0() -> None:
     x, y = population((1, 5, 70, 6), torch.float32)
     ids = torch.tensor([[1, 2, 1, 2, 2]]), torch.ones(1, 70, dtype=torch.int64)
     check_potential_sums(x, y, [2.0, 3.0], Mask(None, *ids))
-    largest, sums, squares = triton.potential_sums(x, y, [2.0, 3.0], x_ids=ids[0], y_ids=ids[1])
+    largest, sums, squares = triton.potential_sums(x, y, [2.0, 3.0], mask=EngineMask(None, *ids))
     assert largest[0, 0] == -math.inf
     assert (sums[:, 0, 0] == 0).all()
     assert (squares[:, 0, 0] == 0).all()
@@ -475,7 +474,7 @@ def _all_results(x: Tensor, y: Tensor) -> list[Tensor]:
     scale = torch.tensor(2.0, device=x.device)
     logs = x.new_empty(x.shape[:2])
     return [
-        *triton.log_sums(x, y, 2.0, squared_distances=True, skip=0, needs_mean=True),
+        *triton.log_sums(x, y, 2.0, squared_distances=True, mask=EngineMask(0), needs_mean=True),
         *triton.log_sums(x, y, scale, squared_distances=False),
         triton.logit_gradient(x, y, scale, rows=(logs, logs)),
         *triton.potential_sums(x, y, [1.0, 2.0]),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from align_uniform.engine import configurations, kernels, routes
+from align_uniform.engine.mask import Mask
 from align_uniform.engine.routes import HALVES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,9 +123,7 @@ class Pairs(NamedTuple):
 def pairs(
     x: Tensor,
     y: Tensor,
-    skip: int | None,
-    x_ids: Tensor | None,
-    y_ids: Tensor | None,
+    mask: Mask,
     *,
     units: tuple[Tensor, Tensor] | None = None,
     squared_distances: bool,
@@ -136,8 +135,8 @@ def pairs(
     returns them.
     """
     # At the ends no pair is left out.
-    skip = y.shape[1] if skip is None else max(-x.shape[1], min(skip, y.shape[1]))
-    x_ids, y_ids = (z if z is None else z.contiguous() for z in (x_ids, y_ids))
+    skip = y.shape[1] if mask.skip is None else max(-x.shape[1], min(mask.skip, y.shape[1]))
+    x_ids, y_ids = (z if z is None else z.contiguous() for z in (mask.ids, mask.column_ids))
     if units is not None:
         rows, width = [Rows(x, units=units[0]), Rows(y, units=units[1])], x.shape[2] // 2
     else:

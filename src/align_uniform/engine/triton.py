@@ -20,6 +20,7 @@ from torch import Tensor
 
 from align_uniform.engine import kernels
 from align_uniform.engine.launching import MULTIPROCESSORS, Pairs, Plan, operator, padded, pairs, pieces, plan
+from align_uniform.engine.mask import ALL_PAIRS, Mask
 
 TS_PER_LAUNCH = 4
 """The number of inverse widths whose sums one launch keeps side by side."""
@@ -31,9 +32,7 @@ def log_sums(
     scale: Tensor | float,
     *,
     squared_distances: bool,
-    skip: int | None = None,
-    x_ids: Tensor | None = None,
-    y_ids: Tensor | None = None,
+    mask: Mask = ALL_PAIRS,
     units: tuple[Tensor, Tensor] | None = None,
     needs_mean: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -49,9 +48,8 @@ def log_sums(
         scale: for squared distances a positive number; else a tensor of one float32 on the device, which
             nobody waits for.
         squared_distances: whether exponents are negative squared distances rather than products.
-        skip: leave out column `skip + i` of row i, which may be out of range; None leaves out nothing.
-        x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
-        y_ids: int64, [B, M].
+        mask: the pairs that are left out: column `skip + i` of row i, which may be out of range, and pairs of
+            equal ids, int64 of [B, N] and [B, M].
         units: for products: x and y are the terms that `split` returns, with their units; the means have as
             many features as the terms.
         needs_mean: whether to compute the means.
@@ -68,15 +66,11 @@ def log_sums(
         assert isinstance(scale, Tensor)
         numbers = (scale, 0.0)
     x_units, y_units = units or (None, None)
-    result: tuple[Tensor, Tensor] = _log_sums(
-        x, y, *numbers, skip, x_ids, y_ids, x_units, y_units, needs_mean
-    )
+    result: tuple[Tensor, Tensor] = _log_sums(x, y, *numbers, *mask, x_units, y_units, needs_mean)
     return result
 
 
-def _log_sums_like(
-    x: Tensor, y: Tensor, scale: Tensor | None, t: float, skip: int | None, *rest: Any
-) -> tuple[Tensor, Tensor]:
+def _log_sums_like(x: Tensor, y: Tensor, scale: Tensor | None, t: float, *rest: Any) -> tuple[Tensor, Tensor]:
     *_, units, _, needs_mean = rest
     means = _vectors_like(x, units) if needs_mean else x.new_empty(0, dtype=torch.float32)
     return x.new_empty(x.shape[:2], dtype=_dtype_of_logs(scale is None)), means
@@ -93,23 +87,12 @@ def _dtype_of_logs(squared_distances: bool) -> torch.dtype:
     schema="(Tensor x, Tensor y, Tensor? scale, float t, SymInt? skip, Tensor? x_ids, Tensor? y_ids,"
     " Tensor? x_units, Tensor? y_units, bool needs_mean) -> (Tensor, Tensor)",
 )
-def _log_sums(
-    x: Tensor,
-    y: Tensor,
-    scale: Tensor | None,
-    t: float,
-    skip: int | None,
-    x_ids: Tensor | None,
-    y_ids: Tensor | None,
-    x_units: Tensor | None,
-    y_units: Tensor | None,
-    needs_mean: bool,
-) -> tuple[Tensor, Tensor]:
+def _log_sums(x: Tensor, y: Tensor, scale: Tensor | None, t: float, *rest: Any) -> tuple[Tensor, Tensor]:
     """Launch `log_sums`; without a `scale`, exponents are squared distances times -t."""
+    *mask, x_units, y_units, needs_mean = rest
     with torch.cuda.device_of(x):
-        prepared = pairs(
-            x, y, skip, x_ids, y_ids, units=_both(x_units, y_units), squared_distances=scale is None
-        )
+        units = _both(x_units, y_units)
+        prepared = pairs(x, y, Mask(*mask), units=units, squared_distances=scale is None)
         features = x.shape[2] if x_units is None else x.shape[2] // 2
         logs, means = _launch_log_sums(prepared, t if scale is None else scale, features, needs_mean)
         if len(logs) == 1:
@@ -184,10 +167,8 @@ def log_potential(
     y: Tensor,
     t: float,
     log_pairs: float,
+    mask: Mask = ALL_PAIRS,
     *,
-    skip: int | None = None,
-    x_ids: Tensor | None = None,
-    y_ids: Tensor | None = None,
     needs_x: bool = False,
     needs_y: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,9 +179,7 @@ def log_potential(
         y: columns, [B, M, m], in the dtype of x; or x itself, whose gradient then is that of both.
         t: a positive number.
         log_pairs: a number to subtract.
-        skip: leave out column `skip + i` of row i, as in `log_sums`.
-        x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
-        y_ids: int64, [B, M].
+        mask: the pairs that are left out, as in `log_sums`.
         needs_x: whether to compute the gradient of x.
         needs_y: whether to compute the gradient of y, where it is not x.
 
@@ -209,13 +188,13 @@ def log_potential(
         float32.
     """
     result: tuple[Tensor, Tensor, Tensor] = _log_potential(
-        x, None if y is x else y, t, log_pairs, skip, x_ids, y_ids, needs_x, needs_y
+        x, None if y is x else y, t, log_pairs, *mask, needs_x, needs_y
     )
     return result
 
 
 def _log_potential_like(
-    x: Tensor, y: Tensor | None, t: float, log_pairs: float, skip: int | None, *rest: Any
+    x: Tensor, y: Tensor | None, t: float, log_pairs: float, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     *_, needs_x, needs_y = rest
     grad_x = x.new_empty(x.shape if needs_x else 0, dtype=torch.float32)
@@ -230,20 +209,13 @@ def _log_potential_like(
     " bool needs_x, bool needs_y) -> (Tensor, Tensor, Tensor)",
 )
 def _log_potential(
-    x: Tensor,
-    y: Tensor | None,
-    t: float,
-    log_pairs: float,
-    skip: int | None,
-    x_ids: Tensor | None,
-    y_ids: Tensor | None,
-    needs_x: bool,
-    needs_y: bool,
+    x: Tensor, y: Tensor | None, t: float, log_pairs: float, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Launch `log_sums` for each side whose gradient is needed, and `total_log_sum` for the results."""
-    value, grad_x, grad_y = _log_potential_like(x, y, t, log_pairs, skip, needs_x, needs_y)
+    *mask, needs_x, needs_y = rest
+    value, grad_x, grad_y = _log_potential_like(x, y, t, log_pairs, *rest)
     with torch.cuda.device_of(x):
-        prepared = pairs(x, x if y is None else y, skip, x_ids, y_ids, squared_distances=True)
+        prepared = pairs(x, x if y is None else y, Mask(*mask), squared_distances=True)
         features = x.shape[2]
         logs, means = _launch_log_sums(prepared, t, features, needs_x)
         of_x = (logs, means, grad_x) if needs_x else None
@@ -290,9 +262,7 @@ def logit_gradient(
     y: Tensor,
     scale: Tensor,
     *,
-    skip: int | None = None,
-    x_ids: Tensor | None = None,
-    y_ids: Tensor | None = None,
+    mask: Mask = ALL_PAIRS,
     units: tuple[Tensor, Tensor] | None = None,
     rows: tuple[Tensor, Tensor],
     columns: tuple[Tensor, Tensor] | None = None,
@@ -307,9 +277,7 @@ def logit_gradient(
         x: rows, [B, N, m].
         y: columns, [B, M, m], in the dtype of x.
         scale: one float32 on the device.
-        skip: leave out column `skip + i` of row i, as in `log_sums`.
-        x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
-        y_ids: int64, [B, M].
+        mask: the pairs that are left out, as in `log_sums`.
         units: x and y are the terms that `split` returns, with their units; the result has as many features
             as the terms.
         rows: r and u, float32, [B, N] each. A row whose log-sum is -inf adds nothing.
@@ -319,7 +287,7 @@ def logit_gradient(
         [B, N, m], float32.
     """
     result: Tensor = _logit_gradient(
-        x, y, scale, skip, x_ids, y_ids, *(units or (None, None)), *rows, *(columns or (None, None))
+        x, y, scale, *mask, *(units or (None, None)), *rows, *(columns or (None, None))
     )
     return result
 
@@ -335,21 +303,14 @@ def _logit_gradient_like(x: Tensor, y: Tensor, scale: Tensor, *rest: Any) -> Ten
     " Tensor? x_units, Tensor? y_units,"
     " Tensor row_logs, Tensor row_weights, Tensor? column_logs, Tensor? column_weights) -> Tensor",
 )
-def _logit_gradient(
-    x: Tensor,
-    y: Tensor,
-    scale: Tensor,
-    skip: int | None,
-    x_ids: Tensor | None,
-    y_ids: Tensor | None,
-    x_units: Tensor | None,
-    y_units: Tensor | None,
-    *sums: Tensor | None,
-) -> Tensor:
-    """Launch `logit_gradient`; `sums` are the logs and weights of rows and columns."""
+def _logit_gradient(x: Tensor, y: Tensor, scale: Tensor, *rest: Any) -> Tensor:
+    """Launch `logit_gradient`; the rest are a mask, units, and the logs and weights of rows and columns."""
+    skip, ids, column_ids, x_units, y_units, *sums = rest
     gradient = _vectors_like(x, x_units)
     with torch.cuda.device_of(x):
-        prepared = pairs(x, y, skip, x_ids, y_ids, units=_both(x_units, y_units), squared_distances=False)
+        prepared = pairs(
+            x, y, Mask(skip, ids, column_ids), units=_both(x_units, y_units), squared_distances=False
+        )
         chosen = plan("gradients", prepared, parts=True)
         partial = gradient if chosen.splits == 1 else gradient.new_empty((chosen.splits, *gradient.shape))
         kernels.logit_gradient[chosen.grid](
@@ -379,10 +340,7 @@ def potential_sums(
     x: Tensor,
     y: Tensor,
     ts: Sequence[float],
-    *,
-    skip: int | None = None,
-    x_ids: Tensor | None = None,
-    y_ids: Tensor | None = None,
+    mask: Mask = ALL_PAIRS,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return each row's sums of potentials, and of their squares, relative to its largest potential.
 
@@ -393,15 +351,13 @@ def potential_sums(
         x: rows, [B, N, m].
         y: columns, [B, M, m], in the dtype of x.
         ts: inverse squared widths of the Gaussian, positive, at least one.
-        skip: leave out column `skip + i` of row i, as in `log_sums`.
-        x_ids: leave out pairs of equal numbers in `x_ids` and `y_ids`: int64, [B, N]. Both, or neither.
-        y_ids: int64, [B, M].
+        mask: the pairs that are left out, as in `log_sums`.
 
     Returns:
         The largest exponents, [B, N] in float32, -inf where no pair is left; the sums and the sums of
         squares, [len(ts), B, N] in float64, 0 where no pair is left, NaN where a row or column is not finite.
     """
-    result: tuple[Tensor, Tensor, Tensor] = _potential_sums(x, y, list(ts), skip, x_ids, y_ids)
+    result: tuple[Tensor, Tensor, Tensor] = _potential_sums(x, y, list(ts), *mask)
     return result
 
 
@@ -417,13 +373,11 @@ def _potential_sums_like(x: Tensor, y: Tensor, ts: list[float], *_: Any) -> tupl
     schema="(Tensor x, Tensor y, float[] ts, SymInt? skip, Tensor? x_ids, Tensor? y_ids)"
     " -> (Tensor, Tensor, Tensor)",
 )
-def _potential_sums(
-    x: Tensor, y: Tensor, ts: list[float], skip: int | None, x_ids: Tensor | None, y_ids: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def _potential_sums(x: Tensor, y: Tensor, ts: list[float], *mask: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Launch `potential_sums`, each launch for a few of `ts`."""
     largest, sums, squares = _potential_sums_like(x, y, ts)
     with torch.cuda.device_of(x):
-        prepared = pairs(x, y, skip, x_ids, y_ids, squared_distances=True)
+        prepared = pairs(x, y, Mask(*mask), squared_distances=True)
         chosen = plan("potentials", prepared, parts=False)
         for first in range(0, len(ts), TS_PER_LAUNCH):
             some = slice(first, first + TS_PER_LAUNCH)

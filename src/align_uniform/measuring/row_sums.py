@@ -22,7 +22,7 @@ from torch import Tensor
 
 from align_uniform import _ranks as ranks
 from align_uniform.engine import routes
-from align_uniform.engine.mask import Mask
+from align_uniform.engine.mask import ALL_PAIRS, Mask
 from align_uniform.engine.precision import Care, care, sum_dtype, widened
 from align_uniform.engine.tiles import Columns, all_tiles, half_squares, upper_tiles
 from align_uniform.measuring.populations import Population, block_slices, mean_squared_distance, take
@@ -329,7 +329,7 @@ def _kernel_visits(
     """Sum over all distinct pairs of two blocks, for the rows of either, or of one block."""
     a = population[rows] - population.centre
     if rows == columns:
-        yield _Visit(rows, *_kernel_sums(a, a, ts, skip=0), len(a) ** 2)
+        yield _Visit(rows, *_kernel_sums(a, a, ts, Mask(0)), len(a) ** 2)
         return
     b = population[columns] - population.centre
     yield _Visit(rows, *_kernel_sums(a, b, ts), len(a) * len(b))
@@ -342,7 +342,7 @@ def _kernel_visit_of_anchors(
     """Sum over all pairs of the anchors with one block, except the pairs of an anchor and itself."""
     a, b = (rows - population.centre for rows in (anchor_rows, population[part]))
     numbers = torch.arange(part.start, part.stop, device=b.device)
-    sums = _kernel_sums(a, b, ts, ids=(anchors.to(b.device), numbers))
+    sums = _kernel_sums(a, b, ts, Mask(None, anchors.to(b.device), numbers))
     return _Visit(slice(0, len(a)), *sums, len(a) * len(b))
 
 
@@ -362,18 +362,11 @@ def _kernel_visits_across(
 
 
 def _kernel_sums(
-    a: Tensor,
-    b: Tensor,
-    ts: Sequence[float],
-    skip: int | None = None,
-    ids: tuple[Tensor, Tensor] | None = None,
+    a: Tensor, b: Tensor, ts: Sequence[float], mask: Mask = ALL_PAIRS
 ) -> tuple[Tensor, Tensor, Tensor]:
     from align_uniform.engine import triton as kernels  # loads triton
 
-    x_ids, y_ids = (None, None) if ids is None else (ids[0][None], ids[1][None])
-    largest, sums, squares = kernels.potential_sums(
-        a[None], b[None], list(ts), skip=skip, x_ids=x_ids, y_ids=y_ids
-    )
+    largest, sums, squares = kernels.potential_sums(a[None], b[None], list(ts), mask.flat())
     return largest[0], sums[:, 0], squares[:, 0]
 
 

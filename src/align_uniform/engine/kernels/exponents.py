@@ -29,7 +29,7 @@ def rows_to_keep(
 
 
 @triton.jit
-def multiply(
+def _multiply(
     x_block,
     kept_rows,
     y_block,
@@ -67,31 +67,37 @@ def _add_products(products, a, b, TERMS: tl.constexpr):
 
 @triton.jit
 def exponents(
-    products,
     x_block,
+    kept_rows,
     x_squares,
     x_ids,
     y_block,
     y_squares,
     y_ids,
+    features,
     scale,
     units,
     own,
     SQUARED: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    FEATURES: tl.constexpr,
+    STEP: tl.constexpr,
+    TERMS: tl.constexpr,
 ):
     """Return the exponents of a tile: min(0, -scale ||x_i - y_j||^2) if SQUARED, else scale x_i . y_j.
 
     Pairs that do not count are -inf: columns past the end, column `own + i` of row i, and pairs of the same
-    id. The products are multiples of `units`, the product of both sides' units.
+    id. The second result is the columns, or zeros if they are not loaded at once.
 
-    The squared norms of these rows, and those of all columns, are None unless SQUARED. The ids are those of
-    all rows and columns, or None.
+    `kept_rows` are those of `rows_to_keep`. The squared norms of these rows, and those of all columns, are
+    None unless SQUARED. The ids are those of all rows and columns, or None. Products are multiples of
+    `units`, the product of both sides' units.
     """
     _, x_place, x_count, _ = x_block
     _, y_place, y_count, _ = y_block
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
+    products, columns = _multiply(x_block, kept_rows, y_block, features, ROWS, COLUMNS, FEATURES, STEP, TERMS)
     if SQUARED:
         y_terms = tl.where(column < y_count, -scale * load_vector(y_squares, y_block, COLUMNS), float("-inf"))
         exponents = (2 * scale * units) * products + y_terms[None, :] - (scale * x_squares)[:, None]
@@ -105,7 +111,7 @@ def exponents(
         x_id = tl.load(x_ids + x_place + row, mask=row < x_count, other=0)
         y_id = tl.load(y_ids + y_place + column, mask=column < y_count, other=0)
         exponents = tl.where(x_id[:, None] == y_id[None, :], float("-inf"), exponents)
-    return exponents
+    return exponents, columns
 
 
 @triton.jit

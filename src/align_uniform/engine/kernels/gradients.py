@@ -9,11 +9,18 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from align_uniform.engine.kernels.blocks import FP16_BITS, LOG2_E, block, program_place, store, unit_of
+from align_uniform.engine.kernels.blocks import (
+    FP16_BITS,
+    LOG2_E,
+    block,
+    load_vector,
+    program_place,
+    store,
+    unit_of,
+)
 from align_uniform.engine.kernels.exponents import (
     add_weighted,
     exponents,
-    multiply,
     rows_to_keep,
     values_of,
 )
@@ -80,10 +87,7 @@ def logit_gradient(
     scale = tl.load(scale)
     x_unit, y_unit = unit_of(x_units, batch), unit_of(y_units, batch)
     kept = rows_to_keep(x_block, features, ROWS, FEATURES, STEP, TERMS)
-    row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
-    inside = row < rows - first_row
-    x_logs = tl.load(row_logs + x_block[1] + row, mask=inside, other=0.0)
-    x_weights = tl.load(row_weights + x_block[1] + row, mask=inside, other=0.0)
+    x_logs, x_weights = load_vector(row_logs, x_block, ROWS), load_vector(row_weights, x_block, ROWS)
     if y.dtype.element_ty == tl.float16:
         largest = tl.abs(x_weights)
         if column_logs is not None:
@@ -94,19 +98,14 @@ def logit_gradient(
     for first in tl.range(start, stop, COLUMNS):
         y_block = block(y_matrix, batch, first)
         own = skip + first_row - first
-        products, tile_columns = multiply(
-            x_block, kept, y_block, features, ROWS, COLUMNS, FEATURES, STEP, TERMS
-        )
-        tile = exponents(
-            products, x_block, None, x_ids, y_block, None, y_ids, scale, x_unit * y_unit, own,
-            False, ROWS, COLUMNS,
+        tile, tile_columns = exponents(
+            x_block, kept, None, x_ids, y_block, None, y_ids, features, scale, x_unit * y_unit, own,
+            False, ROWS, COLUMNS, FEATURES, STEP, TERMS,
         )  # fmt: skip
         weights = x_weights[:, None] * _shares(tile, x_logs[:, None])
         if column_logs is not None:
-            counts = column < columns - first
-            y_logs = tl.load(column_logs + y_block[1] + column, mask=counts, other=0.0)
-            y_weights = tl.load(column_weights + y_block[1] + column, mask=counts, other=0.0)
-            weights += y_weights[None, :] * _shares(tile, y_logs[None, :])
+            y_logs = load_vector(column_logs, y_block, COLUMNS)
+            weights += load_vector(column_weights, y_block, COLUMNS)[None, :] * _shares(tile, y_logs[None, :])
         if y.dtype.element_ty == tl.float16:
             weights *= (1 / unit)[:, None]
         values = values_of(
@@ -117,8 +116,9 @@ def logit_gradient(
     sums *= y_unit
     if y.dtype.element_ty == tl.float16:
         sums *= unit[:, None]
+    row = tl.arange(0, ROWS)
     place = tl.cast(split * batches, tl.int64) * rows + x_block[1] + row
-    store(gradient, place, sums, inside, width, first_value, VALUES)
+    store(gradient, place, sums, row < rows - first_row, width, first_value, VALUES)
 
 
 @triton.jit(do_not_specialize=["count", "splits"])

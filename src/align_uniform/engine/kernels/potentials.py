@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from align_uniform.engine.kernels.blocks import LOG2_E, block, load_vector, or_0, program_place, unit_of
-from align_uniform.engine.kernels.exponents import exponents, multiply, rows_to_keep
+from align_uniform.engine.kernels.exponents import exponents, rows_to_keep
 
 
 @triton.jit(do_not_specialize=["skip", "rows", "columns", "span"])
@@ -65,10 +65,9 @@ def potential_sums(
     for first in tl.range(split * span, tl.minimum(columns, (split + 1) * span), COLUMNS):
         y_block = block((y, columns, y_batch, y_stride), batch, first)
         own = skip + first_row - first
-        products, _ = multiply(x_block, kept, y_block, features, ROWS, COLUMNS, FEATURES, STEP, TERMS)
-        tile = exponents(
-            products, x_block, own_squares, x_ids, y_block, y_squares, y_ids, 1.0, units, own,
-            True, ROWS, COLUMNS,
+        tile, _ = exponents(
+            x_block, kept, own_squares, x_ids, y_block, y_squares, y_ids, features, 1.0, units, own,
+            True, ROWS, COLUMNS, FEATURES, STEP, TERMS,
         )  # fmt: skip
         larger = tl.maximum(base, tl.max(tile, 1))
         now = or_0(larger)
@@ -79,9 +78,8 @@ def potential_sums(
             more = tl.sum(potentials, 1)[:, None].to(tl.float64)
             more_squares = tl.sum(potentials * potentials, 1)[:, None].to(tl.float64)
             total = tl.where(which == k, total * shrink + more, total)
-            total_squares = tl.where(
-                which == k, total_squares * (shrink * shrink) + more_squares, total_squares
-            )
+            shrunk = total_squares * (shrink * shrink)
+            total_squares = tl.where(which == k, shrunk + more_squares, total_squares)
         base = larger
 
     row = tl.arange(0, ROWS)

@@ -25,7 +25,6 @@ from align_uniform.engine.kernels.blocks import (
 from align_uniform.engine.kernels.exponents import (
     add_weighted,
     exponents,
-    multiply,
     rows_to_keep,
     values_of,
 )
@@ -84,12 +83,9 @@ def log_sums(
     for first in tl.range(split * span, tl.minimum(columns, (split + 1) * span), COLUMNS):
         y_block = block((y, columns, y_batch, y_stride), batch, first)
         own = skip + first_row - first
-        products, tile_columns = multiply(
-            x_block, kept, y_block, features, ROWS, COLUMNS, FEATURES, STEP, TERMS
-        )
-        tile = exponents(
-            products, x_block, squares, x_ids, y_block, y_squares, y_ids, scale, x_unit * y_unit, own,
-            SQUARED, ROWS, COLUMNS,
+        tile, tile_columns = exponents(
+            x_block, kept, squares, x_ids, y_block, y_squares, y_ids, features, scale, x_unit * y_unit, own,
+            SQUARED, ROWS, COLUMNS, FEATURES, STEP, TERMS,
         )  # fmt: skip
         base, shrink, weights = _weights(base, tile)
         total = total * shrink.to(tl.float64) + tl.sum(weights, 1).to(tl.float64)
@@ -106,12 +102,19 @@ def log_sums(
     if means is not None:
         result = sums * (1 / tl.where(total == 0, 1.0, weight)).to(tl.float32)[:, None]
         if SQUARED:  # in the same unit
-            high, low = load_terms(x_block, features, first_value, ROWS, VALUES, TERMS)
-            result -= high.to(tl.float32)
-            if TERMS == 2:
-                result -= low.to(tl.float32)
+            result -= _whole(load_terms(x_block, features, first_value, ROWS, VALUES, TERMS), TERMS)
         result = tl.where((total == 0)[:, None], 0.0, result * y_unit)
         store(means, place, result, inside, width, first_value, VALUES)
+
+
+@triton.jit
+def _whole(terms, TERMS: tl.constexpr):
+    """Return the numbers that were split in terms."""
+    high, low = terms
+    whole = high.to(tl.float32)
+    if TERMS == 2:
+        whole += low.to(tl.float32)
+    return whole
 
 
 @triton.jit
