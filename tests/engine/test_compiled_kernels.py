@@ -22,9 +22,7 @@ from align_uniform.engine.mask import Mask
 
 TABLE = Path(kernels.__file__).with_suffix(".json")
 
-LARGEST_STACK = {(8, 0): 64, (9, 0): 96, (10, 0): 64}
-"""The bytes that a thread may spill; more where a GPU has shown that it is the fastest all the same."""
-
+LARGEST_STACK = 64
 COLLAPSED = 32
 """The registers of a kernel that the compiler emptied, or left with everything in local memory, at most."""
 
@@ -54,7 +52,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(case: Case, stack: int, registers: int, shared: int) -> None:
-    assert stack <= LARGEST_STACK[case.capability]
+    assert stack <= LARGEST_STACK
     assert registers > COLLAPSED
     assert shared <= shared_limit(case)
 
