@@ -2,7 +2,8 @@
 
 Every entry was compiled for its GPUs: it keeps its sums in registers, and fits the shared memory of a
 multiprocessor (benchmarks/kernels.json). Those of Hopper were the fastest of some 360 on an H100, for rows of
-64, 128 and 256 features, except where the fastest spills; for the other GPUs nobody has tried which of those that fit is the fastest.
+64, 128 and 256 features, except where the fastest spills; for the other GPUs nobody has tried which of those
+that fit is the fastest.
 """
 
 from __future__ import annotations
