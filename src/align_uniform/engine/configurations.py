@@ -81,6 +81,7 @@ ENTRIES = (
     Entry(WEIGHTED, 1, 1024, AMPERE, Configuration(64, 64, 64, 8, 2)),
     Entry(WEIGHTED, 1, 128, BLACKWELL, Configuration(128, 64, 128, 8, 2)),
     Entry(WEIGHTED, 1, 256, HOPPER, Configuration(128, 64, 256, 8, 2)),
+    Entry(WEIGHTED, 1, 256, BLACKWELL, Configuration(128, 64, 64, 8, 2)),
     Entry(SUMS, 1, 1024, HOPPER, Configuration(128, 64, 64, 8, 2)),
     Entry(WEIGHTED, 1, 1024, HOPPER, Configuration(128, 64, 64, 8, 2)),
 )
