@@ -55,7 +55,7 @@ def printed_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 
 def numbers(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what is measured: not where it comes from, and not the items, which files of rows do not name."""
+    """Return what is measured, without the source, and without the items, which files of rows do not name."""
     apart = ("provenance", "name", "tolerance", "items")
     return {name: value for name, value in document.items() if name not in apart}
 
