@@ -17,9 +17,9 @@ from align_uniform._version import __version__
 from align_uniform.measuring.difference import Difference, difference
 from align_uniform.measuring.discrepancy import Discrepancy, Side, discrepancy
 from align_uniform.measuring.drift_result import Drift
-from align_uniform.measuring.influence import of_mean, stderr
+from align_uniform.measuring.influence import are_few, of_mean, stderr
 from align_uniform.measuring.joint import Joint
-from align_uniform.measuring.measure import ENOUGH_UNITS, UNITS_FOR_ONE, measure
+from align_uniform.measuring.measure import measure
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.populations import Population, take
 from align_uniform.measuring.row_sums import anchor_row_sums
@@ -370,7 +370,7 @@ def _warnings(asked: TwoSides, summed: Summed, plan: Plan) -> Iterator[str]:
         )
     if (found := summed.discrepancy) is not None:
         units = sum(map(len, found.witness)) // (2 if asked.paired else 1)
-        if found.effective_rows < min(ENOUGH_UNITS, units / UNITS_FOR_ONE):
+        if are_few(found.effective_rows, units):
             yield (
                 f"the error of the squared MMD rests on effectively {found.effective_rows:.3g} of {units:,} "
                 "rows, and may be too small; p does not depend on it."

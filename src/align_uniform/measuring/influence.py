@@ -27,6 +27,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+ENOUGH_UNITS = 20
+"""The effective number of units behind an error from which the error can be relied on."""
+
+UNITS_FOR_ONE = 12
+"""The number of units for each effective one that few rows must have; normal deviations have 3."""
+
 
 class Kernel(NamedTuple):
     """A mean over all pairs of units, as far as single pairs deviate from it."""
@@ -126,6 +132,11 @@ class Influence:
         squares = (self.values - self.values.mean()).square()
         fourth = float(squares.square().sum())
         return float(squares.sum()) ** 2 / fourth if fourth > 0 else float(len(squares))
+
+
+def are_few(effective: float, units: int) -> bool:
+    """Return whether so few effective units, of all that an error comes from, make it unreliable."""
+    return effective < min(ENOUGH_UNITS, units / UNITS_FOR_ONE)
 
 
 def variance(influence: Influence) -> float:

@@ -22,7 +22,7 @@ from align_uniform.measuring import heuristics, notable_rows
 from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.centered import centered
 from align_uniform.measuring.cosines import mean_cosine
-from align_uniform.measuring.influence import Influence, stderr
+from align_uniform.measuring.influence import Influence, are_few, stderr
 from align_uniform.measuring.items import items_of
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.positives import PairChoice
@@ -32,12 +32,6 @@ from align_uniform.measuring.subject import Subject, codes_of, subject
 from align_uniform.measuring.sweep import Alike, Plan, Sums, sweep, uniformities
 from align_uniform.measuring.towers import towers
 from align_uniform.measuring.units import units_of
-
-ENOUGH_UNITS = 20
-"""The effective number of units behind an error from which the error can be relied on."""
-
-UNITS_FOR_ONE = 12
-"""The number of units for each effective one that few rows must have; normal deviations have 3."""
 
 
 def measure(
@@ -305,8 +299,7 @@ def _few_units(influence: Influence | None) -> str | None:
     if influence is None:
         return None
     units, effective = int((influence.values != 0).sum()), influence.effective_units
-    is_enough = effective >= min(ENOUGH_UNITS, units / UNITS_FOR_ONE)
-    return None if is_enough else f"{effective:.3g} of {units:,} rows, items or groups"
+    return f"{effective:.3g} of {units:,} rows, items or groups" if are_few(effective, units) else None
 
 
 def _gap_warnings(towers: Towers | None) -> list[str]:
