@@ -277,7 +277,7 @@ def _print(results: list[Result], written: list[Path], options: DemoOptions) -> 
         *([f"± is the deviation over {options.seeds} seeds."] if options.seeds > 1 else []),
         f"One accuracy of {right / images:.1%} has a 95% interval of {low:.1f} to {high:.1f}%: too wide to "
         "rank objectives by.",
-        "Another processor, or another version of torch, gives other last digits.",
+        "On another processor, or with another torch, the numbers differ as much as between seeds.",
         f"Written to {options.out.resolve()}: {', '.join(path.name for path in written)}",
         *(["Look at plane.png: alignment and uniformity of every encoder."] if "plane.png" in names else []),
         *(["Look at figure3.png: the encoders on the circle."] if "figure3.png" in names else []),
