@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from align_uniform._messages import LISTED
 from align_uniform.files import open_rows, read_column, read_columns, split_key
-from align_uniform.files.held import LISTED_KEYS
 from tests.files.samples import KEYED, assert_reads, refusal, save, write, write_parquet
 from tests.rows import normal
 
@@ -54,7 +54,7 @@ def test_several_arrays_and_no_key_are_listed(suffix: str, tmp_path: Path) -> No
 
 def test_a_long_list_of_keys_is_cut(tmp_path: Path) -> None:
     path = save(tmp_path / "many.pt", **{f"layer{i}": normal(2, 2) for i in range(1000)})
-    assert refusal(open_rows, path).count("layer") == LISTED_KEYS + 1
+    assert refusal(open_rows, path).count("layer") == LISTED + 1
 
 
 def test_a_key_where_there_are_none_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from align_uniform._extras import advice_for, require
+from align_uniform._messages import one_line, print_anywhere
 from align_uniform._version import __version__
 from align_uniform.cli import compare, drift, measure, recipes
 from align_uniform.cli.command import Command, named
@@ -37,6 +38,7 @@ HEADINGS = {"pretrain": "train an encoder without labels", "evaluate": "judge an
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    print_anywhere()
     try:
         words = _words(given)
         run = _run if words in COMMANDS else _run_without_command
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str, code: int = 1) -> int:
-    print(f"align-uniform: {' '.join(message.split())}", file=sys.stderr)
+    print(f"align-uniform: {one_line(message)}", file=sys.stderr)
     return code
 
 

@@ -37,13 +37,14 @@ def read_config(options: type, file: Path) -> dict[str, Any]:
 def as_yaml(options: type, given: Mapping[str, Any]) -> str:
     """Return a file that `--config` reads, with some values and the defaults of the other options.
 
-    Options that have neither a value nor a default are left out.
+    Options that have neither a value nor a default are left out. The text is ASCII, so that it can be read
+    again whatever the encoding in which a console or a redirection writes it.
     """
     import yaml
 
     defaults = {each.name: each.default for each in fields(options) if each.default not in (MISSING, None)}
     values = {name: _plain(value) for name, value in {**defaults, **given}.items()}
-    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False))
+    return str(yaml.safe_dump(values, sort_keys=False, default_flow_style=False))
 
 
 def merged(options: type, typed: Mapping[str, Any], configs: list[Path]) -> dict[str, Any]:

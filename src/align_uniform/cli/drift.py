@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from align_uniform._messages import print_json
 from align_uniform._options import Options
 from align_uniform._writing import check_replaceable
 from align_uniform.cli.command import GATE_FAILED, Command
@@ -188,6 +189,9 @@ def _columns(paths: Sequence[str]) -> tuple[Sequence[Any], Sequence[Any]] | None
 def _show(result: Drift, options: DriftOptions) -> None:
     if options.rows_out is not None:
         result.save_rows(Path(options.rows_out))
-    print(result.to_json() if options.json else result)
+    if options.json:
+        print_json(result.to_json())
+    else:
+        print(result)
     if options.fail_if_moved and result.moved:
         print(f"align-uniform: {result.names[0]} → {result.names[1]}: {result.verdict}", file=sys.stderr)

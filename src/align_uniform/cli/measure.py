@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from align_uniform._extras import require
+from align_uniform._messages import print_json
 from align_uniform._options import Options
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.cli import gates
@@ -305,7 +306,7 @@ def _show(result: Measurement, options: MeasureOptions, encoded: Encoded | None)
         write_report(Path(options.report), result, texts=texts, images=images, force=options.force)
         print(f"report: {options.report}", file=sys.stderr)
     if options.json:
-        print(result.to_json())
+        print_json(result.to_json())
         return result
     print(result)
     for finding in result.findings:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from align_uniform._messages import one_line
+
 WIDEST = 110
 """The number of columns that a help page has at most."""
 
@@ -75,7 +77,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where the help is, in one line, and exit with 2."""
-        print(f"align-uniform: {' '.join(message.split())} (see {self.prog} --help)", file=sys.stderr)
+        print(f"align-uniform: {one_line(message)} (see {self.prog} --help)", file=sys.stderr)
         sys.exit(2)
 
     def _refuse_unknown_options(self, words: Iterable[str]) -> None:

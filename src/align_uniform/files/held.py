@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from align_uniform._messages import listed, one_line
+
 Key = str | None
 """The name of an array or a column in its file; None in a file that names nothing, such as .npy and .txt."""
 
@@ -23,9 +25,6 @@ Values = Callable[[], list[Any]]
 
 DEFLATE_RATIO = 1032
 """The most bytes that one deflated byte can stand for: a shape that claims more is damaged, or a trap."""
-
-LISTED_KEYS = 20
-"""The most keys that a message lists."""
 
 T = TypeVar("T")
 
@@ -146,7 +145,7 @@ def choose(file: File, key: Key, contents: Mapping[Key, T], fits: Callable[[T], 
         for name, value in contents.items()
         if name is not None
     ]
-    listing = ", ".join([*named[:LISTED_KEYS], *["..."] * (len(named) > LISTED_KEYS)])
+    listing = listed(named)
     if key is not None:
         raise FileError(
             f"{path} has no key {key!r}; "
@@ -182,11 +181,6 @@ def values(file: File, key: Key, column: Array | Values) -> Column:
                 f"{name} must hold text or numbers, got {textwrap.shorten(repr(value), 40)} at item {i}."
             )
     return found
-
-
-def one_line(text: str) -> str:
-    """Return the text on one line, with a space in place of every character that cannot be printed."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _items(array: Array) -> list[Any]:

@@ -1,0 +1,90 @@
+"""The words of messages: on one line, short whatever they quote, and printable on any console."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import sys
+from collections.abc import Iterable
+
+LONGEST = 4000
+"""The number of characters of the longest message."""
+
+LONGEST_NAME = 80
+"""The number of characters of the longest name in a list."""
+
+LISTED = 20
+"""The number of names of the longest list."""
+
+_PLAIN = {
+    "±": "+/-", "→": "->", "−": "-", "–": "-", "—": "-", "…": "...", "‖": "||", "·": "*", "×": "x", "≥": ">=",
+    "≤": "<=", "≠": "!=", "²": "^2", "√": "sqrt ", "α": "alpha", "τ": "tau", "“": '"', "”": '"', "‘": "'",
+    "’": "'",
+}  # fmt: skip
+"""The spelling of characters of our own output on a console that lacks them."""
+
+_HANDLER = "align_uniform.plain"
+
+
+def one_line(text: str) -> str:
+    r"""Return a text on one line, with a space in place of characters that cannot be printed.
+
+    The middle of a text of more than `LONGEST` characters is left out: what is wrong stands at the beginning
+    of a message, and what to do about it at the end.
+
+    >>> one_line("a name\nof two lines")
+    'a name of two lines'
+    """
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def shortened(name: object, most: int = LONGEST_NAME) -> str:
+    """Return the beginning of a name, or all of it if it is short.
+
+    >>> shortened("abcdefgh", most=6)
+    'abc...'
+    """
+    text = str(name)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def listed(names: Iterable[object], most: int = LISTED) -> str:
+    """Return names with commas between them: the first ones, each shortened, and how many more there are.
+
+    >>> listed("abcd", most=2)
+    'a, b and 2 more'
+    """
+    every = [*names]
+    shown = ", ".join(shortened(name) for name in every[:most])
+    return shown if len(every) <= most else f"{shown} and {len(every) - most:,} more"
+
+
+def print_anywhere() -> None:
+    """Make stdout replace characters that its encoding lacks, which would otherwise raise an error.
+
+    Characters of our own output are spelled in ASCII, as in +/-; all others become question marks.
+    """
+    codecs.register_error(_HANDLER, _plain)
+    reconfigure = getattr(
+        sys.stdout, "reconfigure", None
+    )  # a stream of a notebook or of a test may have none
+    if reconfigure is not None:
+        reconfigure(errors=_HANDLER)
+
+
+def print_json(text: str) -> None:
+    """Print a JSON document; characters that the encoding of stdout lacks are escaped as JSON does it."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
+    sys.stdout.write(f"{text}\n")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(letter, "?") for letter in lacking), error.end
