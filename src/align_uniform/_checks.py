@@ -155,6 +155,13 @@ def refuse_zero(name: str, numbers: list[int], rows: int) -> None:
     )
 
 
+def refuse_masked(name: str, numbers: list[int], rows: int) -> None:
+    """Refuse rows with these numbers, if there are any, of which an array of numpy masks a part."""
+    _refuse_rows(
+        name, numbers, rows, "masked values", f"leave them out: {name}[~np.ma.getmaskarray({name}).any(-1)]"
+    )
+
+
 def _refuse_rows(name: str, numbers: list[int], rows: int, what: str, remedy: str) -> None:
     if numbers:
         first = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,23 @@ def test_a_missing_path_names_what_is_near(tmp_path: Path) -> None:
     assert "nothing in" in refusal(open_rows, tmp_path / "embeddings.h5", error=FileNotFoundError)
     assert "there is no folder" in refusal(read_column, tmp_path / "no" / "x.csv", error=FileNotFoundError)
     assert "is a directory" in refusal(open_rows, tmp_path, error=IsADirectoryError).lower()
+
+
+@pytest.mark.parametrize("target", ["gone.npy", "/no/such folder/x.npy", "."], ids=str)
+def test_a_link_to_nowhere_is_named_with_its_target(target: str, tmp_path: Path) -> None:
+    link = tmp_path / "a link.npy"
+    link.symlink_to(tmp_path / "gone" if target == "." else target)
+    path = link / "x.npy" if target == "." else link
+    message = refusal(open_rows, path, error=FileNotFoundError)
+    assert message.startswith(
+        f"{link} is a link to {link.readlink()}, which does not exist; correct the link: "
+    )
+    save(tmp_path / "right.npy", x=normal(5, 2))
+    command = message.partition("correct the link: ")[2].replace(
+        "TARGET", shlex.quote(str(tmp_path / "right.npy"))
+    )
+    subprocess.run(shlex.split(command), check=True, timeout=60)
+    assert open_rows(link)[0].shape == (5, 2)
 
 
 def test_names_with_line_breaks_stay_on_one_line(tmp_path: Path) -> None:

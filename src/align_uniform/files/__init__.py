@@ -22,6 +22,7 @@ from align_uniform.files.held import (
     split_key,
     values,
 )
+from align_uniform.files.places import is_pattern, matching
 from align_uniform.files.rows import Rows, Shards, can_be_rows, views
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Key",
     "Rows",
     "Shards",
+    "open_features",
     "open_rows",
     "open_shards",
     "read_column",
@@ -51,7 +53,7 @@ def open_rows(path: str | Path, key: Key = None) -> tuple[Rows, ...]:
         key: the name of the array or list column; it can be left out if only one can be rows.
 
     Returns:
-        One `Rows` for each view, of float16, bfloat16, float32, float64 or int8.
+        One `Rows` for each view, of float16, bfloat16, float32, float64, int8 or uint8.
 
     Raises:
         ValueError: the file, the key, the shape or the dtype is not as described, or the file is damaged,
@@ -73,10 +75,12 @@ def open_rows(path: str | Path, key: Key = None) -> tuple[Rows, ...]:
 
 
 def open_shards(pattern: str | Path, key: Key = None) -> tuple[Shards, ...]:
-    """Open all files that match a pattern such as `shards/*.npy`, ordered by name, as one set of rows.
+    """Open all files that match a pattern such as `shards/*.npy` as one set of rows.
+
+    They are taken in natural order: part_2 comes before part_10.
 
     Args:
-        pattern: a path with stars and question marks in its last part, or PATTERN::KEY if `key` is None.
+        pattern: a path with `*`, `?` or `[0-9]` in any part, or PATTERN::KEY if `key` is None.
         key: the name of the array in every file, as in `open_rows`.
 
     Returns:
@@ -87,7 +91,7 @@ def open_shards(pattern: str | Path, key: Key = None) -> tuple[Shards, ...]:
         OSError: no file matches, or one cannot be read.
     """
     place, key = split_key(str(pattern)) if key is None else (Path(pattern), key)
-    files = [open_rows(path, key) for path in sorted(place.parent.glob(place.name))]
+    files = [open_rows(path, key) for path in matching(place)]
     if not files:
         raise missing(f"no file matches {place}", place)
     first = files[0]
@@ -95,9 +99,27 @@ def open_shards(pattern: str | Path, key: Key = None) -> tuple[Shards, ...]:
         if (len(rows), rows[0].shape[1]) != (len(first), first[0].shape[1]):
             raise FileError(
                 f"{rows[0].name} must have {len(first)} views of {first[0].shape[1]} features as "
-                f"{first[0].name} has, got {len(rows)} of {rows[0].shape[1]}."
+                f"{first[0].name} has, got {len(rows)} of {rows[0].shape[1]}; "
+                "narrow the pattern."
             )
     return tuple(Shards(str(place), parts) for parts in zip(*files, strict=True))
+
+
+def open_features(place: str | Path) -> tuple[Rows, ...] | tuple[Shards, ...]:
+    """Open the rows of a file, or of all files that match a pattern if no file has that very name.
+
+    Args:
+        place: a path or a pattern, as on the command line; ::KEY at its end names an array or a column.
+
+    Returns:
+        One source of rows for each view: `open_rows` for a path, `open_shards` for a pattern.
+
+    Raises:
+        ValueError: as in `open_rows` and `open_shards`.
+        OSError: nothing is there, or it cannot be read.
+    """
+    path, key = split_key(str(place))
+    return open_shards(path, key) if is_pattern(path) else open_rows(path, key)
 
 
 def read_columns(path: str | Path) -> dict[str, Column]:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-SAFETENSORS_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "I8": "int8"}
+SAFETENSORS_DTYPES = {
+    "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "I8": "int8", "U8": "uint8"
+}  # fmt: skip
 """The names by which safetensors calls the dtypes of rows."""
 
 SAFE_TORCH = "2.10"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -77,6 +78,10 @@ class Array:
     """The bytes that the shape claims."""
     capacity: int = 0
     """The most bytes of the array that the file can contain."""
+    problem: str = ""
+    """The reason why it cannot be rows, and a remedy, as words after its name; empty if only shape and dtype
+    decide.
+    """
 
     def __str__(self) -> str:
         return f"{list(self.shape)} {self.dtype}"
@@ -125,7 +130,12 @@ def located(path: str | Path, key: Key = None) -> tuple[Path, Key]:
 
 
 def missing(problem: str, path: Path) -> FileNotFoundError:
-    """Return the error that states the problem and names the files whose names are close to the path."""
+    """Return the error that states the problem: with names that are close, or a link to nowhere."""
+    for link in (path, *path.parents):
+        if link.is_symlink() and not link.exists():
+            problem = f"{link} is a link to {link.readlink()}, which does not exist"
+            remedy = f"correct the link: ln -sfn TARGET {shlex.quote(str(link))}"
+            return FileNotFoundError(one_line(f"{problem}; {remedy}"))
     return FileNotFoundError(one_line(f"{problem}; {_near(path)}."))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ if TYPE_CHECKING:  # torch is imported when rows are read: the help of a command
     import torch
     from torch import Tensor
 
-DTYPES = ("float16", "bfloat16", "float32", "float64", "int8")
+DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "uint8")
 """The dtypes that rows may have."""
+
+MOST_VIEWS = 16
+"""The most views of the same items. An array with more of them has another meaning, such as tokens."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Rows:
         if shape[0] == 0:
             return torch.empty(shape, dtype=self.dtype)
         with self.file.reading(self.name):
-            rows = _tensor(self.array.get((*self.view, slice(start, stop))))
+            rows = to_tensor(self.array.get((*self.view, slice(start, stop))))
         if rows.shape != shape or rows.dtype != self.dtype:
             raise FileError(
                 f"{self.name} is damaged: rows {start} to {stop} must be {list(shape)} of {self.dtype}, "
@@ -99,7 +103,7 @@ class Shards:
 
 def can_be_rows(array: Array) -> bool:
     """Whether an array has the dimensions and the dtype of rows."""
-    return len(array.shape) in (2, 3) and array.dtype in DTYPES
+    return len(array.shape) in (2, 3) and array.dtype in DTYPES and not array.problem
 
 
 def views(file: File, name: str, array: Array) -> tuple[Rows, ...]:
@@ -108,33 +112,81 @@ def views(file: File, name: str, array: Array) -> tuple[Rows, ...]:
     Raises:
         FileError: the array has another shape or dtype, or is larger than its file can be.
     """
-    _check(name, array)
+    if array.problem:
+        raise FileError(f"{name} {array.problem}.")
+    check_rows(name, array.shape, array.dtype)
+    array.check_claim(name)
     if len(array.shape) == 2:
         return (Rows(name, file, array, ()),)
     return tuple(Rows(f"{name}, view {v}", file, array, (v,)) for v in range(array.shape[0]))
 
 
-def _check(name: str, array: Array) -> None:
-    if len(array.shape) not in (2, 3):
+def check_rows(name: str, shape: Sequence[int], dtype: str) -> None:
+    """Refuse shapes and dtypes that are not those of rows, and shapes whose meaning would be guessed.
+
+    Args:
+        name: the name of the array in messages.
+        shape: its shape.
+        dtype: the name of its dtype, as numpy and torch spell it.
+
+    Raises:
+        FileError: the shape is neither [N, m] nor [V, N, m] with V views of at least V rows, at most 16 of
+            them, or the dtype is none of `DTYPES`.
+    """
+    got = f"got shape {list(shape)}"
+    if len(shape) not in (2, 3):
+        raise FileError(f"{name} must be rows [N, m], or views of them [V, N, m], {got}; {_to_rows(shape)}.")
+    if 0 in shape:
+        raise FileError(f"{name} must have at least one row and one feature, {got}; save some rows.")
+    if len(shape) == 3 and shape[0] > min(MOST_VIEWS, shape[1]):
         raise FileError(
-            f"{name} must be rows [N, m], or views of them [V, N, m], got shape {list(array.shape)}."
+            f"{name} must be rows [N, m], or views of them [V, N, m], at most {MOST_VIEWS} and no more than "
+            f"rows, {got}; {_to_views(shape)}."
         )
-    if 0 in array.shape:
-        raise FileError(f"{name} must have at least one row and one feature, got shape {list(array.shape)}.")
-    if array.dtype not in DTYPES:
+    if dtype not in DTYPES:
         raise FileError(
-            f"{name} must be of {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {array.dtype}; convert it "
-            "before saving."
+            f"{name} must be of {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {dtype}; {_to_real(dtype)}."
         )
-    array.check_claim(name)
 
 
-def _tensor(part: Any) -> Tensor:
-    """A writable copy in this machine's byte order, which does not keep a mapped file in memory."""
+def _to_rows(shape: Sequence[int]) -> str:
+    """Return how to make rows of an array of fewer or more dimensions."""
+    if not shape:
+        return "a number alone has no rows"
+    if len(shape) == 1:
+        return "for one feature use x[:, None], for one row x[None]"
+    return "average feature maps, as by x.mean((2, 3)), or flatten them: x.reshape(len(x), -1)"
+
+
+def _to_views(shape: Sequence[int]) -> str:
+    """Return how to make rows of an array that has too many views."""
+    views, rows, _ = shape
+    pooled = f"for {views:,} items of {rows:,} tokens use x.mean(1), or x[:, 0] for the first of them"
+    if rows == 1:
+        return "use x[:, 0]"
+    if views <= rows:
+        return f"{pooled}; for views of {rows:,} rows choose some, as by x[:{MOST_VIEWS}]"
+    swapped = f"; for {rows} views of {views:,} rows use x.swapaxes(0, 1)" if rows <= MOST_VIEWS else ""
+    return f"V > N: axes swapped? {pooled[0].upper()}{pooled[1:]}{swapped}"
+
+
+def _to_real(dtype: str) -> str:
+    """Return how to convert numbers of a dtype that rows cannot have."""
+    if dtype.startswith("complex"):
+        return "the real and the imaginary parts are features: np.concatenate([x.real, x.imag], -1)"
+    return "convert them, as by x.astype('float32') in numpy or x.float() in torch"
+
+
+def to_tensor(part: Any) -> Tensor:
+    """Return a writable copy in this machine's byte order, which does not keep a mapped file in memory."""
     import torch
 
     if isinstance(part, torch.Tensor):
         return part.detach().clone(memory_format=torch.contiguous_format)
     import numpy as np
 
-    return torch.from_numpy(np.array(part, dtype=part.dtype.newbyteorder("="), order="C"))
+    part = np.asarray(part)
+    copy = np.array(part, dtype=part.dtype.newbyteorder("="), order="C")
+    if copy.dtype.name == "bfloat16":  # numpy has it from another library, and torch takes its bits alone
+        return torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(copy)

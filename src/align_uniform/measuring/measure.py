@@ -18,7 +18,7 @@ from align_uniform import _ranks as ranks
 from align_uniform import geometry
 from align_uniform._version import __version__
 from align_uniform.geometry import Moments
-from align_uniform.measuring import heuristics, notable_rows
+from align_uniform.measuring import heuristics, notable_rows, packed
 from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.centered import centered
 from align_uniform.measuring.cosines import mean_cosine
@@ -81,8 +81,8 @@ def measure(
     same ones, sums its share of the pairs, and gets the result of all.
 
     Args:
-        features: [N, m] or [V, N, m]: a tensor, a numpy array, `files.Rows`, or the path of a file
-            (`files.open_rows`).
+        features: [N, m] or [V, N, m], V at most 16: a tensor, an array, a list of rows, `files.Rows`, or the
+            path of a file (`files.open_rows`), or a pattern for several (`files.open_shards`).
         positives: [N, m]: a second view; or [M, m]: a second tower, with `pairs`.
         pairs: row numbers, [P, 2] or two sequences: row `pairs[k][0]` of features and row `pairs[k][1]` of
             positives, or of features where there are none.
@@ -164,7 +164,7 @@ def measure(
         hubs=notable_rows.hubs(asked, seed),
         worst_pairs=notable_rows.worst_pairs(asked, found.pairs.distances, top),
         crowded=notable_rows.crowded_rows(asked, found.sums, top),
-        warnings=(*_few_units_warnings(asked, found, plan), *_gap_warnings(found.towers)),
+        warnings=_warnings(asked, found, plan),
         items=items_of(asked, items, ids, labels),
         details=_details(asked, found, seed, spectra[0]),
         provenance=_provenance(asked, found.sums, seed),
@@ -269,6 +269,15 @@ def _details(asked: Subject, found: _Found, seed: int, spectrum: Tensor) -> Deta
         row_means=found.sums.row_means,
         cosines=notable_rows.sampled_cosines(asked.populations[0], seed),
         spectrum=spectrum,
+    )
+
+
+def _warnings(asked: Subject, found: _Found, plan: Plan) -> tuple[str, ...]:
+    """Return all reasons to doubt the numbers."""
+    return (
+        *packed.warnings_of(asked.everyone),
+        *_few_units_warnings(asked, found, plan),
+        *_gap_warnings(found.towers),
     )
 
 

@@ -16,6 +16,7 @@ from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
 from align_uniform.engine.precision import has_float64, sum_dtype, widened
 from align_uniform.engine.tiles import slices
+from align_uniform.files.rows import to_tensor
 from align_uniform.functional import normalize_rows
 from align_uniform.geometry import Moments, cross_mean_squared_distance
 
@@ -108,8 +109,7 @@ class Population:
 
 
 def _tensor(rows: Any) -> Tensor:
-    # An array may be a read-only view of a file, which torch does not like to share.
-    return rows.detach() if isinstance(rows, Tensor) else torch.from_numpy(rows.copy())
+    return rows.detach() if isinstance(rows, Tensor) else to_tensor(rows)
 
 
 def block_slices(population: Population, size: int | None = None) -> list[slice]:

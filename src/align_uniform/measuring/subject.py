@@ -15,6 +15,7 @@ from torch import Tensor
 from align_uniform import _checks as checks
 from align_uniform.measuring.populations import Population, Source
 from align_uniform.measuring.positives import PairChoice, Positives, chosen_pairs
+from align_uniform.measuring.sources import device_of, sources
 
 PAIRS_OF_TOWERS = "pairs of two towers"
 
@@ -96,31 +97,6 @@ def _named_sources(features: Any, second: Any) -> list[tuple[str, Source]]:
             f"features and positives must have one dimension, got {' and '.join(_shapes(found))}."
         )
     return list(zip(labels, found, strict=True))
-
-
-def sources(name: str, value: Any) -> list[Source]:
-    """Return the rows of each view, [N, m], of a tensor, an array or a file."""
-    if isinstance(value, str | os.PathLike):
-        from align_uniform.files import open_rows, open_shards
-
-        is_pattern = "*" in Path(value).name and not Path(value).exists()
-        return list(open_shards(Path(value)) if is_pattern else open_rows(Path(value)))
-    if not hasattr(value, "shape"):
-        raise ValueError(
-            f"{name} must be a tensor, an array, or the path of a file, got {type(value).__name__}."
-        )
-    if len(value.shape) not in (2, 3) or 0 in value.shape:
-        raise ValueError(f"{name} must be [N, m], or [V, N, m] for V views, got shape {list(value.shape)}.")
-    views = [value] if len(value.shape) == 2 else list(value)
-    _check_numbers(name, views[0])
-    return views
-
-
-def _check_numbers(name: str, rows: Source) -> None:
-    kind = getattr(rows, "dtype", None)
-    text = str(kind).removeprefix("torch.")
-    if not (text.startswith(("float", "bfloat")) or text == "int8"):
-        raise ValueError(f"{name} must be floating point or int8, got {text}; convert it to float32.")
 
 
 def _positives(
@@ -210,11 +186,6 @@ def listed(values: Any) -> list[Hashable]:
 
         values = read_column(Path(values))
     return values.tolist() if hasattr(values, "tolist") else list(values)
-
-
-def device_of(features: Any) -> torch.device:
-    """Return the device of a tensor, and the CPU for other features."""
-    return features.device if isinstance(features, Tensor) else torch.device("cpu")
 
 
 def _name_of(features: Any) -> str:

@@ -12,7 +12,8 @@ import torch
 
 from align_uniform import _checks as checks
 from align_uniform.measuring.populations import Population
-from align_uniform.measuring.subject import device_of, listed, sources
+from align_uniform.measuring.sources import device_of, sources
+from align_uniform.measuring.subject import listed
 
 LEAST_ROWS = 5
 """The number of rows of either side below which no difference has an error."""
