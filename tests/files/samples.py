@@ -72,11 +72,11 @@ def write_table(path: Path) -> Path:
         case ".jsonl":
             objects = [dict(zip(TABLE, row, strict=True)) | {"x": [1.0]} for row in rows]
             write(path, "\n".join(map(json.dumps, objects)) + "\n\n")
-        case ".csv" | ".tsv":
+        case ".csv":
             with path.open("w", encoding="utf-8", newline="") as file:
-                delimiter = "," if path.suffix == ".csv" else "\t"
-                writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL)
-                writer.writerows([list(TABLE), *rows])
+                csv.writer(file, quoting=csv.QUOTE_ALL).writerows([list(TABLE), *rows])
+        case ".tsv":
+            write(path, "".join("\t".join(map(str, row)) + "\n" for row in [tuple(TABLE), *rows]))
         case ending:
             raise ValueError(f"say here how a table is written to {ending}")
     return path

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from align_uniform._messages import listed
 from align_uniform.files.held import File, FileError, Key, Values
 
 
 def csv(file: File) -> dict[Key, Values]:
-    """Read a table of fields separated by commas; the first line names the columns."""
-    return _delimited(file, ",")
+    """Read a table of fields separated by commas, quoted by RFC 4180; the first line names the columns."""
+    with file.path.open(encoding="utf-8-sig", newline="") as stream:
+        lines = stream.readlines()
+    records = _csv_records(file, lines)
+    names = records[0].fields if records else []
+    _refuse_swallowed_lines(file, lines, records, names)
+    return _columns(file, names, records[1:])
 
 
 def tsv(file: File) -> dict[Key, Values]:
-    """Read a table of fields separated by tabs; the first line names the columns."""
-    return _delimited(file, "\t")
+    """Read a table of fields separated by tabs, without quoting; the first line names the columns."""
+    with file.path.open(encoding="utf-8-sig") as stream:
+        lines = [line.rstrip("\n") for line in stream]
+    records = [_Record(number, 1, line.split("\t") if line else []) for number, line in enumerate(lines, 1)]
+    names = records[0].fields if records else []
+    if any(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
+        raise FileError(
+            f"{file.path} has quotation marks around the names of its columns, but .tsv has no quoting; "
+            "write it without, or save the table as .csv."
+        )
+    return _columns(file, names, records[1:])
 
 
 def jsonl(file: File) -> dict[Key, Values]:
@@ -31,7 +48,7 @@ def jsonl(file: File) -> dict[Key, Values]:
                 rows.append(dict(json.loads(line).items()))
             if rows[-1].keys() != rows[0].keys():
                 raise FileError(
-                    f"{path} must have the keys {', '.join(rows[0])} in each line, got {', '.join(rows[-1])} "
+                    f"{path} must have the keys {listed(rows[0])} in each line, got {listed(rows[-1])} "
                     f"in {number}."
                 )
     scalars = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))] if rows else []
@@ -44,18 +61,83 @@ def txt(file: File) -> dict[Key, Values]:
         return {None: partial(_numbers, [line.rstrip("\n") for line in stream])}
 
 
-def _delimited(file: File, delimiter: str) -> dict[Key, Values]:
+@dataclass(frozen=True)
+class _Record:
+    """A row of a table of text, with its place in the file."""
+
+    line: int
+    """The number of its first line, from 1."""
+    lines: int
+    """The number of lines that it takes."""
+    fields: list[str]
+    """The fields; empty for a blank line."""
+
+
+def _columns(file: File, names: list[str], records: list[_Record]) -> dict[Key, Values]:
+    """Return the columns of rows that all have the same. Blank lines at the end are no rows."""
+    if len(set(names)) < len(names):
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        raise FileError(
+            f"{file.path} must name each column once in its first line, got {listed(twice)} twice."
+        )
+    last = max((at for at, record in enumerate(records, 1) if record.fields), default=0)
+    rows = [record.fields or [""] for record in records[:last]]
+    for record, row in zip(records, rows, strict=False):
+        if len(row) != len(names):
+            raise FileError(
+                f"{file.path} must have {len(names)} fields a row, as its first line has, got "
+                f"{len(record.fields)} in line {record.line}."
+            )
+    return {name: partial(_numbers, [row[i] for row in rows]) for i, name in enumerate(names)}
+
+
+def _csv_records(file: File, lines: list[str]) -> list[_Record]:
+    """Split lines into rows. A field may have any length and, between quotation marks, several lines."""
     import csv
 
-    path = file.path
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        names, *lines = [*csv.reader(stream, delimiter=delimiter, strict=True)] or [[]]
-    if len(set(names)) < len(names):
-        raise FileError(f"{path} must name each column once in its first line, got {', '.join(names)}.")
-    for number, line in enumerate(lines, 2):
-        if len(line) != len(names):
-            raise FileError(f"{path} must have {len(names)} fields a row, got {len(line)} in row {number}.")
-    return {name: partial(_numbers, [line[i] for line in lines]) for i, name in enumerate(names)}
+    records: list[_Record] = []
+    limit = csv.field_size_limit(sum(map(len, lines)))
+    try:
+        reader = csv.reader(lines, strict=True)
+        while True:
+            first = reader.line_num + 1
+            with file.reading(f"{file.path}, line {first},"):
+                fields = next(reader, None)
+            if fields is None:
+                return records
+            records.append(_Record(first, reader.line_num - first + 1, fields))
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _refuse_swallowed_lines(file: File, lines: list[str], records: list[_Record], names: list[str]) -> None:
+    """Refuse a field of several lines, each of which looks like a row of its own.
+
+    A quotation mark at the beginning of a field quotes all that follows up to the next one, also where it is
+    part of a text and the next one is lines below.
+    """
+    single = [record.fields for record in records[1:] if record.lines == 1 and record.fields]
+    numbers = [
+        i for i in range(len(names)) if single and all(_is_number(row[i]) for row in single if row[i:])
+    ]
+
+    def is_row(line: str) -> bool:
+        fields = line.rstrip("\r\n").split(",")
+        return len(fields) == len(names) > 1 and all(_is_number(fields[i]) for i in numbers)
+
+    for record in records:
+        first, last = record.line, record.line + record.lines - 1
+        if record.lines > 1 and all(map(is_row, lines[first - 1 : last])):
+            raise FileError(
+                f"{file.path} has a quotation mark in line {first} that makes one field of lines {first} to "
+                f"{last}, though each looks like a row; if they are rows, double the quotation marks within "
+                "texts and put the texts between quotation marks, or save the table as .tsv, which has no "
+                "quoting."
+            )
+
+
+def _is_number(text: str) -> bool:
+    return bool(text) and not isinstance(_numbers([text])[0], str)
 
 
 def _numbers(texts: list[str]) -> list[Any]:
