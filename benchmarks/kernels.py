@@ -27,6 +27,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia import compiler as nvidia
 from triton.compiler import ASTSource
 
+from align_uniform._writing import written_whole
 from align_uniform.engine import configurations, kernels
 from align_uniform.engine.configurations import Capability, Configuration, Kernel
 
@@ -247,7 +248,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = list(table(options.jobs))
     content = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    options.out.write_text(f'{{\n "triton": "{triton.__version__}",\n "kernels": [\n{content}\n ]\n}}\n')
+    with written_whole(options.out) as partial:
+        partial.write_text(f'{{\n "triton": "{triton.__version__}",\n "kernels": [\n{content}\n ]\n}}\n')
     for line in lines(rows):
         sys.stdout.write(f"{line}\n")
 

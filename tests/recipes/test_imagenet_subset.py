@@ -184,6 +184,23 @@ def test_an_earlier_subset_comes_back_if_the_new_one_cannot_take_its_place(
     assert everything(folder) == before
 
 
+def test_a_file_that_came_into_an_earlier_subset_meanwhile_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link_subset(folder / "full", folder / "some", CLASSES[3:])
+    rename = Path.rename
+
+    def late(path: Path, target: Path) -> Path:
+        if target.name == "before":
+            (path / "train" / "precious").touch()
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    with pytest.raises(ValueError, match=r"--force never replaces train.precious"):
+        link_subset(folder / "full", folder / "some", CLASSES[:2], force=True)
+    assert (folder / "some/train/precious").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

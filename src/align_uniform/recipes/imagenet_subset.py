@@ -7,12 +7,12 @@ import http.client
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
+from align_uniform._temporary import temporary_folder
 from align_uniform._writing import check_absent
 
 SPLITS = ("train", "val")
@@ -92,22 +92,20 @@ def link_subset(full: Path, out: Path, classes: Sequence[str], *, force: bool = 
     check_absent(out, force=force)
     if os.path.lexists(out):
         _check_links(out)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    new, before = beside / "new", beside / "before"
-    try:
+    with temporary_folder(out.parent) as beside:
+        new, before = beside / "new", beside / "before"
         for split in SPLITS:
             (new / split).mkdir(parents=True)
             for name in classes:
                 (new / split / name).symlink_to(full / split / name, target_is_directory=True)
-        if out.exists():
-            out.rename(before)
-        new.rename(out)
-    finally:
-        if before.exists() and not out.exists():
-            before.rename(out)
-        for left in (new, before):
-            _remove_links(left)
-        beside.rmdir()
+        try:
+            if out.exists():
+                out.rename(before)
+                _check_links(before)  # again: from now on nobody else reaches it
+            new.rename(out)
+        finally:
+            if before.exists() and not out.exists():
+                before.rename(out)
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -198,18 +196,6 @@ def _check_links(out: Path) -> None:
         raise ValueError(
             f"{out} is no earlier subset, and --force never replaces {names}; choose another folder."
         )
-
-
-def _remove_links(folder: Path) -> None:
-    """Remove a subset, that is links and empty folders; anything else raises an OSError."""
-    if not folder.is_dir():
-        return
-    for split in folder.iterdir():
-        for link in split.iterdir():
-            if link.is_symlink():
-                link.unlink()
-        split.rmdir()  # which fails if anything else has come in
-    folder.rmdir()
 
 
 def _shown(names: Sequence[str]) -> str:

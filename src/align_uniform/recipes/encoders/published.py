@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from align_uniform._extras import needs
+from align_uniform._writing import written_whole
 from align_uniform.recipes.encoders.weights import check_fits, encoder_state, load_encoder
 from align_uniform.recipes.images.statistics import Statistics
 
@@ -90,9 +91,10 @@ def weights_file(weights: str | os.PathLike[str], *, progress: bool = True) -> P
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # whole or not at all; load_state_dict_from_url would print on stdout, among the results, unpack
-            # zip files of the old format under the names in them, and read nothing but torch's own files
-            torch.hub.download_url_to_file(url, str(path), progress=progress)
+            # load_state_dict_from_url would print on stdout, among the results, unpack zip files of the old
+            # format under the names in them, and read nothing but torch's own files
+            with written_whole(path) as partial:
+                torch.hub.download_url_to_file(url, str(partial), progress=progress)
         except (OSError, http.client.HTTPException) as error:
             raise _not_fetched(url, error) from error
     return path

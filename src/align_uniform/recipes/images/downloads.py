@@ -19,7 +19,7 @@ def fetch(url: str, path: Path, md5: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as partial:
         try:
-            download_url(url, str(path.parent), partial.name, md5)
+            download_url(url, str(partial.parent), partial.name, md5)
         except (OSError, RuntimeError) as error:
             raise OSError(
                 f"{url} could not be fetched ({error}); fetch it in another way and put it at {path}."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from align_uniform._extras import needs
+from align_uniform._temporary import temporary_folder
 from align_uniform.recipes.images.downloads import damaged, fetch
 from align_uniform.recipes.images.image_set import ImageSet
 
@@ -93,8 +93,8 @@ def _download(root: Path) -> None:
         from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]  # it is not typed
 
     fetch(STL10.url, root / STL10.filename, STL10.tgz_md5)
-    with tempfile.TemporaryDirectory(prefix=".stl10-", dir=root) as partial:
-        unpacked = Path(partial) / STL10.base_folder
+    with temporary_folder(root) as partial:
+        unpacked = partial / STL10.base_folder
         _unpack(root / STL10.filename, unpacked)
         for file, md5 in [*STL10.train_list, *STL10.test_list]:
             if not check_integrity(str(unpacked / file), md5):
