@@ -41,7 +41,7 @@ from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import encoder_state
 from align_uniform.recipes.images import datasets
-from align_uniform.recipes.images.image_set import ImageSet
+from align_uniform.recipes.images.image_set import ImageSet, drawn_evenly
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.views import (
     LabelledViews,
@@ -134,7 +134,7 @@ def main() -> int:
     parser.add_argument(
         "--parts", nargs="+", default=["two-view", "moco", "plane"], choices=["two-view", "moco", "plane"]
     )
-    parser.add_argument("--images", type=int, default=20_000, help="number of training images, the first")
+    parser.add_argument("--images", type=int, default=20_000, help="number of training images")
     parser.add_argument("--epochs", type=int, default=48)
     parser.add_argument("--plane-epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -241,7 +241,7 @@ def _outcome(job: Job, options: argparse.Namespace) -> Outcome:
 
 
 def _judge(encoder: nn.Module, job: Job, seconds: float, options: argparse.Namespace) -> Outcome:
-    train = datasets.load("fashion-mnist", options.root, "train").subset(range(options.images))
+    train = drawn_evenly(datasets.load("fashion-mnist", options.root, "train"), options.images, job.seed)
     test = datasets.load("fashion-mnist", options.root, "test")
     plain, random = evaluation_transform("fashion-mnist"), training_transform("fashion-mnist")
     train_rows, test_rows = (_rows(encoder, images, plain, "features") for images in (train, test))

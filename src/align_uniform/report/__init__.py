@@ -22,7 +22,7 @@ with needs("report"):
     from align_uniform.figures import Trajectory
     from align_uniform.report.drawings import drawings
     from align_uniform.report.numbers import headlines, number_groups
-    from align_uniform.report.rows import Contents, tables
+    from align_uniform.report.rows import Contents, Pictures, tables
 
 __all__ = ["report_html", "write_report"]
 
@@ -32,8 +32,9 @@ def write_report(
     measurement: Measurement,
     *,
     texts: Sequence[str] | tuple[Sequence[str], Sequence[str]] | None = None,
-    images: Sequence[Path] | tuple[Sequence[Path], Sequence[Path]] | None = None,
+    images: Pictures | tuple[Pictures, Pictures] | None = None,
     runs: Sequence[Trajectory] = (),
+    numbers: Sequence[tuple[str, str, str]] = (),
     force: bool = False,
 ) -> None:
     """Write `report_html` to a file, whole or not at all.
@@ -44,6 +45,7 @@ def write_report(
         texts: the texts of the rows; see `report_html`.
         images: the pictures of the rows; see `report_html`.
         runs: the training runs of the encoder; see `report_html`.
+        numbers: further numbers; see `report_html`.
         force: whether to replace an existing file.
 
     Raises:
@@ -51,7 +53,7 @@ def write_report(
             refuses an argument.
     """
     check_replaceable(path, force=force)
-    page = report_html(measurement, texts=texts, images=images, runs=runs)
+    page = report_html(measurement, texts=texts, images=images, runs=runs, numbers=numbers)
     with written_whole(path) as partial:
         # Names of files may contain characters that UTF-8 cannot encode.
         partial.write_bytes(page.encode("utf-8", "replace"))
@@ -61,8 +63,9 @@ def report_html(
     measurement: Measurement,
     *,
     texts: Sequence[str] | tuple[Sequence[str], Sequence[str]] | None = None,
-    images: Sequence[Path] | tuple[Sequence[Path], Sequence[Path]] | None = None,
+    images: Pictures | tuple[Pictures, Pictures] | None = None,
     runs: Sequence[Trajectory] = (),
+    numbers: Sequence[tuple[str, str, str]] = (),
 ) -> str:
     """Return the page of a measurement: the verdict, the numbers, figures, and the rows to look at.
 
@@ -74,9 +77,10 @@ def report_html(
         measurement: the measurement to show; figures need its `details`.
         texts: a text for each row, shown next to its number. For two towers, a tuple of two, or the texts of
             the second tower.
-        images: the path of a picture for each row. For two towers, a tuple of two, or the pictures of the
-            first tower.
+        images: the path of a picture for each row, or the picture itself. For two towers, a tuple of two, or
+            the pictures of the first tower.
         runs: alignment and uniformity during the training of the encoder.
+        numbers: the label, the value and the meaning of numbers that were measured elsewhere.
 
     Raises:
         ValueError: a row has no text or no path.
@@ -89,7 +93,7 @@ def report_html(
         findings=found,
         checks=[_Check.of(heuristic, measurement) for heuristic in heuristics.HEURISTICS],
         headlines=headlines(measurement),
-        groups=number_groups(measurement),
+        groups=[*number_groups(measurement), *([("Measured during training", numbers)] if numbers else [])],
         drawings=list(drawings(measurement, runs)),
         tables=list(tables(measurement, contents)),
         provenance={name: _as_text(value) for name, value in measurement.provenance.items()},

@@ -9,13 +9,28 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from align_uniform.files.pictures import read_picture
 from align_uniform.measuring.measurement import Measurement
 
 T = TypeVar("T")
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Indexed(Protocol[Item]):
+    """Anything that has a number of items, each of which is read when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Item: ...
+
+
+Pictures = Indexed[Path | Image.Image]
+"""The paths of pictures, or the pictures."""
 
 LONGEST_TEXT = 240
 """The number of characters of a text that are shown."""
@@ -53,7 +68,7 @@ class Contents:
     def __init__(
         self,
         texts: Sequence[str] | tuple[Sequence[str], Sequence[str]] | None,
-        images: Sequence[Path] | tuple[Sequence[Path], Sequence[Path]] | None,
+        images: Pictures | tuple[Pictures, Pictures] | None,
         *,
         are_towers: bool,
     ) -> None:
@@ -65,11 +80,11 @@ class Contents:
     def cell(self, population: int, row: int) -> Cell:
         """Return the cell of a row of a view or tower."""
         text = _content("texts", self.texts[min(population, len(self.texts) - 1)], row)
-        path = _content("images", self.images[min(population, len(self.images) - 1)], row)
-        picture = "" if path is None else thumbnail(Path(path))
+        image = _content("images", self.images[min(population, len(self.images) - 1)], row)
+        picture = "" if image is None else thumbnail(image)
         note = "" if text is None else shortened(str(text))
-        if path is not None and not picture:
-            note = f"{os.fspath(path)} cannot be read. {note}".strip()
+        if image is not None and not picture:
+            note = f"{os.fspath(image)} cannot be read. {note}".strip()
         return Cell(f"{row:,}", row, note, picture)
 
 
@@ -81,7 +96,7 @@ def _by_tower(values: Any, alone: tuple[Any, Any]) -> tuple[Any, ...]:
     return values if is_one_of_each else alone
 
 
-def _content(name: str, values: Sequence[T] | None, row: int) -> T | None:
+def _content(name: str, values: Indexed[T] | None, row: int) -> T | None:
     if values is None:
         return None
     if row >= len(values):
@@ -99,14 +114,15 @@ def shortened(text: str) -> str:
     return words if len(words) <= LONGEST_TEXT else words[:LONGEST_TEXT] + "…"
 
 
-def thumbnail(path: Path) -> str:
-    """Return a small version of a picture as a data: URI, or nothing if it cannot be read."""
+def thumbnail(image: Path | Image.Image) -> str:
+    """Return a small version of a picture as a data: URI, or nothing if its file cannot be read."""
     try:
-        with Image.open(path) as opened:
-            opened.draft("RGB", (THUMBNAIL, THUMBNAIL))
-            upright = ImageOps.exif_transpose(opened).convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        picture = (
+            image if isinstance(image, Image.Image) else read_picture(image, draft=(THUMBNAIL, THUMBNAIL))
+        )
+    except ValueError:
         return ""
+    upright = picture.convert("RGBA")
     upright.thumbnail((THUMBNAIL, THUMBNAIL))
     flat = Image.new("RGB", upright.size, "white")
     flat.paste(upright, mask=upright)

@@ -337,11 +337,40 @@ def test_a_torn_image_is_one_line_from_a_worker_too(folder: Path) -> None:
         encode.encode(options)
 
 
-def test_images_beside_folders_make_no_classes(folder: Path) -> None:
-    paths, labels = images_of(folder / "images")
+def test_images_beside_folders_make_no_classes_and_that_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, labels, notes = images_of(folder / "images")
     assert labels == [path.parent.name for path in paths] == [name for name in CLASSES for _ in range(4)]
-    (folder / "images/stray.png").write_bytes(b"")
-    assert images_of(folder / "images")[1] is None
+    assert notes == ()
+    Path("flat/cat0.png").rename("images/stray.png")
+    assert images_of(folder / "images").labels is None
+    assert main(["measure", *WITH]) == 0
+    assert capsys.readouterr().err == (
+        "images: pictures in no folder (1): stray.png; therefore the folders are not taken as classes. Move "
+        "these pictures to have labels.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "are_splits"),
+    [
+        (("train", "validation"), True),
+        (("Train", "Test"), True),
+        (("TRAINING", "val", "extra"), True),
+        (("testing",), True),
+        (("train", "bus"), False),
+    ],
+)
+def test_splits_are_no_classes(names: tuple[str, ...], are_splits: bool, folder: Path) -> None:
+    for name in names:
+        (folder / "root" / name).mkdir(parents=True)
+        (folder / "root" / name / "1.png").write_bytes(Path("flat/cat0.png").read_bytes())
+    if are_splits:
+        with pytest.raises(ValueError, match=r"root holds splits, not classes; give one of them, such as"):
+            images_of(Path("root"))
+    else:
+        assert images_of(Path("root")).labels == sorted(names)
 
 
 def test_without_the_extra_one_line_names_the_pip_command(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torchvision import datasets as torchvision_datasets  # type: ignore[import-untyped]  # it is not typed
 
-from align_uniform.recipes.images.datasets import load
+from align_uniform.recipes.images.datasets import load, load_on_all_ranks
 from tests.recipes.images.small_sets import write_folder
 
 
@@ -50,7 +50,35 @@ def test_what_an_image_folder_lacks_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="has no folder val, or test, with a folder"):
         load("imagefolder", tmp_path, "val")
     (tmp_path / "train" / "bee").mkdir()
-    with pytest.raises(ValueError, match=r"bee has no image \(.bmp, "):
+    with pytest.raises(ValueError, match=r"bee has no image of its own \(.bmp, "):
         load("imagefolder", tmp_path, "train")
     with pytest.raises(ValueError, match="cannot be downloaded"):
         load("imagefolder", tmp_path, "train", download=True)
+
+
+@pytest.mark.parametrize("names", [("Train", "Validation"), ("training", "valid"), ("TRAIN", "Test")])
+def test_splits_have_any_of_their_common_names(names: tuple[str, str], tmp_path: Path) -> None:
+    write_folder(tmp_path, [f"{names[0]}/ant/1.png", f"{names[0]}/bee/1.png", f"{names[1]}/bee/2.png"])
+    assert load("imagefolder", tmp_path, "train").labels.tolist() == [0, 1]
+    assert load("imagefolder", tmp_path, "val").labels.tolist() == [1]
+
+
+def test_links_and_folders_of_systems_are_no_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path, ["train/ant/1.png", "train/bee/1.png", "train/__MACOSX/1.png"])
+    (tmp_path / "train/latest").symlink_to(".")
+    (tmp_path / "train/ant/bees").symlink_to("../bee")
+    found = load("imagefolder", tmp_path, "train")
+    assert (found.classes, found.labels.tolist()) == (("ant", "bee"), [0, 1])
+
+
+def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(tmp_path, ["train/ant/1.png", "train/bee/1.png", "train/stray.png", "val/bee/1.png"])
+    (tmp_path / "train/ant/2.heic").touch()
+    for split in ("train", "val"):
+        load_on_all_ranks("imagefolder", tmp_path, split)
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path}/train: left out .heic files (1); pictures end in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, "
+        ".tif, .tiff, .webp.",
+        f"{tmp_path}/train: left out pictures in no folder of a class (1): stray.png.",
+        f"{tmp_path}/val: classes without a picture (1 of 2): ant.",
+    ]

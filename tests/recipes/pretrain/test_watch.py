@@ -32,6 +32,19 @@ def test_a_limit_is_of_the_images_to_train_on_and_not_of_the_test_images(tmp_pat
     assert len(evaluation.seen) == 360
 
 
+def test_a_limit_on_sorted_images_is_drawn_over_all_classes_and_those_left_empty_are_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, _ = training_images(brief(folder, limit=6))
+    assert images.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert capsys.readouterr().err == ""
+    images, _ = training_images(brief(folder, limit=1))
+    empty = 1 - images.labels[0]
+    assert capsys.readouterr().err == (
+        f"imagefolder: with a limit of 1 images, 1 of 2 classes have none: class{empty}.\n"
+    )
+
+
 def test_an_evaluation_measures_alignment_of_views_and_uniformity_of_plain_images(tmp_path: Path) -> None:
     chosen = options(tmp_path, uniform_t=3)
     _, labelled = training_images(chosen)
@@ -66,3 +79,17 @@ def test_a_folder_without_test_images_is_measured_on_those_it_has(
     (evaluation,) = [line for line in read_log(chosen.folder) if "evaluation" in line]
     assert evaluation.keys() == {"evaluation", "epoch", "align", "uniform_plain", "rankme"}
     assert (chosen.folder / "report.html").exists()
+
+
+def test_the_report_of_a_run_has_its_accuracy_its_pictures_and_their_files(folder: Path) -> None:
+    chosen = brief(folder)
+    assert two_view.run(chosen) == 0
+    page = (chosen.folder / "report.html").read_text(encoding="utf-8")
+    (evaluation,) = [line for line in read_log(chosen.folder) if "evaluation" in line]
+    for label, value in (
+        ("5-NN accuracy", f"{evaluation['knn']:.1%}"),
+        ("uniformity of plain images", f"{evaluation['uniform_plain']:.3f}"),
+    ):
+        assert f'<th scope="row">{label}</th><td class="value">{value}</td>' in page
+    assert "data:image/jpeg;base64," in page
+    assert f"{folder}/val/class" in page

@@ -25,15 +25,12 @@ from align_uniform.recipes.encoders import published
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.options import TORCHVISION, EncodeOptions, ViewsPreset
 from align_uniform.recipes.encoders.weights import EncoderFile
+from align_uniform.recipes.images.folders import find_pictures, listed, split_of
 from align_uniform.recipes.images.image_set import ImageFiles, ImageSet
-from align_uniform.recipes.images.imagefolder import image_paths
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.statistics import given_statistics
 from align_uniform.recipes.images.views import Transform, TwoViews, training_transform
 from align_uniform.recipes.images.workers import reason
-
-SPLITS = {"train", "val", "test"}
-"""Names of folders that hold the folders of the classes, and are no classes themselves."""
 
 
 class Encoded(NamedTuple):
@@ -63,7 +60,9 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
         ValueError: the folder has no image; or an image, the encoder or an option is invalid.
     """
     place = device(options.device)
-    paths, labels = images_of(options.images)
+    paths, labels, notes = images_of(options.images)
+    if ranks.rank() == 0:
+        sys.stderr.write("".join(f"{note}\n" for note in notes))
     encoder = _encoder(options)
     images = _image_set(paths, encoder.transform)
     own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
@@ -86,7 +85,18 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
     return Encoded(views, paths, labels, _size(encoder.transform), encoder.preset)
 
 
-def images_of(folder: Path) -> tuple[list[Path], list[str] | None]:
+class Photos(NamedTuple):
+    """The images in a folder."""
+
+    paths: list[Path]
+    """The paths of all images, sorted."""
+    labels: list[str] | None
+    """The class of each image, if there is a folder for each class."""
+    notes: tuple[str, ...]
+    """Sentences about what was left out."""
+
+
+def images_of(folder: Path) -> Photos:
     """Return the paths of all images in a folder, and their classes if there is a folder for each class.
 
     Raises:
@@ -97,17 +107,26 @@ def images_of(folder: Path) -> tuple[list[Path], list[str] | None]:
         raise FileNotFoundError(
             f"There is no folder {folder}; give a folder of images, or of one folder for each class."
         )
-    paths = [Path(path) for path in image_paths(folder)]
+    found = find_pictures(folder)
+    paths, notes = [Path(path) for path in found.paths], found.notes
     if not paths:
-        raise ValueError(f"{folder} has no image in it; give a folder of images.")
+        raise ValueError(f"{folder} has no image in it; give a folder of images. {' '.join(notes)}".strip())
     parts = [path.relative_to(folder).parts for path in paths]
     classes = {part[0] for part in parts if len(part) > 1}
-    if classes and classes <= SPLITS:
+    splits = {name for name in classes if split_of(name)}
+    if splits and (splits == classes or len({split_of(name) for name in splits}) > 1):
         raise ValueError(
-            f"{folder} holds splits, not classes; give one of them, such as {folder / min(classes)}."
+            f"{folder} holds splits, not classes; give one of them, such as {folder / min(splits)}."
         )
-    is_sorted_out = len(classes) > 1 and all(len(part) > 1 for part in parts)
-    return paths, [part[0] for part in parts] if is_sorted_out else None
+    strays = [part[0] for part in parts if len(part) == 1]
+    if strays and len(classes) > 1:
+        notes = (
+            *notes,
+            f"{folder}: pictures in no folder ({len(strays):,}): {listed(strays)}; therefore the folders "
+            "are not taken as classes. Move these pictures to have labels.",
+        )
+    is_sorted_out = len(classes) > 1 and not strays
+    return Photos(paths, [part[0] for part in parts] if is_sorted_out else None, notes)
 
 
 # ----------------------------------------------------------------------------------------------- the encoders

@@ -8,6 +8,7 @@ data set is loaded, so that options can be declared and checked without them.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,7 @@ def load(name: str, root: str | Path, split: str, *, download: bool = False) -> 
     | digits | train, test | none: the images come with scikit-learn |
 
     Fashion-MNIST is also found in `root` itself, and in the folder of Debian's package dataset-fashion-mnist.
+    The folders of an ImageFolder may also be named training, valid, validation and testing, in any case.
     If an ImageFolder has only one of val and test, that one is returned for both.
 
     Args:
@@ -182,10 +184,16 @@ def load(name: str, root: str | Path, split: str, *, download: bool = False) -> 
 
 
 def load_on_all_ranks(name: str, root: str | Path, split: str, *, download: bool = False) -> ImageSet:
-    """Return one split of a data set on every process; the first process alone fetches missing files."""
+    """Return one split of a data set on every process.
+
+    The first process alone fetches missing files, and says on stderr what was left out.
+    """
     from align_uniform import _ranks as ranks  # torch, which options can do without
 
     if download and ranks.rank() == 0:
         load(name, root, split, download=True)
     ranks.barrier()
-    return load(name, root, split)
+    images = load(name, root, split)
+    if ranks.rank() == 0:
+        sys.stderr.write("".join(f"{note}\n" for note in images.notes))
+    return images

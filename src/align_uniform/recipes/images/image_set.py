@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from align_uniform.files.pictures import read_picture
 from align_uniform.recipes.images.statistics import Statistics
 
 
@@ -35,6 +36,8 @@ class ImageSet:
     """Classes [N] as numbers from 0, int64; -1 for an image without label."""
     classes: tuple[str, ...]
     """The name of each label."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what was left out, for those who asked for the images."""
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.pictures):
@@ -54,10 +57,17 @@ class ImageSet:
         """3 for colour images, 1 for grey ones."""
         return len(self[0].getbands())
 
+    def described(self, row: int) -> str:
+        """Return the path of the file of an image, or else its class."""
+        if (path := path_of(self.pictures, row)) is not None:
+            return path
+        label = int(self.labels[row])
+        return self.classes[label] if label >= 0 else ""
+
     def subset(self, rows: Sequence[int]) -> ImageSet:
         """Return the images of these rows, in this order."""
         rows = list(rows)
-        return ImageSet(self.name, _Chosen(self.pictures, rows), self.labels[rows], self.classes)
+        return replace(self, pictures=_Chosen(self.pictures, rows), labels=self.labels[rows])
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class GreyArrays:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Pictures in files, converted to RGB."""
+    """Pictures in files, upright, with 8 bits a channel, and converted to RGB."""
 
     paths: list[str]
 
@@ -96,18 +106,46 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Image.Image:
-        path = self.paths[index]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read as an image ({error}); remove or replace it.") from error
+        picture = read_picture(self.paths[index])
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def path_of(pictures: Pictures, index: int) -> str | None:
+    """Return the path of the file of a picture, or None if it has no file of its own."""
+    if isinstance(pictures, _Chosen):
+        return path_of(pictures.pictures, pictures.rows[index])
+    return pictures.paths[index] if isinstance(pictures, ImageFiles) else None
 
 
 def evenly_spaced(images: ImageSet, at_most: int) -> ImageSet:
     """Return at most this many images, evenly spaced over the set."""
     count = min(at_most, len(images))
     return images.subset(np.linspace(0, len(images) - 1, count).round().astype(int).tolist())
+
+
+def drawn_evenly(images: ImageSet, at_most: int, seed: int) -> ImageSet:
+    """Return at most this many images, drawn at random and kept in their order.
+
+    As many are drawn of each class as of any other, as far as a class has them. Images without a label keep
+    their share of the set.
+
+    Args:
+        images: the images to draw from.
+        at_most: the number of images to draw; a smaller set is returned as it is.
+        seed: the seed of the draw; not negative.
+    """
+    if at_most >= len(images):
+        return images
+    order = np.random.default_rng(seed).permutation(len(images))
+    labels = images.labels.numpy()[order]
+    unlabelled = order[labels < 0][: round(at_most * np.mean(labels < 0))]
+    order, labels = order[labels >= 0], labels[labels >= 0]
+    # The first image of every class comes before the second of any.
+    by_class = np.argsort(labels, kind="stable")
+    turns = np.empty_like(by_class)
+    turns[by_class] = np.arange(len(labels)) - np.searchsorted(labels[by_class], labels[by_class])
+    labelled = order[np.argsort(turns, kind="stable")][: at_most - len(unlabelled)]
+    return images.subset(sorted([*unlabelled.tolist(), *labelled.tolist()]))
 
 
 def measure_statistics(images: ImageSet, at_most: int = 10_000) -> Statistics:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from align_uniform._extras import needs
 from align_uniform._writing import written_whole
@@ -23,13 +23,22 @@ FILE = "log.jsonl"
 Line = dict[str, Any]
 """A line of the log."""
 
+
+class Word(NamedTuple):
+    """A number of an evaluation, in words."""
+
+    label: str
+    meaning: str
+    format: str = ".3f"
+
+
 WORDS = {
-    "align": "alignment of two views",
-    "uniform_plain": "uniformity of plain images",
-    "rankme": "RankMe",
-    "knn": "5-NN accuracy",
+    "align": Word("alignment of two views", "two random views of each image"),
+    "uniform_plain": Word("uniformity of plain images", "the images as they are, not their random views"),
+    "rankme": Word("RankMe", "the images as they are", ".1f"),
+    "knn": Word("5-NN accuracy", "the images as they are, by their nearest training images", ".1%"),
 }
-"""The numbers of an evaluation, in the words of what is printed."""
+"""The numbers of an evaluation, by their names in the log."""
 
 
 def read_log(folder: Path) -> list[Line]:
@@ -46,9 +55,21 @@ def in_words(evaluation: Mapping[str, Any]) -> str:
         >>> in_words({"evaluation": True, "epoch": 20, "align": 0.4381, "uniform_plain": -3.2, "knn": 0.8125})
         'alignment of two views 0.438, uniformity of plain images -3.200, 5-NN accuracy 81.2%'
     """
-    known = [(name, words) for name, words in WORDS.items() if name in evaluation]
-    formats = {"knn": ".1%", "rankme": ".1f"}
-    return ", ".join(f"{words} {evaluation[name]:{formats.get(name, '.3f')}}" for name, words in known)
+    return ", ".join(f"{label} {value}" for label, value, _ in spelled(evaluation))
+
+
+def spelled(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the label, the value and the meaning of each number of an evaluation.
+
+    Example:
+        >>> spelled({"evaluation": True, "epoch": 20, "align": 0.4381})
+        [('alignment of two views', '0.438', 'two random views of each image')]
+    """
+    return [
+        (word.label, f"{evaluation[name]:{word.format}}", word.meaning)
+        for name, word in WORDS.items()
+        if name in evaluation
+    ]
 
 
 @dataclass

@@ -36,7 +36,7 @@ class DataOptions(Options):
     download: bool = may_change(False)
     """Download the data set if it is missing."""
     limit: int | None = None
-    """Train on the first images only, this many; by default on all of them."""
+    """Train on this many images, drawn with the seed and evenly over the classes; by default on all."""
     size: int = 64
     """Height and width of the views, in pixels."""
     mean: tuple[float, ...] = ()

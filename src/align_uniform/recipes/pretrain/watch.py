@@ -18,12 +18,14 @@ from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import Encoder
 from align_uniform.recipes.encoders.weights import EncoderCard, save_encoder
 from align_uniform.recipes.images import datasets
-from align_uniform.recipes.images.image_set import ImageSet, evenly_spaced
+from align_uniform.recipes.images.folders import listed
+from align_uniform.recipes.images.image_set import ImageSet, drawn_evenly, evenly_spaced
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.views import LabelledViews, Transform
 from align_uniform.recipes.images.workers import outlive_signals
 from align_uniform.recipes.judge.knn import knn_scores
 from align_uniform.recipes.pretrain import summary
+from align_uniform.recipes.pretrain.log import spelled
 from align_uniform.recipes.pretrain.loop import Trainer
 from align_uniform.recipes.pretrain.options import PretrainOptions
 from align_uniform.report import write_report
@@ -41,9 +43,17 @@ def training_images(options: PretrainOptions) -> tuple[ImageSet, ImageSet]:
 def load_images(options: PretrainOptions, split: str) -> ImageSet:
     """Return the images of a split; of a split to train on, only as many as the options allow."""
     images = datasets.load_on_all_ranks(options.data, options.root, split, download=options.download)
-    if options.limit is not None and split != datasets.data_set(options.data).judging:
-        images = images.subset(range(min(options.limit, len(images))))
-    return images
+    if options.limit is None or split == datasets.data_set(options.data).judging:
+        return images
+    drawn = drawn_evenly(images, options.limit, options.seed)
+    missing = set(images.labels.tolist()) - set(drawn.labels.tolist())
+    if missing and ranks.rank() == 0:
+        names = listed(images.classes[label] for label in sorted(missing))
+        sys.stderr.write(
+            f"{images.name}: with a limit of {options.limit} images, {len(missing)} of {len(images.classes)} "
+            f"classes have none: {names}.\n"
+        )
+    return drawn
 
 
 @dataclass
@@ -124,7 +134,16 @@ class Evaluation:
             uniform=np.array([line["uniform"] for line in lines]),
         )
         optimum = uniform_optimum(options.dim, options.uniform_t)
-        write_report(options.folder / "report.html", result, runs=[path], force=True)
+        evaluations = [line for line in trainer.history if "evaluation" in line]
+        write_report(
+            options.folder / "report.html",
+            result,
+            texts=[self.seen.described(row) for row in range(len(self.seen))],
+            images=self.seen.pictures,
+            runs=[path],
+            numbers=spelled(evaluations[-1]) if evaluations else (),
+            force=True,
+        )
         figures.save(figures.trajectory_figure([path], optimum, "batch"), options.folder / "trajectory")
 
     def _outputs(self, images: ImageSet, view: int | None) -> tuple[Tensor, Tensor]:
