@@ -209,7 +209,7 @@ def test_a_file_that_came_into_an_earlier_subset_meanwhile_is_kept(
         ("n00000002\n\nn00000002\n", "line 3 repeats n00000002 of line 1"),
         ("../../etc\n", "line 1 is '../../etc'"),
         ("n0000000²\n", "line 1"),
-        ("x\n" * 9, "line 5 is 'x', and 4 more"),
+        ("x\n" * 9, "line 5 is 'x' and 4 more"),
         ("# nothing\n", "lists no class"),
         ("", "lists no class"),
     ],

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from align_uniform._extras import needs
-from align_uniform.files.held import one_line
+from align_uniform._messages import one_line
 
 if TYPE_CHECKING:
     from PIL import Image

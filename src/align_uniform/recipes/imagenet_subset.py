@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
+from align_uniform._messages import listed
 from align_uniform._temporary import temporary_folder
 from align_uniform._writing import check_absent
 
@@ -158,7 +159,7 @@ def _classes_of(text: bytes, name: str) -> tuple[str, ...]:
             classes[line] = number
     if bad:
         raise ValueError(
-            f"{name} must have one synset id a line, such as n01440764, each only once: {_shown(bad)}."
+            f"{name} must have one synset id a line, such as n01440764, each only once: {listed(bad, SHOWN)}."
         )
     if not classes:
         raise ValueError(f"{name} lists no class; write one synset id a line, such as n01440764.")
@@ -192,12 +193,7 @@ def _check_links(out: Path) -> None:
         if not path.is_symlink()
     ]
     if found:
-        names = _shown(sorted(str(path.relative_to(out)) for path in found))
+        names = listed(sorted(str(path.relative_to(out)) for path in found), SHOWN)
         raise ValueError(
             f"{out} is no earlier subset, and --force never replaces {names}; choose another folder."
         )
-
-
-def _shown(names: Sequence[str]) -> str:
-    rest = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f", and {rest} more" if rest > 0 else "")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from align_uniform.recipes.images.folders import class_folders, find_pictures, listed, split_folder, split_of
+from align_uniform.recipes.images.folders import class_folders, find_pictures, split_folder, split_of
 from tests.recipes.images.small_sets import write_folder
 
 PLAIN = ["cat/1.png", "dog/1.png", "dog/2.png", "dog/deep/3.png"]
@@ -116,8 +116,3 @@ def test_two_folders_of_one_split_are_refused_but_not_a_link(tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"has Validation, val, valid, of which only one can be .*; rename"):
         split_folder(tmp_path, "val")
     assert split_folder(tmp_path / "nowhere", "val") is None
-
-
-def test_a_list_of_names_is_short() -> None:
-    assert listed("abc") == "a, b, c"
-    assert listed(map(str, range(9))) == "0, 1, 2, 3, 4 and 4 more"

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from align_uniform import _ranks as ranks
+from align_uniform._messages import listed
 from align_uniform._progress import progress_bar
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders import published
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.options import TORCHVISION, EncodeOptions, ViewsPreset
 from align_uniform.recipes.encoders.weights import EncoderFile
-from align_uniform.recipes.images.folders import find_pictures, listed, split_of
+from align_uniform.recipes.images.folders import find_pictures, split_of
 from align_uniform.recipes.images.image_set import ImageFiles, ImageSet
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.statistics import given_statistics
@@ -122,7 +123,7 @@ def images_of(folder: Path) -> Photos:
     if strays and len(classes) > 1:
         notes = (
             *notes,
-            f"{folder}: pictures in no folder ({len(strays):,}): {listed(strays)}; therefore the folders "
+            f"{folder}: pictures in no folder ({len(strays):,}): {listed(strays, 5)}; therefore the folders "
             "are not taken as classes. Move these pictures to have labels.",
         )
     is_sorted_out = len(classes) > 1 and not strays

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from align_uniform._messages import listed
 from align_uniform._ranks import gather_objects, gather_rows
 
 Loader = Iterable[Any]
@@ -72,7 +73,7 @@ def check_layer(encoder: nn.Module, layer: str) -> None:
         ValueError: `layer` is none of `layer_names`.
     """
     if layer not in layer_names(encoder):
-        raise ValueError(f"layer must be one of the encoder's, got {layer!r}; it has {_listed(encoder)}.")
+        raise ValueError(f"layer must be one of the encoder's, got {layer!r}; it has {_known(encoder)}.")
 
 
 def layer_names(encoder: nn.Module) -> list[str]:
@@ -111,7 +112,7 @@ def extract(encoder: nn.Module, layer: Layer, images: Tensor) -> Tensor:
     if not isinstance(output, Tensor) or output.dim() < 2:
         got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(
-            f"layer {layer!r} must give a tensor [N, ...], got {got}; choose another: {_listed(encoder)}."
+            f"layer {layer!r} must give a tensor [N, ...], got {got}; choose another: {_known(encoder)}."
         )
     output = output.flatten(1)
     return output if output.dtype == torch.float64 else output.float()
@@ -128,19 +129,18 @@ def _output_of(module: nn.Module, encoder: nn.Module, images: Tensor, name: str)
         return reached.output
     finally:
         hook.remove()
-    raise ValueError(f"layer {name!r} is never called by the encoder; choose another: {_listed(encoder)}.")
+    raise ValueError(f"layer {name!r} is never called by the encoder; choose another: {_known(encoder)}.")
 
 
 def _module(encoder: nn.Module, layer: str) -> nn.Module:
     found: nn.Module | None = dict(encoder.named_modules()).get(layer)
     if found is None or found is encoder:
-        raise ValueError(f"layer must be one of the encoder's, got {layer!r}; it has {_listed(encoder)}.")
+        raise ValueError(f"layer must be one of the encoder's, got {layer!r}; it has {_known(encoder)}.")
     return found
 
 
-def _listed(encoder: nn.Module, most: int = 40) -> str:
-    names = layer_names(encoder)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _known(encoder: nn.Module) -> str:
+    return listed(layer_names(encoder), 40)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from align_uniform._extras import needs
+from align_uniform._messages import listed
 from align_uniform._options import check_at_least, check_statistics
 from align_uniform._writing import written_whole
 from align_uniform.files.arrays import check_loads_safely
@@ -266,7 +267,7 @@ def check_fits(path: Path, own: Mapping[str, Tensor], state: Mapping[str, Any], 
         if name in state and getattr(state[name], "shape", None) != value.shape
     ]
     differences = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    if found := "; ".join(f"{what}: {_few(names)}" for what, names in differences.items() if names):
+    if found := "; ".join(f"{what}: {listed(names, 4)}" for what, names in differences.items() if names):
         raise ValueError(f"{path} does not fit the network, {found}. {hint}")
 
 
@@ -345,9 +346,3 @@ def _encoder_state(held: Any, path: Path) -> dict[str, Tensor]:
                 name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)
             }
     return dict(held)
-
-
-def _few(names: Sequence[str], most: int = 4) -> str:
-    """List at most a few of many names."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

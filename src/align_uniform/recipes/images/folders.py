@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from align_uniform._messages import listed
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """The endings of the files that are read."""
@@ -24,9 +26,6 @@ SPLITS = {
 
 LEFT_BY_SYSTEMS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 """Folders that systems and programs leave among those of a user; they are hidden, too."""
-
-SHOWN = 5
-"""The number of names that a message lists before it counts the rest."""
 
 Identity = tuple[int, int]
 """The device and the number of a folder, which are the same whatever links lead to it."""
@@ -117,18 +116,6 @@ def split_folder(root: Path, split: str) -> Path | None:
             f"{split}; rename the others."
         )
     return next(iter(found.values()), None)
-
-
-def listed(names: Iterable[str]) -> str:
-    """List some names, and count the rest if there are many.
-
-    Example:
-        >>> listed("abcdefg")
-        'a, b, c, d, e and 2 more'
-    """
-    shown = list(names)
-    more = len(shown) - SHOWN
-    return ", ".join(shown[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def identity(place: str | Path) -> Identity:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
+from align_uniform._messages import listed
 from align_uniform.recipes.images.folders import (
     SUFFIXES,
     class_folders,
     find_pictures,
-    listed,
     split_folder,
 )
 from align_uniform.recipes.images.image_set import ImageFiles, ImageSet
@@ -35,7 +35,7 @@ def load(root: Path, split: str, download: bool) -> ImageSet:
     # labels are places in the list of training classes, so that a class without test images shifts no label
     if strangers := sorted(set(class_folders(folder)) - set(classes)):
         raise ValueError(
-            f"{folder} has classes that {training} lacks: {listed(strangers)}; every class needs a folder "
+            f"{folder} has classes that {training} lacks: {listed(strangers, 5)}; every class needs a folder "
             "there."
         )
     return _image_set(folder, classes, needs_all=split == "train")
@@ -56,11 +56,11 @@ def _image_set(folder: Path, classes: list[str], *, needs_all: bool) -> ImageSet
         )
     notes = list(pictures.notes)
     if strays:
-        names = listed(Path(path).name for path in strays)
+        names = listed((Path(path).name for path in strays), 5)
         notes.append(f"{folder}: left out pictures in no folder of a class ({len(strays):,}): {names}.")
     if empty:
         notes.append(
-            f"{folder}: classes without a picture ({len(empty)} of {len(classes)}): {listed(empty)}."
+            f"{folder}: classes without a picture ({len(empty)} of {len(classes)}): {listed(empty, 5)}."
         )
     paths = [path for name in classes for path in by_class[name]]
     labels = [label for label, name in enumerate(classes) for _ in by_class[name]]

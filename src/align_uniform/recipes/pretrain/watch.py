@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader
 
 from align_uniform import _ranks as ranks
 from align_uniform import figures, uniform_optimum
+from align_uniform._messages import listed
 from align_uniform.functional import align_loss
 from align_uniform.measuring.measure import measure
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import Encoder
 from align_uniform.recipes.encoders.weights import EncoderCard, save_encoder
 from align_uniform.recipes.images import datasets
-from align_uniform.recipes.images.folders import listed
 from align_uniform.recipes.images.image_set import ImageSet, drawn_evenly, evenly_spaced
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.views import LabelledViews, Transform
@@ -48,7 +48,7 @@ def load_images(options: PretrainOptions, split: str) -> ImageSet:
     drawn = drawn_evenly(images, options.limit, options.seed)
     missing = set(images.labels.tolist()) - set(drawn.labels.tolist())
     if missing and ranks.rank() == 0:
-        names = listed(images.classes[label] for label in sorted(missing))
+        names = listed((images.classes[label] for label in sorted(missing)), 5)
         sys.stderr.write(
             f"{images.name}: with a limit of {options.limit} images, {len(missing)} of {len(images.classes)} "
             f"classes have none: {names}.\n"
