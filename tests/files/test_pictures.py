@@ -90,9 +90,9 @@ def hostile(folder: Path) -> dict[str, str]:
     info.add_text("note", "y" * 2_000_000, zip=True)
     Image.new("RGB", (6, 4)).save(folder / "text.png", pnginfo=info)
     Image.new("L", (64, 64)).save(folder / "bomb.png")
-    Image.new("L", (16, 16)).save(folder / "cut.png")
+    Image.fromarray((RAMP >> 4).astype(np.uint8)).save(folder / "cut.png")
     (folder / "empty.png").touch()
-    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:60])
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:-40])
     (folder / "folder.png").mkdir()
     return {
         "text.png": "MAX_TEXT_CHUNK",
