@@ -90,9 +90,10 @@ def hostile(folder: Path) -> dict[str, str]:
     info.add_text("note", "y" * 2_000_000, zip=True)
     Image.new("RGB", (6, 4)).save(folder / "text.png", pnginfo=info)
     Image.new("L", (64, 64)).save(folder / "bomb.png")
-    Image.fromarray((RAMP >> 4).astype(np.uint8)).save(folder / "cut.png")
+    noise = np.random.default_rng(0).integers(0, 256, (30, 30), np.uint8)
+    Image.fromarray(noise).save(folder / "cut.png")
     (folder / "empty.png").touch()
-    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:-40])
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:500])
     (folder / "folder.png").mkdir()
     return {
         "text.png": "MAX_TEXT_CHUNK",
