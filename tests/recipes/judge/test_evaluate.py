@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from align_uniform._options import choices_of
 from align_uniform.cli import main
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.judge import evaluate
-from align_uniform.recipes.judge.linear import LinearEpoch, train_linear
+from align_uniform.recipes.judge.evaluate import protocol_of
+from align_uniform.recipes.judge.linear import STL10, LinearEpoch, train_linear
 from align_uniform.recipes.judge.options import KnnOptions, LinearOptions
 from tests import rows
 from tests.recipes.small_runs import run_command
@@ -203,3 +205,10 @@ def test_a_file_that_would_be_replaced_is_refused(tmp_path: Path) -> None:
 
 def test_every_protocol_that_may_be_chosen_is_there() -> None:
     assert (*evaluate.PROTOCOLS, "exact") == choices_of(LinearOptions)["protocol"]
+
+
+def test_a_shorter_protocol_has_its_milestones_in_proportion() -> None:
+    options = LinearOptions(encoder=Path("encoder.pth"), epochs=30)
+    assert protocol_of(options).milestones == (18, 24)
+    assert protocol_of(replace(options, epochs=None)) == STL10
+    assert protocol_of(replace(options, epochs=1)).milestones == ()

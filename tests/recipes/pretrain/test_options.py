@@ -97,6 +97,12 @@ def test_the_folder_of_a_run_names_preset_data_recipe_and_objective(
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        (
+            {"milestones": (155,), "epochs": 40},
+            r"milestones must lie between 1 and 39, .* got \(155,\); leave them",
+        ),
+        ({"milestones": (0, 10)}, r"milestones must lie between 1 and 199, within the 200 epochs"),
+        ({"milestones": (10,), "schedule": "cosine"}, "milestones are for the schedule step, and .* cosine"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"limit": 0}, "limit must be at least 1, got 0"),
         ({"steps": -2}, "steps must be at least 1, got -2"),
@@ -126,7 +132,7 @@ def test_wrong_objectives_are_refused(changed: dict[str, Any], message: str) -> 
 
 def test_defaults_and_folder_are_the_references() -> None:
     chosen = two_view.options()
-    assert (chosen.epochs, chosen.batch_size, chosen.dim, chosen.milestones) == (
+    assert (chosen.epochs, chosen.batch_size, chosen.dim, chosen.falls) == (
         200,
         768,
         128,
@@ -190,7 +196,7 @@ def test_presets_are_the_references_runs() -> None:
     chosen = moco.options()
     assert (chosen.arch, chosen.dim, chosen.queue, chosen.key_momentum) == ("resnet50", 128, 65536, 0.999)
     assert (chosen.epochs, chosen.batch_size, chosen.lr, chosen.schedule) == (200, 128, 0.03, "step")
-    assert (chosen.milestones, chosen.momentum, chosen.weight_decay) == ((120, 160), 0.9, 1e-4)
+    assert (chosen.falls, chosen.momentum, chosen.weight_decay) == ((120, 160), 0.9, 1e-4)
     assert (chosen.mlp, chosen.aug_plus, chosen.intra_batch, chosen.local_losses) == (
         False,
         False,
@@ -221,6 +227,32 @@ def test_presets_are_the_references_runs() -> None:
     )
     small = moco.options("fashion-mnist")
     assert (small.arch, small.dim, small.queue, small.batch_size) == ("small-conv", 64, 4096, 256)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "falls"), [(200, (155, 170, 185)), (40, (31, 34, 37)), (20, (16, 17, 18)), (2, ()), (1, ())]
+)
+def test_milestones_are_in_proportion_to_the_epochs(epochs: int, falls: tuple[int, ...]) -> None:
+    chosen = two_view.options("imagefolder", epochs=epochs)
+    assert chosen.falls == falls
+    assert chosen.lr_at(epochs - 1) == pytest.approx(chosen.lr / 10 ** len(falls))
+    assert chosen.course()["milestones"] == list(falls)
+    assert moco.options("imagenet-100", epochs=50).falls == (30, 40)
+
+
+def test_milestones_that_are_given_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert two_view.options("imagefolder", epochs=40, milestones=(10,)).falls == (10,)
+    assert two_view.options("imagefolder", epochs=40, milestones=()).falls == ()
+    assert main(["pretrain", "two-view", "--epochs", "40", "--milestones", "10", "20", "--print-config"]) == 0
+    assert "milestones:\n- 10\n- 20\n" in capsys.readouterr().out
+
+
+def test_the_rate_is_said_in_words() -> None:
+    assert (
+        two_view.options("imagefolder", epochs=40).rate == "0.12, a tenth after each of the epochs 31, 34, 37"
+    )
+    assert two_view.options("imagefolder", epochs=1).rate == "0.12, constant"
+    assert two_view.options("digits").rate == "0.12, falling to 0 along a cosine"
 
 
 def test_flags_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ def test_a_run_says_what_starts(tmp_path: Path) -> None:
         "  images     1,437 of digits, in views of 16 x 16 pixels",
         "  encoder    small-conv with 64 output features, 8,488 parameters",
         "  device     cpu, 1 process, fp32",
+        "  rate       0.2, falling to 0 along a cosine",
         "  epoch      5 batches of 300 images",
         f"  folder     {chosen.folder}",
     ]

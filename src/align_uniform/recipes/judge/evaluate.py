@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,12 +121,9 @@ def features_of(options: EvaluateOptions, protocol: str) -> Features:
 
 
 def protocol_of(options: LinearOptions) -> LinearProtocol:
-    """Return the chosen protocol, or a shorter one without the milestones that it does not reach."""
+    """Return the chosen protocol, of the length that the options ask for."""
     protocol = PROTOCOLS[options.protocol]
-    if options.epochs is None:
-        return protocol
-    milestones = tuple(milestone for milestone in protocol.milestones if milestone < options.epochs)
-    return replace(protocol, epochs=options.epochs, milestones=milestones)
+    return protocol if options.epochs is None else protocol.of_length(options.epochs)
 
 
 def train_classifier(options: LinearOptions, protocol: LinearProtocol) -> LinearResult:

@@ -6,10 +6,9 @@ that are computed once.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -30,6 +29,7 @@ from align_uniform.recipes.encoders.features import (
 )
 from align_uniform.recipes.judge.logistic import linear_layer, scored
 from align_uniform.recipes.judge.scores import Scores, check_labels, class_names, over_ranks
+from align_uniform.recipes.milestones import scaled
 
 T = TypeVar("T")
 
@@ -42,8 +42,8 @@ class LinearProtocol:
     """A way to train a linear classifier on frozen features.
 
     Example:
-        >>> dataclasses.replace(STL10, epochs=70).milestones
-        (60, 80)
+        >>> STL10.of_length(70).milestones
+        (42, 56)
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -83,6 +83,10 @@ class LinearProtocol:
                 raise ValueError(f"{name} must be a finite number of at least 0, got {part}.")
         if list(self.milestones) != sorted(set(self.milestones)) or min(self.milestones, default=1) < 1:
             raise ValueError(f"milestones must be epochs from 1 in rising order, got {self.milestones}.")
+
+    def of_length(self, epochs: int) -> LinearProtocol:
+        """Return the protocol with another number of epochs, and milestones in proportion."""
+        return replace(self, epochs=epochs, milestones=scaled(self.milestones, self.epochs, epochs))
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
@@ -198,7 +202,7 @@ def train_linear(
         dim, dtype = agreed(test[0])
         run = _Run(protocol, names, _first_weights(protocol, dim, len(names), dtype, seed).to(device))
         run.identity = {
-            "protocol": dataclasses.asdict(protocol),
+            "protocol": asdict(protocol),
             "layer": layer if isinstance(layer, str) else "a function",
             "classes": names,
             "features": dim,

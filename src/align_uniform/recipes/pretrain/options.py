@@ -22,6 +22,7 @@ from align_uniform._options import (
 )
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.workers import default_workers
+from align_uniform.recipes.milestones import scaled
 from align_uniform.recipes.pretrain import presets
 
 
@@ -128,6 +129,9 @@ class ObjectiveOptions(Options):
 class OptimizerOptions(Options):
     """SGD, its learning rate over the epochs, and the seed."""
 
+    MILESTONES_OF_200: ClassVar[tuple[int, ...]] = (120, 160)
+    """The milestones of a run of 200 epochs, if none are given."""
+
     epochs: int = 200
     """Number of passes over the images."""
     batch_size: int = 256
@@ -140,8 +144,10 @@ class OptimizerOptions(Options):
     """Weight decay of SGD."""
     schedule: Literal["step", "cosine"] = "step"
     """The fall of the learning rate: by a factor of 10 at each milestone, or along a cosine."""
-    milestones: tuple[int, ...] = (120, 160)
-    """Epochs after which the learning rate falls by a factor of 10 (schedule step)."""
+    milestones: tuple[int, ...] | None = None
+    """Epochs after which the learning rate falls by a factor of 10 (schedule step). Default: 120 and 160 of
+    200 epochs, and in proportion for any other number.
+    """
     seed: int = 0
     """Seed of the initial weights, the order of the images and the views."""
 
@@ -150,12 +156,40 @@ class OptimizerOptions(Options):
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
         check_at_least(0, seed=self.seed, momentum=self.momentum, weight_decay=self.weight_decay)
         check_positive("lr", self.lr)
+        if self.milestones is None:
+            return
+        if self.schedule != "step":
+            raise ValueError(
+                f"milestones are for the schedule step, and the schedule is {self.schedule}; leave one out."
+            )
+        if any(not 1 <= each < self.epochs for each in self.milestones):
+            raise ValueError(
+                f"milestones must lie between 1 and {self.epochs - 1}, within the {self.epochs} epochs, got "
+                f"{self.milestones}; leave them out to have them in proportion."
+            )
+
+    @property
+    def falls(self) -> tuple[int, ...]:
+        """The epochs after which the learning rate falls, given or in proportion."""
+        if self.milestones is not None:
+            return self.milestones
+        return scaled(self.MILESTONES_OF_200, of=200, epochs=self.epochs)
+
+    @property
+    def rate(self) -> str:
+        """The learning rate in words: 0.12, a tenth of it after epochs 155, 170, 185."""
+        if self.schedule == "cosine":
+            return f"{self.lr:g}, falling to 0 along a cosine"
+        epochs = ", ".join(map(str, self.falls))
+        return (
+            f"{self.lr:g}, a tenth after each of the epochs {epochs}" if epochs else f"{self.lr:g}, constant"
+        )
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
-        return self.lr * 0.1 ** sum(milestone <= epoch for milestone in self.milestones)
+        return self.lr * 0.1 ** sum(milestone <= epoch for milestone in self.falls)
 
 
 @dataclass(frozen=True)
@@ -223,6 +257,7 @@ class PretrainOptions(
         """Return the options that change what is learned, which may not change on resume, as plain values."""
         free = options_that_may_change(self)
         kept = {name: value for name, value in vars(self).items() if name not in free}
+        kept["milestones"] = self.falls
         return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
 
     @property
@@ -243,6 +278,7 @@ class TwoViewOptions(PretrainOptions):
     """The options of two-view pretraining; the defaults are those of the reference's STL-10 example."""
 
     recipe: ClassVar[str] = "two-view"
+    MILESTONES_OF_200: ClassVar[tuple[int, ...]] = (155, 170, 185)
     preset: str = one_of("stl10", lambda: presets.names("two-view"))
     """The preset whose values replace the defaults; stl10 is the reference's example."""
     sync_batchnorm: bool = False
@@ -251,8 +287,10 @@ class TwoViewOptions(PretrainOptions):
     """Images in a batch, summed over all processes; each image is seen twice."""
     lr: float = 0.36
     """Learning rate of SGD at the start; the reference uses 0.12 for each 256 images of a batch."""
-    milestones: tuple[int, ...] = (155, 170, 185)
-    """Epochs after which the learning rate falls by a factor of 10 (schedule step)."""
+    milestones: tuple[int, ...] | None = None
+    """Epochs after which the learning rate falls by a factor of 10 (schedule step). Default: 155, 170 and 185
+    of 200 epochs, and in proportion for any other number.
+    """
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def opening(trainer: Trainer) -> str:
         "images": f"{len(images):,} of {images.name}, in views of {options.size} x {options.size} pixels",
         "encoder": f"{options.arch} with {options.dim} output features, {trained:,} parameters",
         "device": f"{trainer.device}, {processes}, {options.precision}",
+        "rate": options.rate,
         "epoch": f"{batches} of {min(options.batch_size, len(images)):,} images",
         "folder": str(trainer.folder),
     }

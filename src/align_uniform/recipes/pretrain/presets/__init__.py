@@ -23,8 +23,8 @@ def load(recipe: str, name: str) -> dict[str, Any]:
     """Return the options that a preset sets, by name; lists become tuples.
 
     Example:
-        >>> load("two-view", "stl10")["milestones"]
-        (155, 170, 185)
+        >>> load("two-view", "stl10")["batch_size"]
+        768
 
     Raises:
         ValueError: the recipe has no such preset.
