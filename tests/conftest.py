@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 import torch
 
+from align_uniform import _unit_norm
 from align_uniform.engine import logits, routes, tiles
 from align_uniform.files import arrays
 
@@ -61,6 +62,12 @@ def any_torch_reads_its_files() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrays, "SAFE_TORCH", "2.0")
         yield
+
+
+@pytest.fixture(autouse=True)
+def nobody_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test be the first to call a loss: rows far from unit norm need a choice of `normalize`."""
+    monkeypatch.setattr(_unit_norm, "asked", _unit_norm.Asked())
 
 
 @pytest.fixture(params=DEVICES)

@@ -21,16 +21,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from align_uniform import (
-    AlignUniformLoss,
-    Measurement,
-    align_loss,
-    contrastive_loss,
-    gather_rows,
-    measure,
-    uniform_loss,
-)
+from align_uniform import Measurement, gather_rows, measure
 from tests import processes
+from tests.as_they_are import AlignUniformLoss, align_loss, contrastive_loss, uniform_loss
 
 COUNTS: dict[int, list[tuple[int, ...]]] = {
     2: [(5, 3), (1, 6), (0, 7), (1, 1)],

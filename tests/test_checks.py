@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import HashStore
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from align_uniform import (
     AlignLoss,
@@ -15,9 +20,13 @@ from align_uniform import (
     UniformLoss,
     align_loss,
     contrastive_loss,
+    drift,
+    gather_rows,
+    measure,
     uniform_loss,
     uniform_optimum,
 )
+from align_uniform.metrics import RankMe
 from tests import rows
 
 X = rows.unit(4, 3)
@@ -49,6 +58,23 @@ WRONG = {
         (X.to(torch.complex64),),
         {},
         ("x must be real floating point", "torch.complex64", "x.float()"),
+    ),
+    "sparse rows": Wrong(
+        uniform_loss,
+        (X.to_sparse(),),
+        {},
+        ("x must be dense", "torch.sparse_coo", "use x.to_dense()"),
+    ),
+    "a sparse view": Wrong(align_loss, (X, X.to_sparse()), {}, ("y must be dense", "y.to_dense()")),
+    "sparse negatives": Wrong(
+        contrastive_loss, (X, X, 0.1), {"negatives": X.to_sparse()}, ("negatives.to_dense()",)
+    ),
+    "sparse ids": Wrong(uniform_loss, (X,), {"ids": torch.arange(4).to_sparse()}, ("ids.to_dense()",)),
+    "nested rows": Wrong(
+        uniform_loss,
+        (torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged),),
+        {},
+        ("x must be dense", "got a nested tensor", "torch.cat(x.unbind())"),
     ),
     "a single row": Wrong(
         uniform_loss, (X[0],), {}, ("x must be [..., N, m]", "got shape [3]", "a single row is x[None]")
@@ -207,3 +233,48 @@ def test_a_loss_that_gathers_cannot_be_compiled_and_says_what_to_do() -> None:
     )
     with pytest.raises(RuntimeError, match="gather_distributed=True cannot be compiled"):
         compiled(X)
+
+
+@pytest.fixture
+def mesh() -> Iterator[DeviceMesh]:
+    """The mesh of a single process."""
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+DISTRIBUTED: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    # a call with plain rows and a DTensor, by the argument that the message names
+    "x of align": lambda _, d: align_loss(d, d),
+    "y of align": lambda x, d: align_loss(x, d),
+    "x of views": lambda _, d: align_loss(torch.stack([d, d])),
+    "x of uniform": lambda _, d: uniform_loss(d),
+    "x of gathered": lambda _, d: uniform_loss(d, gather_distributed=True),
+    "negatives of uniform": lambda x, d: uniform_loss(x, negatives=d),
+    "ids of uniform": lambda x, d: uniform_loss(x, ids=d[:, 0].long()),
+    "y of contrastive": lambda x, d: contrastive_loss(x, d, 0.5),
+    "tau of contrastive": lambda x, d: contrastive_loss(x, x, d.sum().abs()),
+    "negatives of contrastive": lambda x, d: contrastive_loss(x, x, 0.5, negatives=d),
+    "x of gather_rows": lambda _, d: gather_rows(d),
+    "x of a module": lambda x, d: AlignUniformLoss()(d, x),
+    "x of a metric": lambda _, d: RankMe().update(d),
+    "features of measure": lambda _, d: measure(d),
+    "positives of measure": lambda x, d: measure(x, d),
+    "a of drift": lambda x, d: drift(d, x),
+}
+
+
+@pytest.mark.parametrize("call", DISTRIBUTED, ids=str)
+def test_a_dtensor_is_refused_and_the_full_tensor_is_right(call: str, mesh: DeviceMesh) -> None:
+    x = rows.unit(12, 3)
+    name = call.partition(" ")[0]
+    with pytest.raises(ValueError, match=rf"^{name} .* DTensor of shape .*; use {name}.full_tensor\(\)\.$"):
+        DISTRIBUTED[call](x, distribute_tensor(x, mesh, [Shard(0)]))
+
+
+def test_the_remedy_for_a_dtensor_has_the_gradient_of_one_process(mesh: DeviceMesh) -> None:
+    x = rows.unit(12, 3).requires_grad_()
+    d: Any = distribute_tensor(x.detach().clone(), mesh, [Shard(0)]).requires_grad_()
+    uniform_loss(x).backward()
+    uniform_loss(d.full_tensor()).backward()
+    torch.testing.assert_close(d.grad.full_tensor(), x.grad)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from align_uniform import (
+from tests import oracle, rows
+from tests.as_they_are import (
     AlignLoss,
     AlignUniformLoss,
     ContrastiveLoss,
@@ -21,7 +22,6 @@ from align_uniform import (
     contrastive_loss,
     uniform_loss,
 )
-from tests import oracle, rows
 
 IDS = {
     "an item twice": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 3],

@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from align_uniform import align_loss, contrastive_loss, gather_rows, uniform_loss
+from align_uniform import gather_rows
 from align_uniform._ranks import rank, world_size
 from tests import ranks_worker, rows
+from tests.as_they_are import align_loss, contrastive_loss, uniform_loss
 from tests.processes import found_by
 from tests.ranks_worker import COUNTS, MEASURED, OBJECTIVES, Model, step, views
 

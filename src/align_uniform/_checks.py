@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ def check_features(name: str, z: Tensor) -> None:
         raise ValueError(
             f"{name} must be a torch.Tensor, got {type(z).__name__}; use torch.as_tensor({name})."
         )
+    check_plain(name, z)
     if not z.is_floating_point():
         raise ValueError(f"{name} must be real floating point, got {z.dtype}; use {name}.float().")
     if z.dim() < 2:
@@ -29,6 +32,27 @@ def check_features(name: str, z: Tensor) -> None:
             f"{name} must have no leading dimension of size 0, got shape {list(z.shape)}; leave an empty "
             "batch out."
         )
+
+
+def check_plain(name: str, z: Tensor) -> None:
+    """Refuse distributed, sparse and nested tensors, which are no array of numbers in this process."""
+    if z.is_nested:
+        raise ValueError(
+            f"{name} must be dense, got a nested tensor; use torch.cat({name}.unbind()) for its rows."
+        )
+    if z.layout != torch.strided:
+        raise ValueError(f"{name} must be dense, got {z.layout}; use {name}.to_dense().")
+    if type(z) not in (Tensor, torch.nn.Parameter) and _is_distributed(z):
+        raise ValueError(
+            f"{name} must be a plain tensor, got a DTensor of shape {list(z.shape)}; use "
+            f"{name}.full_tensor()."
+        )
+
+
+def _is_distributed(z: Tensor) -> bool:
+    """Return whether a tensor is a DTensor; only a program that has imported them can make one."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(z, module.DTensor)
 
 
 def check_views(x: Tensor) -> None:
@@ -77,6 +101,7 @@ def check_ids(name: str, ids: object, rows: str, z: Tensor) -> Tensor:
         raise ValueError(
             f"{name} must be a torch.Tensor, got {type(ids).__name__}; use torch.as_tensor({name})."
         )
+    check_plain(name, ids)
     if ids.is_floating_point() or ids.is_complex():
         raise ValueError(f"{name} must be whole numbers, got {ids.dtype}; use {name}.long().")
     if ids.device != z.device:
@@ -111,7 +136,9 @@ def check_temperature(tau: float | Tensor) -> None:
     """Refuse anything but a positive number, or a 0-d tensor that may be learned."""
     if not isinstance(tau, Tensor):
         check_positive("tau", tau)
-    elif tau.dim() != 0 or not tau.is_floating_point():
+        return
+    check_plain("tau", tau)
+    if tau.dim() != 0 or not tau.is_floating_point():
         raise ValueError(
             f"a tensor tau must be 0-d floating point, got {tau.dtype} of shape {list(tau.shape)}; use "
             "tau.squeeze()."

@@ -19,6 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from align_uniform._checks import check_plain
+
 T = TypeVar("T")
 
 _is_alone = ContextVar("_is_alone", default=False)
@@ -91,12 +93,16 @@ def gather_rows(x: Tensor) -> Tensor:
     Returns:
         [sum of N_r, m], in the dtype of x. Differentiable once, in eager mode.
 
+    Raises:
+        ValueError: x is sparse, nested, or a DTensor.
+
     Example:
         >>> import torch
         >>> from align_uniform import gather_rows
         >>> gather_rows(torch.ones(2, 3)).shape  # without a process group
         torch.Size([2, 3])
     """
+    check_plain("x", x)
     return gather(x).rows
 
 

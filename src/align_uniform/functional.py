@@ -20,6 +20,7 @@ from torch import Tensor
 from align_uniform import _checks as checks
 from align_uniform._ids import check_some_pair, equal_pairs
 from align_uniform._ranks import gather, log_sum_over_ranks, sum_over_ranks
+from align_uniform._unit_norm import is_wanted
 from align_uniform.engine import keeps_halves, log_odds, log_potential, log_sum_exp
 from align_uniform.engine.graphs import refuses_second_derivatives
 from align_uniform.engine.precision import widest
@@ -31,7 +32,7 @@ def align_loss(
     y: Tensor | None = None,
     alpha: float = 2,
     *,
-    normalize: bool = False,
+    normalize: bool | None = None,
     reduction: str = "mean",
     gather_distributed: bool = False,
 ) -> Tensor:
@@ -50,7 +51,8 @@ def align_loss(
             float32.
         y: features of the other view, of the same shape; None if x holds all views.
         alpha: exponent of the distance, above 0.
-        normalize: divide the rows by their norm first. By default the rows are taken as they are.
+        normalize: divide the rows by their norm first. By default the rows are taken as they are, with a
+            warning, once, if they are far from unit norm; False takes them as they are without a word.
         reduction: "mean" over all pairs, or "none": a value for each item.
         gather_distributed: take the mean over the pairs of all processes, whose numbers may differ.
             Differentiable once, in eager mode; after DistributedDataParallel's averaging the gradient is the
@@ -79,12 +81,12 @@ def align_loss(
     checks.check_choice("reduction", reduction, ("mean", "none"))
     if y is None:
         checks.check_views(x)
-        (views,) = _prepare(normalize, x)
+        (views,) = _prepare(is_wanted("align_loss", normalize, x=x), x)
         distances = _distances_of_views(views, alpha)
     else:
         checks.check_features("y", y)
         checks.check_same_shape(x, y)
-        first, second = _prepare(normalize, x, y)
+        first, second = _prepare(is_wanted("align_loss", normalize, x=x, y=y), x, y)
         distances = _distances(first - second, alpha)
     if reduction == "none":
         if gather_distributed:
@@ -111,7 +113,7 @@ def uniform_loss(
     intra_batch: bool = True,
     ids: Tensor | None = None,
     negative_ids: Tensor | None = None,
-    normalize: bool = False,
+    normalize: bool | None = None,
     gather_distributed: bool = False,
 ) -> Tensor:
     r"""Return the uniformity loss: how far the features are from the uniform distribution on the sphere.
@@ -137,7 +139,8 @@ def uniform_loss(
             views of an item, and for padding, to which one id is given.
         negative_ids: with `ids`, the items of the negatives, [M] (or [..., M]). Without it, every negative is
             another item.
-        normalize: divide the rows by their norm first. By default the rows are taken as they are.
+        normalize: divide the rows by their norm first. By default the rows are taken as they are, with a
+            warning, once, if they are far from unit norm; False takes them as they are without a word.
         gather_distributed: compute the value of the rows of all processes together, whose numbers may differ.
             `negatives` are taken to be the same on every process; if they are not, pass
             `gather_rows(negatives)`. A process evaluates the pairs of its own rows. Differentiable once, in
@@ -180,6 +183,7 @@ def uniform_loss(
             "intra_batch=False leaves no pairs without negatives; pass negatives, or intra_batch=True."
         )
     negatives, ids, negative_ids = _check_negatives(x, negatives, ids, negative_ids, alone=not intra_batch)
+    normalize = is_wanted("uniform_loss", normalize, x=x, negatives=negatives)
     if normalize or gather_distributed or not keeps_halves(x, negatives):
         x, negatives = _prepare(normalize, x, negatives)
     everyone, everyones_ids, start = x, ids, 0
@@ -223,7 +227,7 @@ def contrastive_loss(
     negatives: Tensor | None = None,
     ids: Tensor | None = None,
     negative_ids: Tensor | None = None,
-    normalize: bool = False,
+    normalize: bool | None = None,
     gather_distributed: bool = False,
 ) -> Tensor:
     r"""Return the contrastive loss: the cross-entropy of the positive among its negatives.
@@ -249,7 +253,8 @@ def contrastive_loss(
             other; the positive of a row always counts. A row that has no negative left contributes 0.
         negative_ids: the items of the negatives, [K] (or [..., K]); `ids` and `negative_ids` are given
             together.
-        normalize: divide the rows by their norm first. By default the rows are taken as they are.
+        normalize: divide the rows by their norm first. By default the rows are taken as they are, with a
+            warning, once, if they are far from unit norm; False takes them as they are without a word.
         gather_distributed: compute the value of the pairs of all processes together, whose numbers may
             differ; in batch, every process sees the rows of all as negatives, while `negatives` are taken to
             be the same on every process. Differentiable once, in eager mode; after DistributedDataParallel's
@@ -281,6 +286,7 @@ def contrastive_loss(
     negatives, ids, negative_ids = _check_negatives(
         x, negatives, ids, negative_ids, alone=negatives is not None
     )
+    normalize = is_wanted("contrastive_loss", normalize, x=x, y=y, negatives=negatives)
     if normalize or gather_distributed or not keeps_halves(x, y, negatives):
         x, y, negatives = _prepare(normalize, x, y, negatives)
     everyones_x, everyones_y, everyones_ids, start = x, y, ids, 0

@@ -18,9 +18,9 @@ class AlignLoss(nn.Module):
     Example:
         >>> import torch
         >>> from align_uniform import AlignLoss
-        >>> loss = AlignLoss(alpha=1)
+        >>> loss = AlignLoss(alpha=1, normalize=False)
         >>> loss
-        AlignLoss(alpha=1)
+        AlignLoss(alpha=1, normalize=False)
         >>> loss(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 0.0]]))
         tensor(5.)
     """
@@ -29,7 +29,7 @@ class AlignLoss(nn.Module):
         self,
         alpha: float = 2,
         *,
-        normalize: bool = False,
+        normalize: bool | None = None,
         reduction: str = "mean",
         gather_distributed: bool = False,
     ) -> None:
@@ -54,7 +54,7 @@ class AlignLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options that differ from the defaults."""
-        return _options(self, alpha=None, normalize=False, reduction="mean", gather_distributed=False)
+        return _options(self, alpha=None, normalize=None, reduction="mean", gather_distributed=False)
 
 
 class UniformLoss(nn.Module):
@@ -72,7 +72,7 @@ class UniformLoss(nn.Module):
         t: float = 2,
         *,
         intra_batch: bool = True,
-        normalize: bool = False,
+        normalize: bool | None = None,
         gather_distributed: bool = False,
     ) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class UniformLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options that differ from the defaults."""
-        return _options(self, t=None, intra_batch=True, normalize=False, gather_distributed=False)
+        return _options(self, t=None, intra_batch=True, normalize=None, gather_distributed=False)
 
 
 class ContrastiveLoss(nn.Module):
@@ -120,7 +120,7 @@ class ContrastiveLoss(nn.Module):
     """
 
     def __init__(
-        self, tau: float | Tensor, *, normalize: bool = False, gather_distributed: bool = False
+        self, tau: float | Tensor, *, normalize: bool | None = None, gather_distributed: bool = False
     ) -> None:
         super().__init__()
         checks.check_temperature(tau)
@@ -151,7 +151,7 @@ class ContrastiveLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options that differ from the defaults."""
-        return _options(self, tau=None, normalize=False, gather_distributed=False)
+        return _options(self, tau=None, normalize=None, gather_distributed=False)
 
 
 class Terms(NamedTuple):
@@ -190,7 +190,8 @@ class AlignUniformLoss(nn.Module):
         contrastive_weight: w_c.
         tau: temperature of the contrastive loss; an `nn.Parameter` is learned.
         intra_batch: count the pairs within x in the uniformity, too, if there are negatives.
-        normalize: divide the rows by their norm first.
+        normalize: divide the rows by their norm first; by default they are taken as they are, with a warning
+            if they are far from unit norm.
         gather_distributed: the value of the pairs of all processes together; see `uniform_loss`.
 
     Example:
@@ -220,7 +221,7 @@ class AlignUniformLoss(nn.Module):
         contrastive_weight: float = 0,
         tau: float | Tensor = 0.5,
         intra_batch: bool = True,
-        normalize: bool = False,
+        normalize: bool | None = None,
         gather_distributed: bool = False,
     ) -> None:
         super().__init__()

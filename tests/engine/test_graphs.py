@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from align_uniform import align_loss, contrastive_loss, uniform_loss
 from align_uniform.engine import graphs
 from tests import rows
+from tests.as_they_are import align_loss, contrastive_loss, uniform_loss
 
 X, Y = rows.normal(10, 3), rows.normal(10, 3, seed=1)
 

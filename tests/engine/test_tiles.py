@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from align_uniform import contrastive_loss, uniform_loss
 from align_uniform.engine import plain, routes, tiles
 from align_uniform.engine.mask import Mask
 from tests import oracle, rows
+from tests.as_they_are import contrastive_loss, uniform_loss
 from tests.engine.outputs import Outputs
 
 pytestmark = pytest.mark.usefixtures("tile_loop")

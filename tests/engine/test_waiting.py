@@ -12,9 +12,9 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from align_uniform import align_loss, contrastive_loss, uniform_loss
 from align_uniform.engine import routes
 from tests import rows
+from tests.as_they_are import align_loss, contrastive_loss, uniform_loss
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

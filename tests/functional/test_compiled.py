@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from align_uniform import align_loss, contrastive_loss, uniform_loss
 from tests import rows
+from tests.as_they_are import align_loss, contrastive_loss, uniform_loss
 from tests.functional.references import (
     close,
     gradient,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
-from align_uniform import align_loss, contrastive_loss, uniform_loss
 from tests import oracle, rows
+from tests.as_they_are import align_loss, contrastive_loss, uniform_loss
 from tests.functional.references import (
     close,
     gradient,

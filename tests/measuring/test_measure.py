@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch.utils import backend_registration
 
-from align_uniform import Measurement, measure, uniform_loss
+from align_uniform import Measurement, measure
 from align_uniform.measuring import populations
 from tests import oracle
+from tests.as_they_are import uniform_loss
 from tests.measuring.examples import X, Y, close
 
 

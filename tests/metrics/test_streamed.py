@@ -20,11 +20,12 @@ from hypothesis import given
 from matplotlib.figure import Figure
 from torchmetrics import Metric, MetricCollection
 
-from align_uniform import align_loss, measure, uniform_loss
+from align_uniform import measure
 from align_uniform.engine import precision
 from align_uniform.geometry import Moments, rankme
 from align_uniform.metrics import Alignment, RankMe, Uniformity
 from tests import oracle, rows
+from tests.as_they_are import align_loss, uniform_loss
 from tests.metrics.feeding import METRICS, close, clustered, feed, value, views_for
 
 mpl.use("Agg")

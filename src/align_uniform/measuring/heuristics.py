@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from align_uniform._unit_norm import LARGEST_DEVIATION
 from align_uniform.measuring.quantities import quantity
 from align_uniform.measuring.quantities_of_rows import EQUAL_COSINE, NEAR_COSINE, SAME_CLASS
 from align_uniform.measuring.results import Results
@@ -34,9 +35,6 @@ LEAST_FOR_DIRECTIONS = 32
 
 LEAST_FOR_HUBS = 100
 """The number of rows below which a few of them are the neighbours of many others by chance."""
-
-LARGEST_NORM_DEVIATION = 0.05
-"""The deviation of a norm from 1 up to which rows are judged as unit rows."""
 
 CONE_COSINE = 0.2
 """The mean cosine above which rows are a cone."""
@@ -122,7 +120,7 @@ def _norm_deviation(measurement: Results) -> float | None:
 def is_judged(measurement: Results) -> bool:
     """Whether there are enough rows, of unit norm: a few rows may be close to each other by chance."""
     deviation = _norm_deviation(measurement)
-    return measurement.n >= LEAST_ROWS and (deviation is None or deviation <= LARGEST_NORM_DEVIATION)
+    return measurement.n >= LEAST_ROWS and (deviation is None or deviation <= LARGEST_DEVIATION)
 
 
 def is_cone(measurement: Results) -> bool:
@@ -234,7 +232,7 @@ HEURISTICS = (
         quantity="largest deviation of a norm from 1, for rows that were measured as they are",
         number=_norm_deviation,
         side="above",
-        thresholds=((LARGEST_NORM_DEVIATION, "problem"),),
+        thresholds=((LARGEST_DEVIATION, "problem"),),
         what="The rows were measured as they are, with norms from {m.norms.smallest:.4g} to "
         "{m.norms.largest:.4g}. Alignment and uniformity are defined for rows of norm 1; for other rows they "
         "measure the scale as well, and the optimum, of unit rows, does not apply.",
@@ -398,7 +396,7 @@ HEURISTICS = (
         quantity=quantity("norms.largest_ratio").meaning,
         number=_norm_ratio,
         side="above",
-        thresholds=((1 + LARGEST_NORM_DEVIATION, "note"), (10.0, "warning")),
+        thresholds=((1 + LARGEST_DEVIATION, "note"), (10.0, "warning")),
         what="The rows had norms from {m.norms.smallest:.4g} to {m.norms.largest:.4g}, the median "
         "{m.norms.median:.4g}, and were divided by them: their directions are measured here.",
         advice="Do norms carry meaning, such as frequency, length or confidence? If so, keep them, and know "

@@ -105,8 +105,8 @@ def _check_dense(name: str, value: Any) -> None:
     """Refuse arrays whose numbers are not a plain block of memory."""
     if hasattr(value, "toarray"):
         raise ValueError(f"{name} must be dense, got {type(value).__name__}; use {name}.toarray().")
-    if isinstance(value, Tensor) and value.layout is not torch.strided:
-        raise ValueError(f"{name} must be dense, got {value.layout}; use {name}.to_dense().")
+    if isinstance(value, Tensor):
+        checks.check_plain(name, value)
 
 
 def _unmasked(name: str, value: Any) -> Any:

@@ -50,8 +50,8 @@ ALIGN_UNIFORM, CONTRASTIVE, UNTRAINED, PIXELS = (
     "raw pixels",
 )
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
-    ALIGN_UNIFORM: lambda: AlignUniformLoss(),
-    CONTRASTIVE: lambda: ContrastiveLoss(tau=0.5),
+    ALIGN_UNIFORM: lambda: AlignUniformLoss(normalize=False),  # the encoder normalises
+    CONTRASTIVE: lambda: ContrastiveLoss(tau=0.5, normalize=False),
 }
 DIM = 64
 """Number of output features of the encoders that are not on the circle."""

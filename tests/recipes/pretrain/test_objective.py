@@ -20,10 +20,10 @@ def test_options_are_passed_on_to_the_loss() -> None:
         contrastive_weight=2,
         contrastive_tau=0.1,
     )
-    expected = AlignUniformLoss(3, 0.5, 1, 4, contrastive_weight=2, tau=0.1)
+    expected = AlignUniformLoss(3, 0.5, 1, 4, contrastive_weight=2, tau=0.1, normalize=False)
     assert repr(objective(chosen)) == repr(expected)
     assert repr(objective(MocoOptions())) == repr(
-        AlignUniformLoss(3.0, 1.0, 2.0, 3.0, contrastive_weight=0.0, tau=0.07)
+        AlignUniformLoss(3.0, 1.0, 2.0, 3.0, contrastive_weight=0.0, tau=0.07, normalize=False)
     )
     alone = objective(MocoOptions(intra_batch=False))
     assert not alone.uniform.intra_batch

@@ -12,9 +12,12 @@ from align_uniform.recipes.pretrain.options import MachineOptions, ObjectiveOpti
 
 
 def objective(options: ObjectiveOptions) -> AlignUniformLoss:
-    """Return the objective that the options describe, over the batch of all processes unless it is local."""
+    """Return the objective that the options describe, over the batch of all processes unless it is local.
+
+    Its rows are outputs of an encoder, which has normalised them.
+    """
     gather = ranks.world_size() > 1 and not options.local_losses
-    return AlignUniformLoss(**options.settings, gather_distributed=gather)
+    return AlignUniformLoss(**options.settings, normalize=False, gather_distributed=gather)
 
 
 def by_name(terms: Terms) -> dict[str, Tensor]:
