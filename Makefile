@@ -4,6 +4,11 @@ PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 BIN := .venv/bin
 
+# Tests run in a process for each core, four at most, and each of these in one thread. A process that has nothing left to
+# do takes tests from another. ARGS="-n 0" runs all in one process, as does pytest without make.
+PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+export OMP_NUM_THREADS := 1
+
 # The tests of what the kernel computes, which run once more through it, in Triton's interpreter.
 INTERPRETED := tests/engine tests/functional tests/measuring/test_row_sums.py $(addprefix tests/test_,ids.py losses.py ranks.py)
 
@@ -13,7 +18,7 @@ INTERPRETED := tests/engine tests/functional tests/measuring/test_row_sums.py $(
 # message within torch's for a loss that gathers, safetensors of complex numbers, .pt files read by another process,
 # our wording for a null in Parquet's lists of a fixed size, and numpy's trapezoid, by which tests integrate.
 # Recipes are left out too: their torchvision and tensorboard need a newer torch.
-FLOOR_TOOLS := "pytest>=8.4" "pytest-timeout>=2.4" "hypothesis>=6.130" "mpmath>=1.3" "scipy>=1.13" \
+FLOOR_TOOLS := "pytest>=8.4" "pytest-timeout>=2.4" "pytest-xdist>=3.6" "hypothesis>=6.130" "mpmath>=1.3" "scipy>=1.13" \
 	"scikit-learn>=1.5" "pyparsing>=3.1,<3.3" # matplotlib 3.9 uses what pyparsing 3.3 deprecates
 FLOOR_STATED = $(shell $(PYTHON) --version; grep -E '^(dependencies|cli|files|metrics|report) = .*>=' pyproject.toml)
 FLOOR = $(HOME)/.cache/align-uniform/floor-$(shell echo '$(FLOOR_STATED) $(FLOOR_TOOLS)' | sha256sum | cut -c -12)
@@ -29,8 +34,8 @@ demo: .venv/demo
 	$(BIN)/align-uniform demo --force $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
-	TRITON_INTERPRET=1 ALIGN_UNIFORM_ENGINE=triton $(BIN)/python -m pytest $(INTERPRETED) $(ARGS)
+	$(BIN)/python $(PYTEST) $(ARGS)
+	TRITON_INTERPRET=1 ALIGN_UNIFORM_ENGINE=triton $(BIN)/python $(PYTEST) $(INTERPRETED) $(ARGS)
 
 test-browser: .venv/dev
 	$(BIN)/python -m pytest tests/browser $(ARGS)
@@ -39,7 +44,7 @@ test-floor:
 	@test -e $(FLOOR)/installed || $(MAKE) --no-print-directory floor
 	@$(FLOOR)/bin/python -c "import sys, torch; print(f'torch {torch.__version__}, the oldest that', \
 		'$(filter torch>=%,$(subst ", ,$(FLOOR_STATED)))', f'allows with a wheel for Python {sys.version.split()[0]}')"
-	PYTHONPATH=$(CURDIR)/src $(FLOOR)/bin/python -m pytest -k "$(subst ~, ,$(FLOOR_CHOICE))" $(FLOOR_TESTS) $(ARGS)
+	PYTHONPATH=$(CURDIR)/src $(FLOOR)/bin/python $(PYTEST) -k "$(subst ~, ,$(FLOOR_CHOICE))" $(FLOOR_TESTS) $(ARGS)
 
 floor:
 	$(PYTHON) -m venv --clear $(FLOOR)

@@ -130,9 +130,9 @@ def test_no_pair_left_is_an_error_where_it_can_be_known_and_nan_where_not() -> N
 
 
 @pytest.mark.parametrize("t", [0.1, 2, 30])
-@pytest.mark.parametrize("n", [5, 800], ids=["one tile", "tiles"])
-@pytest.mark.usefixtures("route")
-def test_a_batch_of_one_item_leaves_the_pairs_with_its_queue(n: int, t: float) -> None:
+@pytest.mark.parametrize("many", [False, True], ids=["one tile", "tiles"])
+def test_a_batch_of_one_item_leaves_the_pairs_with_its_queue(many: bool, t: float, route: str) -> None:
+    n = 5 if not many else 800 if route == "whole" else 41  # "tiles" have three rows each
     x, z = rows.unit(n, 3), rows.unit(4, 3, seed=1)
     same = torch.zeros(n, dtype=torch.int64)
 
