@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from align_uniform.files import Rows
+from align_uniform.files import Rows, Shards
 from align_uniform.files.formats import ARRAYS, TABLES
 from tests.rows import normal
 
@@ -22,10 +22,15 @@ pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 safetensors = pytest.importorskip("safetensors.torch")
 
-OF_ANY_SHAPE = [ending for ending in ARRAYS if ending != ".parquet"]
+OF_ANY_SHAPE = [ending for ending in ARRAYS if ending not in TABLES]
+"""Endings of files whose arrays may have any shape; the columns of tables are of one length."""
+
 KEYED = [ending for ending in OF_ANY_SHAPE if ending != ".npy"]
 
-TABLE = {
+OF_FLOAT64 = [".csv", ".tsv", ".jsonl"]
+"""Endings of files of text, whose numbers have no dtype, and are read as float64."""
+
+TABLE: dict[str, list[Any]] = {
     "text": ["a, b", 'say "c"', "ü"],
     "score": [1.5, 2.0, -3e-4],
     "label": [0, 10, -2],
@@ -55,9 +60,11 @@ def save(path: Path, **arrays: Tensor) -> Path:
             with h5py.File(path, "w") as file:
                 file.update({key: x.numpy() for key, x in arrays.items()})
         case ".parquet":
-            parquet.write_table(
-                pa.table({key: list(x.numpy()) for key, x in arrays.items()}), path, row_group_size=4
-            )
+            write_parquet(path, {key: list(x.numpy()) for key, x in arrays.items()}, rows_per_group=4)
+        case ".arrow" | ".feather":
+            write_arrow(path, {key: list(x.numpy()) for key, x in arrays.items()}, rows_per_batch=4)
+        case ".csv" | ".tsv" | ".jsonl":
+            write_text_table(path, {key: x.tolist() for key, x in arrays.items()})
         case ending:
             raise ValueError(f"say here how an array is written to {ending}")
     return path
@@ -65,20 +72,40 @@ def save(path: Path, **arrays: Tensor) -> Path:
 
 def write_table(path: Path) -> Path:
     """Write `TABLE`, and a column of lists where the format has them."""
-    rows = list(zip(*TABLE.values(), strict=True))
     match path.suffix:
         case ".parquet":
             write_parquet(path, TABLE | {"x": [[1.0]] * 3})
+        case ".arrow" | ".feather":
+            write_arrow(path, TABLE | {"x": [[1.0]] * 3})
         case ".jsonl":
-            objects = [dict(zip(TABLE, row, strict=True)) | {"x": [1.0]} for row in rows]
-            write(path, "\n".join(map(json.dumps, objects)) + "\n\n")
-        case ".csv":
-            with path.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file, quoting=csv.QUOTE_ALL).writerows([list(TABLE), *rows])
-        case ".tsv":
-            write(path, "".join("\t".join(map(str, row)) + "\n" for row in [tuple(TABLE), *rows]))
+            write_text_table(path, TABLE | {"x": [[1.0]] * 3})
+        case ".csv" | ".tsv":
+            write_text_table(path, TABLE)
         case ending:
             raise ValueError(f"say here how a table is written to {ending}")
+    return path
+
+
+def write_text_table(path: Path, columns: dict[str, list[Any]]) -> Path:
+    """Write columns as text; lists as JSON writes them."""
+    rows = list(zip(*columns.values(), strict=True))
+    if path.suffix == ".jsonl":
+        objects = [dict(zip(columns, row, strict=True)) for row in rows]
+        return write(path, "\n".join(map(json.dumps, objects)) + "\n\n")
+    fields = [[json.dumps(item) if isinstance(item, list) else str(item) for item in row] for row in rows]
+    if path.suffix == ".tsv":
+        return write(path, "".join("\t".join(row) + "\n" for row in [list(columns), *fields]))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([list(columns), *fields])
+    return path
+
+
+def write_arrow(path: Path, columns: Any, rows_per_batch: int = 2) -> Path:
+    """Write an Arrow file, in the streaming format if it is called .arrow."""
+    table = pa.table(columns)
+    new = pa.ipc.new_stream if path.suffix == ".arrow" else pa.ipc.new_file
+    with new(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=rows_per_batch)
     return path
 
 
@@ -102,7 +129,7 @@ def refusal(call: Callable[..., object], *arguments: Any, error: type[Exception]
     return message
 
 
-def assert_reads(rows: Rows, expected: Tensor) -> None:
+def assert_reads(rows: Rows | Shards, expected: Tensor) -> None:
     assert len(rows) == len(expected)
     assert rows.shape == tuple(expected.shape)
     assert rows.dtype == expected.dtype

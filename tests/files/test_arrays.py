@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import pickle
+import re
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from align_uniform.files import arrays, open_rows, read_column
-from tests.files.samples import KEYED, assert_reads, h5py, np, refusal, save
+from align_uniform.files import arrays, held, open_rows, read_column
+from tests.files.samples import KEYED, assert_reads, h5py, np, pa, parquet, refusal, save
 from tests.rows import normal
+
+feather = pytest.importorskip("pyarrow.feather")
 
 
 def test_a_bare_tensor_and_the_format_of_old_torch_are_read(tmp_path: Path) -> None:
@@ -129,6 +134,134 @@ def test_a_shape_beyond_the_file_allocates_nothing(tmp_path: Path) -> None:
         hdf5.create_dataset("x", shape=(2**40, 128), dtype="f4", chunks=(1024, 128), compression="gzip")
     for name in ("x.npz", "x.npy", "x.h5"):
         refusal(open_rows, tmp_path / name)
+
+
+def write_bomb(path: Path, x: Any) -> Path:
+    """Write an array as compressed as its format can have it, in one piece."""
+    match path.suffix:
+        case ".npz":
+            np.savez_compressed(path, x=x)
+        case ".h5":
+            with h5py.File(path, "w") as file:
+                file.create_dataset("x", data=x, compression="gzip", chunks=x.shape)
+        case ".parquet":
+            parquet.write_table(
+                pa.table({"x": pa.FixedSizeListArray.from_arrays(x.ravel(), x.shape[1])}), path
+            )
+        case ".feather":
+            feather.write_feather(
+                pa.table({f"d{j}": x[:, j] for j in range(x.shape[1])}), path, compression="zstd"
+            )
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet", ".feather"])
+def test_a_small_file_that_becomes_large_is_told_before_it_is_read(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zeros, noise = np.zeros((100_000, 16)), normal(2000, 16).numpy()
+    assert_reads(open_rows(write_bomb(tmp_path / f"small{suffix}", zeros))[0], torch.from_numpy(zeros))
+    monkeypatch.setattr(held, "UNPACKED_BYTES", 2**16)
+    path = write_bomb(tmp_path / f"zeros{suffix}", zeros)
+    tracemalloc.start()
+    message = refusal(lambda: open_rows(path)[0][:1])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert str(path) in message
+    stated = re.search(r"takes ([\d,]+) bytes in the file and ([\d,]+) in memory", message)
+    assert stated is not None
+    packed, unpacked = (int(number.replace(",", "")) for number in stated.groups())
+    assert packed <= path.stat().st_size
+    assert unpacked > max(2**16, 100 * packed)
+    assert "save it without compression as .npy, which is read in parts" in message
+    assert peak < zeros.nbytes / 2
+    assert_reads(open_rows(write_bomb(tmp_path / f"noise{suffix}", noise))[0], torch.from_numpy(noise))
+
+
+def test_a_column_of_one_long_text_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held, "UNPACKED_BYTES", 2**16)
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"text": ["long" * 1000] * 100_000}), path)
+    assert "takes" in refusal(read_column, path)
+    parquet.write_table(pa.table({"text": [f"{number}" for number in range(20_000)]}), path)
+    assert len(read_column(path)) == 20_000
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_array_that_is_not_compressed_is_mapped(order: str, tmp_path: Path) -> None:
+    x = normal(200_000, 16)
+    np.savez(tmp_path / "x.npz", y=np.ones(3), x=np.asarray(x.numpy(), order=order))
+    (rows,) = open_rows(tmp_path / "x.npz")
+    tracemalloc.start()
+    assert torch.equal(rows[1000:1010], x[1000:1010])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
+    assert_reads(rows, x)
+
+
+# ----------------------------------------------------------------------------------- what holds no plain rows
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        ([[1, 2], [3]], "holds Python objects, which are not loaded, since that may run code"),
+        (["a", None], "np.stack(x).astype('float32') for rows, x.astype(str) for a column of text"),
+        (
+            np.zeros(3, [("a", "f4"), ("b", "f4")]),
+            "is an array of records of a, b; save np.lib.recfunctions.",
+        ),
+    ],
+    ids=["lists", "text", "records"],
+)
+def test_arrays_of_other_things_say_what_to_save(array: Any, expected: str, tmp_path: Path) -> None:
+    if isinstance(array, list):
+        array = np.array([*array, None], dtype=object)[:-1]
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    np.savez(tmp_path / "x.npz", x=array)
+    for name in ("x.npy", "x.npz"):
+        for read in (open_rows, read_column):
+            message = refusal(read, tmp_path / name)
+            assert expected in message
+            assert "damaged" not in message
+
+
+X = normal(4, 2)
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ({"epoch": 3, "name": "a"}, "as torch.save writes it, got a dict of epoch (int), name (str)"),
+        ([[1.0, 2.0], [3.0, 4.0]], "got a list of list; save tensors"),
+        ({}, "got an empty dict"),
+        (3, "got int"),
+        ([X, X[:2]], "is a list of 2 tensors of shape [4, 2]; save torch.cat(x) if they are batches"),
+        ([X, X], "or torch.stack(x) if they are views of the same items"),
+        ({"x": X.numpy()}, "_reconstruct, which is not loaded, since that may run code; save tensors alone"),
+        ({"x": X, "args": argparse.Namespace(a=1)}, "holds argparse.Namespace, which is not loaded"),
+        (X.to_sparse(), "is torch.sparse_coo float64 on cpu; save x.to_dense(), on the CPU"),
+    ],
+    ids=["no tensors", "lists", "nothing", "a number", "batches", "views", "numpy", "Namespace", "sparse"],
+)  # fmt: skip
+def test_a_file_of_torch_without_plain_rows_says_what_it_holds(
+    held: Any, expected: str, tmp_path: Path
+) -> None:
+    torch.save(held, tmp_path / "x.pt")
+    message = refusal(open_rows, tmp_path / "x.pt")
+    assert expected in message
+    assert "damaged" not in message
+
+
+@pytest.mark.parametrize(
+    "held",
+    [[*X], tuple(X), {"train": {"x": X}, "epoch": 3}, [X, torch.arange(4)], {"a": [{"b": X}]}],
+    ids=["list", "tuple", "nested", "rows and labels", "deep"],
+)
+def test_rows_within_lists_and_dicts_are_found(held: Any, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "x.pt")
+    assert_reads(open_rows(tmp_path / "x.pt")[0], X)
 
 
 def test_hdf5_leads_to_no_other_file(tmp_path: Path) -> None:

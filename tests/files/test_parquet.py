@@ -32,14 +32,14 @@ def test_parquet_reads_the_row_groups_of_a_slice_and_keeps_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    plain = parquet.ParquetFile.read_row_group
-
-    def watched(self: Any, i: int, *args: Any) -> Any:
-        read.append(i)
-        return plain(self, i, *args)
-
-    monkeypatch.setattr(parquet.ParquetFile, "read_row_group", watched)
+    plain = parquet.ParquetFile.iter_batches
     (rows,) = open_rows(save(tmp_path / "x.parquet", x=normal(20, 3)))  # in groups of 4
+
+    def watched(self: Any, size: int, row_groups: list[int], **options: Any) -> Any:
+        read.extend(row_groups)
+        return plain(self, size, row_groups=row_groups, **options)
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", watched)
     assert not read
     rows[5:10], rows[10:11], rows[11:14]
     assert read == [1, 2, 3]
@@ -62,9 +62,7 @@ def test_ragged_and_null_lists_are_refused(
 
 def test_parquet_that_is_no_rows_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
-    assert "a [2] float64" in refusal(open_rows, write_parquet(path, {"a": [1.0, 2.0], "b": ["x", "y"]}))
     assert "got shape [2]" in refusal(open_rows, write_parquet(path, {"a": [1.0, 2.0], "b": [1.0, 2.0]}), "a")
-    assert "float64 and int64" in refusal(open_rows, write_parquet(path, {"a": [1.0, 2.0], "b": [1, 2]}))
     assert "got shape [2, 0]" in refusal(open_rows, write_parquet(path, {"a": pa.array([None, [1.0]])}))
     assert "got string" in refusal(open_rows, write_parquet(path, {"a": [["x", "y"]]}))
     (rows,) = open_rows(write_parquet(path, {"a": [1.0, None], "b": [1.0, 2.0]}))

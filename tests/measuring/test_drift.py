@@ -340,7 +340,7 @@ def test_ids_that_make_no_pairs_are_refused() -> None:
         (items(3), "b must have at least 5 rows, got 3"),
         (torch.zeros(2, 20, 6), r"b must be rows \[N, m\], got 2 views"),
         ([[1.0]], "b must have at least 5 rows, got 1"),
-        ({1.0}, "b must be a tensor, an array, a list of rows, or the path of a file, got set"),
+        ({1.0}, "b must be a tensor, an array, a DataFrame, a list of rows, or the path of a file, got set"),
     ],
 )
 def test_bad_rows_are_named_by_their_side(z: object, message: str) -> None:

@@ -110,7 +110,7 @@ def test_the_remedies_for_shapes_are_rows() -> None:
         ([], "at least one row, got an empty list"),
         ([1.0, 2.0], "got shape [2]"),
         ({"a": X[0], "b": X[1]}, "got dict; use torch.stack([*features.values()])"),
-        ((row for row in X), "a tensor, an array, a list of rows, or the path of a file, got generator"),
+        ((row for row in X), "a tensor, an array, a DataFrame, a list of rows, or the path of a file, got generator"),
         (None, "got NoneType"),
         (X.to_sparse(), "must be dense, got torch.sparse_coo; use features.to_dense()"),
         (X.long(), f"float64, int8 or uint8, got int64; {CONVERT}"),
@@ -145,6 +145,26 @@ def test_masked_rows_are_refused_with_their_numbers_and_the_remedy_leaves_them_o
     if len(shape) == 2:
         left = eval(message.partition("out: ")[2].rstrip("."), {"features": features, "np": np})
         assert measure(left).n == 4
+
+
+def test_ids_of_a_file_name_the_items_of_a_measurement(tmp_path: Path) -> None:
+    rows = normal(8, 3)
+    torch.save({f"item {i}": row for i, row in enumerate(rows)}, tmp_path / "x.pt")
+    torch.save({f"item {i}": row for i, row in enumerate(rows + 0.1)}, tmp_path / "y.pt")
+    torch.save({f"item {i}": rows[i] for i in reversed(range(8))}, tmp_path / "z.pt")
+    x, y, z = (measure(tmp_path / f"{name}.pt") for name in "xyz")
+    assert x.items == y.items == measure(rows, ids=[f"item {i}" for i in range(8)]).items
+    assert x.items != z.items
+    assert (y - x).paired
+    assert measure(tmp_path / "x.pt", tmp_path / "y.pt").align is not None
+    message = (
+        "row i of features and row i of positives are a pair, but the ids of row 0 are 'item 0' and 'item 7'; "
+        "save both in one order, or pass pairs."
+    )
+    with pytest.raises(ValueError, match="are a pair") as caught:
+        measure(tmp_path / "x.pt", tmp_path / "z.pt")
+    assert str(caught.value) == message
+    assert measure(tmp_path / "x.pt", tmp_path / "z.pt", pairs=[[0, 7], [1, 6]]).align is not None
 
 
 def test_the_device_of_a_list_is_that_of_its_tensors() -> None:

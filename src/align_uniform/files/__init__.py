@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from align_uniform.files import formats
+from align_uniform.files.gathered import gathered
 from align_uniform.files.held import (
     Array,
     Column,
@@ -38,6 +39,13 @@ __all__ = [
     "read_columns",
     "split_key",
 ]
+
+
+ROWS = "rows [N, m] of floating point, int8 or uint8"
+"""The arrays that are wanted where features are, in words."""
+
+COLUMN = "a column of text or numbers"
+"""The arrays that are wanted where labels, ids or texts are, in words."""
 
 
 def open_rows(path: str | Path, key: Key = None) -> tuple[Rows, ...]:
@@ -69,8 +77,9 @@ def open_rows(path: str | Path, key: Key = None) -> tuple[Rows, ...]:
         (torch.Size([10, 8]), (100, 8))
     """
     path, key = located(path, key)
-    file, arrays = formats.opened(path, formats.ARRAYS)
-    chosen = choose(file, key, arrays, fits=can_be_rows)
+    file, found = formats.opened(path, formats.ARRAYS)
+    arrays = gathered(file, found)
+    chosen = choose(file, key, arrays, can_be_rows, ROWS)
     return views(file, file.named(chosen), arrays[chosen])
 
 
@@ -164,6 +173,6 @@ def read_column(path: str | Path, key: Key = None) -> Column:
     path, key = located(path, key)
     file, columns = formats.opened(path, formats.COLUMNS)
     chosen = choose(
-        file, key, columns, fits=lambda column: not isinstance(column, Array) or len(column.shape) == 1
+        file, key, columns, lambda column: not isinstance(column, Array) or len(column.shape) == 1, COLUMN
     )
     return values(file, chosen, columns[chosen])

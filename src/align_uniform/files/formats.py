@@ -4,9 +4,9 @@ Importing this module loads neither torch nor the library of any format.
 
 Example:
     >>> " ".join(ARRAYS)
-    '.npy .npz .pt .pth .safetensors .h5 .hdf5 .parquet'
+    '.npy .npz .pt .pth .safetensors .h5 .hdf5 .csv .tsv .jsonl .parquet .arrow .feather'
     >>> " ".join(TABLES)
-    '.csv .tsv .jsonl .parquet'
+    '.csv .tsv .jsonl .parquet .arrow .feather'
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from align_uniform._extras import advice
-from align_uniform.files import arrays, parquet, tables
+from align_uniform.files import arrays, arrow, hdf5, parquet, tables, text_rows
 from align_uniform.files.held import Array, File, FileError, Key, T, Values
 
 ArrayReader = Callable[[File], Mapping[Key, Array]]
@@ -53,10 +54,10 @@ FORMATS = (
     Format(
         (".safetensors",), "a safetensors file of tensors", arrays.safetensors, libraries=("safetensors",)
     ),
-    Format((".h5", ".hdf5"), "an HDF5 file of datasets", arrays.hdf5, libraries=("h5py", "numpy")),
-    Format((".csv",), "comma-separated UTF-8 text under a line of names", table=tables.csv),
-    Format((".tsv",), "tab-separated UTF-8 text under a line of names", table=tables.tsv),
-    Format((".jsonl",), "UTF-8 text of one JSON object a line", table=tables.jsonl),
+    Format((".h5", ".hdf5"), "an HDF5 file of datasets", hdf5.arrays, libraries=("h5py", "numpy")),
+    Format((".csv",), "comma-separated UTF-8 text under a line of names", text_rows.csv, tables.csv),
+    Format((".tsv",), "tab-separated UTF-8 text under a line of names", text_rows.tsv, tables.tsv),
+    Format((".jsonl",), "UTF-8 text of one JSON object a line", text_rows.jsonl, tables.jsonl),
     Format(
         (".parquet",),
         "a Parquet file of columns",
@@ -64,9 +65,25 @@ FORMATS = (
         parquet.table,
         libraries=("pyarrow.parquet", "numpy"),
     ),
+    Format(
+        (".arrow", ".feather"),
+        "an Arrow file of columns",
+        arrow.arrays,
+        arrow.table,
+        libraries=("pyarrow", "numpy"),
+    ),
     Format((".txt",), "UTF-8 text of one value a line", column=tables.txt),
 )
 """All formats, in the order in which messages and help texts list them."""
+
+FOLDER = Format(
+    (),
+    "a folder as datasets.save_to_disk writes it",
+    arrow.folder_arrays,
+    arrow.folder_table,
+    libraries=("pyarrow", "numpy"),
+)
+"""The format of folders, which have no ending."""
 
 FORMAT_OF = {ending: form for form in FORMATS for ending in form.endings}
 """The format of each ending."""
@@ -93,22 +110,35 @@ def opened(
     Raises:
         FileError: no reader has that ending, its library is missing, or the file is damaged or empty.
     """
-    ending = path.suffix.lower()
-    if ending not in readers:
-        raise FileError(
-            f"{path} must end in one of {', '.join(readers)}, got {ending!r}; the ending says how to read it."
-        )
-    form = FORMAT_OF[ending]
+    form, reader = _format_of(path, readers)
     for name in form.libraries:
         _check_library(path, name, form.extra)
     file = File(path, form.expected)
     with file.reading(), warnings.catch_warnings():
         # Whatever is wrong with a file, our checks or the library make it an error sooner or later.
         warnings.simplefilter("ignore")
-        contents = readers[ending](file)
+        contents = reader(file)
     if not contents:
         raise FileError(f"{path} must be {form.expected}, got an empty one.")
     return file, contents
+
+
+def _format_of(path: Path, readers: Mapping[str, Any]) -> tuple[Format, Any]:
+    """Return the format of a path, and its reader of the kind of these.
+
+    Raises:
+        FileError: no reader has the ending.
+        IsADirectoryError: the path is a folder that `datasets` did not write.
+    """
+    ending = path.suffix.lower()
+    if path.is_dir():
+        arrow.check_folder(path, readers)
+        return FOLDER, FOLDER.arrays if readers is ARRAYS else FOLDER.table
+    if ending not in readers:
+        raise FileError(
+            f"{path} must end in one of {', '.join(readers)}, got {ending!r}; the ending says how to read it."
+        )
+    return FORMAT_OF[ending], readers[ending]
 
 
 def _check_library(path: Path, name: str, extra: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,12 @@ Values = Callable[[], list[Any]]
 DEFLATE_RATIO = 1032
 """The most bytes that one deflated byte can stand for: a shape that claims more is damaged, or a trap."""
 
+UNPACKED_BYTES = 2**30
+"""The most bytes that are unpacked at once, whatever they took in the file."""
+
+UNPACKED_RATIO = 100
+"""The most bytes that a byte of larger arrays may become. Rows in different directions hardly pack at all."""
+
 T = TypeVar("T")
 
 
@@ -48,6 +54,14 @@ class File:
     def named(self, key: Key) -> str:
         """Return the name of an array or a column of the file for messages: "file.npz (key 'x')"."""
         return str(self.path) if key is None else f"{self.path} (key {key!r})"
+
+    def keyed(self, key: str) -> str:
+        """Return what is typed to choose an array or a column of the file, or a pattern of columns."""
+        return shlex.quote(f"{self.path}::{key}")
+
+    def without(self, columns: Sequence[str]) -> str:
+        """Return what to do to leave columns out, in words."""
+        return f"write a file without {listed(columns)}"
 
     @contextmanager
     def reading(self, name: str = "") -> Iterator[None]:
@@ -78,6 +92,8 @@ class Array:
     """The bytes that the shape claims."""
     capacity: int = 0
     """The most bytes of the array that the file can contain."""
+    ids: tuple[str, ...] | None = None
+    """The id of each row, if the file has one for it."""
     problem: str = ""
     """The reason why it cannot be rows, and a remedy, as words after its name; empty if only shape and dtype
     decide.
@@ -100,6 +116,29 @@ class Array:
             )
 
 
+def unread(_: Index) -> Any:
+    """Stand for reading an array that has a problem, which is refused before it is read."""
+    raise AssertionError("an array that has a problem is refused before it is read")
+
+
+def check_unpacked(name: str, unpacked: int, packed: int) -> None:
+    """Refuse to unpack into memory, at once, what was packed far more than numbers of rows can be.
+
+    Args:
+        name: the name of the array in messages.
+        unpacked: the bytes that it takes in memory.
+        packed: the bytes that it takes in the file.
+
+    Raises:
+        FileError: it takes more than 1 GiB, and more than a hundred times what it takes in the file.
+    """
+    if unpacked > max(UNPACKED_BYTES, UNPACKED_RATIO * packed):
+        raise FileError(
+            f"{name} takes {packed:,} bytes in the file and {unpacked:,} in memory, where it must be "
+            "as a whole; if that is right, save it without compression as .npy, which is read in parts."
+        )
+
+
 def split_key(text: str) -> tuple[Path, Key]:
     """Split "file.npz::x" into the path and the key. Two colons separate them, since HDF5 keys have slashes.
 
@@ -118,6 +157,8 @@ def located(path: str | Path, key: Key = None) -> tuple[Path, Key]:
         OSError: the path cannot be read.
     """
     path, key = split_key(str(path)) if key is None else (Path(path), key)
+    if path.is_dir():
+        return path, key
     try:
         path.open("rb").close()
     except FileNotFoundError:
@@ -139,11 +180,18 @@ def missing(problem: str, path: Path) -> FileNotFoundError:
     return FileNotFoundError(one_line(f"{problem}; {_near(path)}."))
 
 
-def choose(file: File, key: Key, contents: Mapping[Key, T], fits: Callable[[T], bool]) -> Key:
+def choose(file: File, key: Key, contents: Mapping[Key, T], fits: Callable[[T], bool], wanted: str) -> Key:
     """Return the key that was asked for, or else the only one whose value fits.
 
+    Args:
+        file: the file.
+        key: the key that was asked for, if any.
+        contents: the values by their keys.
+        fits: whether a value is of the kind that is wanted.
+        wanted: that kind, in words.
+
     Raises:
-        FileError: the file has no such key, or there is a choice and no key was given.
+        FileError: the file has no such key, or there is a choice and no key was given, or nothing fits.
     """
     path = file.path
     if key in contents:
@@ -151,7 +199,7 @@ def choose(file: File, key: Key, contents: Mapping[Key, T], fits: Callable[[T], 
     if key is not None and key.strip("/") in contents:  # HDF5 writes /a/b as well as a/b
         return key.strip("/")
     named = [
-        f"{name} {value}" if isinstance(value, Array) else str(name)
+        f"{name or repr(name)} {value}" if isinstance(value, Array) else name or repr(name)
         for name, value in contents.items()
         if name is not None
     ]
@@ -161,11 +209,16 @@ def choose(file: File, key: Key, contents: Mapping[Key, T], fits: Callable[[T], 
             f"{path} has no key {key!r}; "
             + (f"it has {listing}." if named else "leave the key out: it has none.")
         )
-    fitting = [name for name, value in contents.items() if len(contents) == 1 or fits(value)]
+    # A column without a name is the index that pandas wrote, which no key can name.
+    fitting = [name for name, value in contents.items() if len(contents) == 1 or (name and fits(value))]
+    for name, value in contents.items() if not fitting else ():
+        if isinstance(value, Array) and value.problem:
+            raise FileError(f"{file.named(name)} {value.problem}.")
+    if not fitting:
+        raise FileError(f"{path} must hold {wanted}, but has {listing}; give another file.")
     if len(fitting) != 1:
         raise FileError(
-            f"{path} holds {listing}; say which one to read, as in "
-            f"{path.name}::{(fitting or list(contents))[0]}."
+            f"{path} holds {listing}; say which one to read, as in {file.keyed(fitting[0] or '')}."
         )
     return fitting[0]
 
@@ -178,6 +231,8 @@ def values(file: File, key: Key, column: Array | Values) -> Column:
     """
     name = file.named(key)
     if isinstance(column, Array):
+        if column.problem:
+            raise FileError(f"{name} {column.problem}.")
         if len(column.shape) != 1:
             raise FileError(f"{name} must be a column [N], got shape {list(column.shape)}.")
         column.check_claim(name)

@@ -45,6 +45,11 @@ class Rows:
         dtype: torch.dtype = getattr(torch, self.array.dtype)
         return dtype
 
+    @property
+    def ids(self) -> tuple[str, ...] | None:
+        """The id of each row, if the file has one vector for each id; None otherwise."""
+        return self.array.ids
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -85,6 +90,12 @@ class Shards:
         import torch
 
         return functools.reduce(torch.promote_types, (part.dtype for part in self.parts))
+
+    @property
+    def ids(self) -> tuple[str, ...] | None:
+        """The ids of all rows, if every file has them; None otherwise."""
+        known = [part.ids for part in self.parts if part.ids is not None]
+        return tuple(name for ids in known for name in ids) if len(known) == len(self.parts) else None
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,27 +39,33 @@ def tsv(file: File) -> dict[Key, Values]:
 
 def jsonl(file: File) -> dict[Key, Values]:
     """Read a table of one JSON object a line, except columns whose first value is a list or an object."""
+    rows = [*objects(file)]
+    scalars = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))] if rows else []
+    return {name: partial(list, [row[name] for row in rows]) for name in scalars}
+
+
+def objects(file: File) -> Iterator[dict[str, Any]]:
+    """Yield the JSON object of each line that is not blank. All have the keys of the first."""
     path = file.path
-    rows: list[dict[str, Any]] = []
+    first: dict[str, Any] | None = None
     with path.open(encoding="utf-8-sig") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
             with file.reading(f"{path}, line {number},"):
-                rows.append(dict(json.loads(line).items()))
-            if rows[-1].keys() != rows[0].keys():
+                row = dict(json.loads(line).items())
+            first = row if first is None else first
+            if row.keys() != first.keys():
                 raise FileError(
-                    f"{path} must have the keys {listed(rows[0])} in each line, got {listed(rows[-1])} "
-                    f"in {number}."
+                    f"{path} must have the keys {listed(first)} in each line, got {listed(row)} in {number}."
                 )
-    scalars = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))] if rows else []
-    return {name: partial(list, [row[name] for row in rows]) for name in scalars}
+            yield row
 
 
 def txt(file: File) -> dict[Key, Values]:
     """Read a column of one value a line, which has no name."""
     with file.path.open(encoding="utf-8-sig") as stream:
-        return {None: partial(_numbers, [line.rstrip("\n") for line in stream])}
+        return {None: partial(numbers, [line.rstrip("\n") for line in stream])}
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def _columns(file: File, names: list[str], records: list[_Record]) -> dict[Key, 
                 f"{file.path} must have {len(names)} fields a row, as its first line has, got "
                 f"{len(record.fields)} in line {record.line}."
             )
-    return {name: partial(_numbers, [row[i] for row in rows]) for i, name in enumerate(names)}
+    return {name: partial(numbers, [row[i] for row in rows]) for i, name in enumerate(names)}
 
 
 def _csv_records(file: File, lines: list[str]) -> list[_Record]:
@@ -116,6 +123,8 @@ def _refuse_swallowed_lines(file: File, lines: list[str], records: list[_Record]
     A quotation mark at the beginning of a field quotes all that follows up to the next one, also where it is
     part of a text and the next one is lines below.
     """
+    if all(record.lines == 1 for record in records):
+        return
     single = [record.fields for record in records[1:] if record.lines == 1 and record.fields]
     numbers = [
         i for i in range(len(names)) if single and all(_is_number(row[i]) for row in single if row[i:])
@@ -137,16 +146,19 @@ def _refuse_swallowed_lines(file: File, lines: list[str], records: list[_Record]
 
 
 def _is_number(text: str) -> bool:
-    return bool(text) and not isinstance(_numbers([text])[0], str)
+    return bool(text) and not isinstance(numbers([text])[0], str)
 
 
-def _numbers(texts: list[str]) -> list[Any]:
-    """Numbers if every text is one as JSON writes it, so that ids such as 007 and 1_0 stay text."""
+def numbers(texts: list[str]) -> list[Any]:
+    """Return numbers if every text is one as JSON writes it, so that ids such as 007 and 1_0 stay text."""
     try:
-        values = [json.loads(text) for text in texts]
+        # One call for all is ten times as fast. A text of several numbers would make more values than texts.
+        values = json.loads(f"[{','.join(texts)}]")
         kinds = {type(value) for value in values}
+        if len(values) != len(texts):
+            return texts
         if kinds == {int}:
-            return values
+            return list(values)
         return [float(value) for value in values] if kinds <= {int, float} else texts
     except (ValueError, OverflowError, RecursionError):
         return texts

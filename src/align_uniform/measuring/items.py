@@ -19,8 +19,9 @@ TELLING_BITS = 64
 def items_of(asked: Subject, items: Any, ids: Any, labels: Any) -> Items:
     """Return a hash of the names of all items in their order, and of the pairs that were chosen.
 
-    The names are the items, or else the ids, or else the labels if their order could hardly be a coincidence:
-    rows that were sorted by class have the labels of any other rows of as many classes.
+    The names are the items, or else the ids, also those that files have, or else the labels if their order
+    could hardly be a coincidence: rows that were sorted by class have the labels of any other rows of as
+    many classes.
 
     Args:
         asked: the subject of the measurement.
@@ -35,11 +36,19 @@ def items_of(asked: Subject, items: Any, ids: Any, labels: Any) -> Items:
         sides = ids if asked.are_towers else (ids,)
         names = [names_of("ids", side, len(rows)) for side, rows in zip(sides, asked.everyone, strict=True)]
         return _hashed(asked, "ids", names)
+    if (known := known_ids(asked)) is not None:
+        return _hashed(asked, "ids", known[: 2 if asked.are_towers else 1])
     if labels is not None:
         classes = names_of("labels", labels, count)
         if _are_telling(classes):
             return _hashed(asked, "labels", [classes])
     return Items(None, "unknown")
+
+
+def known_ids(asked: Subject) -> list[Sequence[str]] | None:
+    """Return the ids that the files have for the rows of every view or tower, or None if one has none."""
+    known = [getattr(rows.source, "ids", None) for rows in asked.everyone]
+    return [ids for ids in known if ids is not None] if None not in known else None
 
 
 def _are_telling(classes: Sequence[Hashable]) -> bool:

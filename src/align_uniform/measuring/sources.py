@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
+from align_uniform.files.frames import is_frame, open_frame
 from align_uniform.files.rows import check_rows, to_tensor
 from align_uniform.measuring.populations import Source
 
@@ -30,12 +31,17 @@ def sources(name: str, value: Any) -> list[Source]:
         from align_uniform.files import open_features
 
         return list(open_features(Path(value)))
+    if is_frame(value):
+        return list(open_frame(name, value))
+    if hasattr(value, "to_numpy"):  # a column of a DataFrame
+        value = value.to_numpy()
     if isinstance(value, list | tuple):
         value = _of_list(name, value)
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         remedy = f"; use torch.stack([*{name}.values()])" if isinstance(value, dict) else ""
+        remedy = f"; use {name}.collect()" if hasattr(value, "collect") else remedy
         raise ValueError(
-            f"{name} must be a tensor, an array, a list of rows, or the path of a file, got "
+            f"{name} must be a tensor, an array, a DataFrame, a list of rows, or the path of a file, got "
             f"{type(value).__name__}{remedy}."
         )
     _check_dense(name, value)

@@ -114,6 +114,8 @@ def _positives(
             f"row i of features and row i of positives are a pair, got {len(first)} and {len(last)} rows; "
             f"pass pairs if they are matched otherwise."
         )
+    if pairs is None:
+        _check_same_ids(rows)
     if pairs is None and not has_scores:
         of = PAIRS_OF_TOWERS if are_towers else "two views" if len(rows) == 2 else f"{len(rows)} views"
         return tuple(Positives(x, y, None, None) for x, y in combinations(rows, 2)), of
@@ -129,6 +131,19 @@ def _positives(
             f"pairs must be of two different rows, got {same} of a row with itself; leave those out."
         )
     return (Positives(first, last, x_rows, y_rows),), of
+
+
+def _check_same_ids(rows: Sequence[Population]) -> None:
+    """Refuse views whose files have other ids for the rows that would be pairs."""
+    found = [(each.name, getattr(each.source, "ids", None)) for each in rows]
+    known = [(name, ids) for name, ids in found if ids is not None]
+    for name, ids in known[1:]:
+        first, expected = known[0]
+        if odd := [row for row, (a, b) in enumerate(zip(expected, ids, strict=True)) if a != b]:
+            raise ValueError(
+                f"row i of {first} and row i of {name} are a pair, but the ids of row {odd[0]} are "
+                f"{expected[odd[0]]!r} and {ids[odd[0]]!r}; save both in one order, or pass pairs."
+            )
 
 
 def _distinct(
