@@ -38,10 +38,10 @@ POSITIONS = 10_000
 Flips = list[tuple[int, int]]
 """Places in a file, and masks of the bits that are flipped there."""
 
-IN_C = ["x.h5", "packed.h5", "x.parquet"]
+IN_C = ["x.h5", "packed.h5", "x.parquet", "x.arrow", "x.feather"]
 """Files that are read by libraries which may end the process."""
 
-NAMES = [f"x{form.endings[0]}" for form in FORMATS] + ["packed.npz", "packed.h5", "old.pt"]
+NAMES = [f"x{form.endings[0]}" for form in FORMATS] + ["packed.npz", "packed.h5", "old.pt", "x.feather"]
 """A file of every format, and files that are written in another way than usual."""
 
 
@@ -74,9 +74,9 @@ def read_all(path: Path) -> None:
     if path.suffix in ARRAYS:
         for rows in open_rows(path):
             assert rows[:].shape == rows.shape
-    elif path.suffix in TABLES:
+    if path.suffix in TABLES:
         read_columns(path)
-    else:
+    elif path.suffix not in ARRAYS:
         read_column(path)
 
 

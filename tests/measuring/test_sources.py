@@ -110,7 +110,7 @@ def test_the_remedies_for_shapes_are_rows() -> None:
         ([], "at least one row, got an empty list"),
         ([1.0, 2.0], "got shape [2]"),
         ({"a": X[0], "b": X[1]}, "got dict; use torch.stack([*features.values()])"),
-        ((row for row in X), "a tensor, an array, a DataFrame, a list of rows, or the path of a file, got generator"),
+        ((row for row in X), "a DataFrame, a list of rows, or the path of a file, got generator"),
         (None, "got NoneType"),
         (X.to_sparse(), "must be dense, got torch.sparse_coo; use features.to_dense()"),
         (X.long(), f"float64, int8 or uint8, got int64; {CONVERT}"),
@@ -158,8 +158,8 @@ def test_ids_of_a_file_name_the_items_of_a_measurement(tmp_path: Path) -> None:
     assert (y - x).paired
     assert measure(tmp_path / "x.pt", tmp_path / "y.pt").align is not None
     message = (
-        "row i of features and row i of positives are a pair, but the ids of row 0 are 'item 0' and 'item 7'; "
-        "save both in one order, or pass pairs."
+        "row i of features and row i of positives are a pair, but the ids of row 0 are 'item 0' and "
+        "'item 7'; save both in one order, or pass pairs."
     )
     with pytest.raises(ValueError, match="are a pair") as caught:
         measure(tmp_path / "x.pt", tmp_path / "z.pt")

@@ -84,7 +84,7 @@ BROKEN = broken(*((row, NAN) for row in range(9)))
         ({"features": X, "positives": BROKEN}, r"positives has 9 of 40 .*\(rows 0, 1, 2, 3, 4, \.\.\.\)"),
         ({"features": broken((5, 0.0))},
          r"features has 1 of 40 rows with norm 0, and so without a direction \(rows 5\)"),
-        ({"features": {1, 2}}, "must be a tensor, an array, a DataFrame, a list of rows, or the path of .*, got set"),
+        ({"features": {1, 2}}, "must be a tensor, an array, a DataFrame, a list of rows, or .*, got set"),
         ({"features": X[0]}, r"must be rows \[N, m\], or views of them \[V, N, m\], got shape \[6\]"),
         ({"features": X[:0]}, r"got shape \[0, 6\]"),
         ({"features": X.long()}, "features must be of .* int8 or uint8, got int64"),
