@@ -41,8 +41,6 @@ class Case:
     """What is typed, with {fails} and {says} as above; a line for the shell begins with `$`."""
 
 
-NEGATIVES = "(lambda negatives: uniform_loss(x.view(20, 3, 2), negatives={says}))(x.view(6, 10, 2))"
-
 CASES = [
     Case("align-uniform measure x.npy --report no/where/x.html", "mkdir -p no/where", "$ {says}"),
     Case("align-uniform measure x.npy --rows-out ids.txt", "--force"),
@@ -50,7 +48,6 @@ CASES = [
     Case("align-uniform measure x.npy --pairs named.csv", "--ids", "{fails} {says} ids.txt"),
     Case("open_rows('xy.npz')", "xy.npz::x", "open_rows('{says}')"),
     Case("uniform_loss(x.int())", "x.float()", "uniform_loss({says})"),
-    Case("uniform_loss(x.view(20, 3, 2), negatives=x.view(6, 10, 2))", "negatives.flatten(0, -2)", NEGATIVES),
     Case("uniform_loss(x.tolist())", "torch.as_tensor(x)", "uniform_loss({says})"),
 ]
 """Add the remedy of a new message here."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -50,14 +50,82 @@ def options_that_may_change(options: Any) -> set[str]:
 
 
 @dataclass(frozen=True)
+class Belongs:
+    """A rule: the first options have an effect only where one of the others is set.
+
+    The others are written as they are typed: "--report" is any value except none, 0 and false,
+    "--method anchors" is one value, FEATURES an argument.
+    """
+
+    options: tuple[str, ...]
+    to: tuple[str, ...] = ()
+    """Options of which one must be set; empty if there is no such condition."""
+    against: tuple[str, ...] = ()
+    """Options of which none may be set."""
+    words: str = ""
+    """The words for `to`, where adding one of them is no remedy."""
+
+    def fault(self, chosen: Any, given: Collection[str]) -> str:
+        """Return what is wrong with the given options, and what to do; nothing if they are right."""
+        if not (vain := [spelled(name) for name in self.options if name in given]):
+            return ""
+        names, have = " and ".join(vain), "has" if len(vain) == 1 else "have"
+        if self.to and not any(_is_set(chosen, each) for each in self.to):
+            remedy = f"leave {names} out" if self.words else f"add {self.to[0]}, or leave {names} out"
+            return f"{names} {have} no effect without {self.words or ' or '.join(self.to)}; {remedy}"
+        for each in self.against:
+            if _is_set(chosen, each):
+                return f"{names} {have} no effect with {each}; leave one of them out"
+        return ""
+
+
+def spelled(name: str) -> str:
+    """Return an option as it is typed.
+
+    >>> spelled("batch_size")
+    '--batch-size'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def _is_set(chosen: Any, typed: str) -> bool:
+    option, _, expected = typed.partition(" ")
+    value = getattr(chosen, option.removeprefix("--").replace("-", "_").lower())
+    return str(value) == expected if expected else bool(value)
+
+
+@dataclass(frozen=True)
 class Options:
     """The base of dataclasses of options: an option with choices must be one of them."""
+
+    rules: ClassVar[tuple[Belongs, ...]] = ()
+    """The options of the class that have an effect only next to others."""
 
     def __post_init__(self) -> None:
         choices = choices_of(type(self))
         for each in fields(self):
             if each.name in choices and getattr(self, each.name) != each.default:
                 check_choice(each.name, getattr(self, each.name), choices[each.name])
+
+
+def without_effect(chosen: Options, given: Collection[str]) -> str:
+    """Return which of the given options have no effect, and what to do; nothing if all have one.
+
+    Args:
+        chosen: the values of all options.
+        given: the names of the options that somebody chose.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class PaintOptions(Options):
+        ...     rules = (Belongs(("brush",), to=("--by hand",)),)
+        ...     by: str = "machine"
+        ...     brush: str = "flat"
+        >>> without_effect(PaintOptions(brush="round"), {"brush"})
+        '--brush has no effect without --by hand; add --by hand, or leave --brush out'
+    """
+    rules = [rule for owner in type(chosen).__mro__ for rule in vars(owner).get("rules", ())]
+    return next(filter(None, (rule.fault(chosen, given) for rule in rules)), "")
 
 
 def choices_of(options: Any) -> dict[str, tuple[Any, ...]]:

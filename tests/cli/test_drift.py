@@ -145,11 +145,14 @@ def test_an_interruption_leaves_the_anchors_result(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
+    for seed, name in enumerate(("old.npy", "new.npy")):
+        np.save(name, rows.unit(2100, 3, seed=seed).float().numpy())
+    command = ["drift", "old.npy", "new.npy", "--permutations", "19", "--test-rows", "50"]
     monkeypatch.setattr("align_uniform.measuring.uniformity.exact_potentials", interrupted)
-    assert main(["drift", "x.npy", "moved.npy", "--anchors", "20"]) == 130
-    assert "unpaired, 20 anchors, the exact sum was interrupted" in capsys.readouterr().out
+    assert main(command) == 130
+    assert "anchors, the exact sum was interrupted" in capsys.readouterr().out
     monkeypatch.setattr("align_uniform.measuring.uniformity.anchor_potentials", interrupted)
-    assert main(["drift", "x.npy", "moved.npy", "--anchors", "20"]) == 130
+    assert main(command) == 130
     assert capsys.readouterr() == ("", "align-uniform: interrupted.\n")
 
 

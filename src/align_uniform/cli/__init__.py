@@ -14,11 +14,12 @@ from typing import Any
 
 from align_uniform._extras import advice_for, require
 from align_uniform._messages import one_line, print_anywhere
+from align_uniform._options import without_effect
 from align_uniform._version import __version__
 from align_uniform.cli import compare, drift, measure, recipes
 from align_uniform.cli.command import Command, named
 from align_uniform.cli.completion import SHELLS, completion
-from align_uniform.cli.config import as_yaml, merged
+from align_uniform.cli.config import as_yaml, chosen, merged
 from align_uniform.cli.options import as_typed, options_of
 from align_uniform.cli.parser import Parser, UsageError, did_you_mean
 from align_uniform.recipes.images.workers import reason
@@ -139,17 +140,13 @@ def _run(words: tuple[str, ...], given: Sequence[str]) -> int:
 
 
 def _options(kind: type, values: dict[str, Any], typed: dict[str, Any], parser: Parser) -> Any:
-    """Return the dataclass of options; an error names them as they are typed.
-
-    A dataclass may refuse what was typed in vain by a method `check_given`, which a default value in a file,
-    such as --print-config writes, does not concern.
-    """
+    """Return the dataclass of options; an error names them as they are typed."""
     if missing := [each.usage for each in options_of(kind) if each.is_required and each.name not in values]:
         parser.error(f"give {' and '.join(missing)}")
     try:
         options = kind(**values)
-        if hasattr(options, "check_given"):
-            options.check_given(typed)
+        if fault := without_effect(options, chosen(kind, typed, values)):
+            parser.error(fault)
         return options
     except UsageError as error:
         parser.error(str(error))

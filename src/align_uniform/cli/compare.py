@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from align_uniform._extras import require
+from align_uniform._options import Belongs, Options
 from align_uniform._writing import check_replaceable
 from align_uniform.cli.command import Command
 from align_uniform.cli.gates import Condition, conditions, failed, failures_of_numbers
@@ -35,9 +36,13 @@ by item take the numbers of each item, which are at hand for files of rows, and 
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions:
+class CompareOptions(Options):
     """Options of comparing."""
 
+    rules: ClassVar[tuple[Belongs, ...]] = (
+        Belongs(("t", "alpha", "device"), to=("has_rows",), words="an embedding that is a file of rows"),
+        Belongs(("force",), to=("--figure",)),
+    )
     embeddings: tuple[str, ...] = field(metadata={"argument": True, "metavar": "EMBEDDING"})
     """File of rows, or the JSON of a measurement."""
     positives: tuple[str, ...] = field(default=(), metadata={"metavar": "FILE"})
@@ -66,12 +71,18 @@ class CompareOptions:
     """Replace files that exist."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for each in self.fail_if:
             Condition.read(each)
         count = len(self.embeddings)
         for name in ("positives", "names", "accuracy"):
             if (given := len(getattr(self, name))) not in (0, count):
                 raise ValueError(f"--{name} must be one for each of the {count} embeddings, got {given}.")
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether an embedding is a file of rows, which is measured."""
+        return not all(path.endswith(".json") for path in self.embeddings)
 
 
 def run(options: CompareOptions) -> int:
@@ -92,6 +103,7 @@ def run(options: CompareOptions) -> int:
             vars(each) | {"p": p, "adjusted_p": adjusted}
             for each, p, adjusted in zip(found.differences, found.p, found.adjusted_p, strict=True)
         ],
+        "accuracy": accuracy,
         "p_adjusted_by": f"Holm, for the {len(found.differences)} differences of one number",
     }
     if options.json:

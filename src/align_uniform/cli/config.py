@@ -63,11 +63,28 @@ def merged(options: type, typed: Mapping[str, Any], configs: list[Path]) -> dict
     for file in configs:
         given |= read_config(options, file)
     given |= typed
+    return {**_preset(options, given), **given}
+
+
+def chosen(options: type, typed: Mapping[str, Any], values: Mapping[str, Any]) -> set[str]:
+    """Return the names of the options that somebody chose, and that should therefore have an effect.
+
+    They are those that were typed, except switches that were turned off, and those in files that are neither
+    the default nor of the preset: --print-config writes all of them.
+    """
+    usual = {each.name: each.default for each in fields(options)} | _preset(options, values)
+    return {name for name, value in typed.items() if value is not False} | {
+        name for name, value in values.items() if value not in (usual[name], False)
+    }
+
+
+def _preset(options: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the preset, if the dataclass has presets."""
     recipe = getattr(options, "recipe", None)
     if recipe is None:
-        return given
+        return {}
     (default,) = (field.default for field in fields(options) if field.name == "preset")
-    return {**presets.load(recipe, given.get("preset", default)), **given}
+    return dict(presets.load(recipe, given.get("preset", default)))
 
 
 def _plain(value: object) -> object:

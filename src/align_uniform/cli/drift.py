@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from align_uniform._messages import print_json
-from align_uniform._options import Options
+from align_uniform._options import Belongs, Options
 from align_uniform._writing import check_replaceable
 from align_uniform.cli.command import GATE_FAILED, Command
 from align_uniform.cli.parser import UsageError
@@ -116,6 +116,13 @@ class DecisionOptions(Options):
 @dataclass(frozen=True, kw_only=True)
 class DriftOptions(DecisionOptions, ComparisonOptions, ItemOptions):
     """Options of comparing two embeddings as samples."""
+
+    rules: ClassVar[tuple[Belongs, ...]] = (
+        Belongs(("anchors",), to=("--method anchors",)),
+        Belongs(("alpha",), to=("--positives",)),
+        Belongs(("force",), to=("--rows-out",)),
+        Belongs(("permutations", "test_rows", "texts", "top"), against=("--rotation-invariant",)),
+    )
 
     old: str = field(metadata={"argument": True, "metavar": "OLD"})
     """File of rows [N, m] before."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from align_uniform._extras import require
 from align_uniform._messages import print_json
-from align_uniform._options import Options
+from align_uniform._options import Belongs, Options
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.cli import gates
 from align_uniform.cli.command import GATE_FAILED, Command
@@ -134,6 +134,13 @@ class ResultOptions(Options):
     """Replace files that exist."""
 
 
+OF_ENCODERS = tuple(each.name for kind in (EncoderOverrides, ViewsOptions) for each in fields(kind))
+"""Options that go with --encoder alone."""
+
+
+NO_PAIRS = "FEATURES, since with --encoder two views of an image are a pair"
+
+
 @dataclass(frozen=True)
 class MeasureOptions(
     EncoderOverrides,
@@ -146,6 +153,18 @@ class MeasureOptions(
 ):
     """Options of measuring."""
 
+    rules: ClassVar[tuple[Belongs, ...]] = (
+        Belongs(("positives", "pairs", "threshold", "ids", "positive_ids"), to=("FEATURES",), words=NO_PAIRS),
+        Belongs((*OF_ENCODERS, "features_out"), to=("--encoder",), words="--encoder"),
+        Belongs(("images",), to=("--report", "--encoder")),
+        Belongs(("texts",), to=("--report", "--json")),
+        Belongs(("threshold",), to=("--pairs",)),
+        Belongs(("inclusive",), to=("--threshold",)),
+        Belongs(("positive_ids",), to=("--positives",)),
+        Belongs(("anchors",), to=("--method anchors",)),
+        Belongs(("top",), to=("--report", "--json")),
+        Belongs(("force",), to=("--report", "--rows-out", "--features-out")),
+    )
     features: str | None = field(default=None, metadata={"argument": True, "metavar": "FEATURES"})
     """File of rows [N, m], or of V views of them [V, N, m]."""
 
@@ -155,23 +174,6 @@ class MeasureOptions(
             raise UsageError("give either FEATURES, a file of rows, or --encoder with --images")
         if self.encoder is not None and self.images is None:
             raise UsageError("--encoder needs --images, a folder of them")
-        self.check_given({each.name for each in fields(self) if getattr(self, each.name) != each.default})
-
-    def check_given(self, given: Collection[str]) -> None:
-        """Refuse options, of those with these names, that would have no effect."""
-        names, reason = PAIRS, "go with FEATURES; with --encoder, two views of an image are a pair"
-        if self.encoder is None:
-            names, reason = (*ENCODING, "features_out"), "go with --encoder, not with FEATURES"
-        if strange := [name for name in names if name in given]:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
-            raise UsageError(f"{options}: these options {reason}")
-
-
-ENCODING = tuple(each.name for kind in (EncoderOverrides, ViewsOptions) for each in fields(kind))
-"""Options that go with --encoder alone."""
-
-PAIRS: tuple[str, ...] = ("positives", "pairs", "threshold", "ids", "positive_ids")
-"""Options that go with FEATURES alone."""
 
 
 def run(options: MeasureOptions) -> int:
@@ -224,7 +226,7 @@ def _encoded(options: MeasureOptions) -> Encoded:
         Path(options.images),
         seed=options.seed,
         device=str(device(options.device)),
-        **{name: getattr(options, name) for name in ENCODING},
+        **{name: getattr(options, name) for name in OF_ENCODERS},
     )
     encoded = encode(asked, progress=sys.stderr.isatty())
     if options.features_out is not None and ranks.rank() == 0:

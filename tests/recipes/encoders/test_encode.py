@@ -269,14 +269,18 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         (
             ["x.npy", "--arch", "resnet18", "--views-preset", "stl10"],
             2,
-            "--arch, --views-preset: these options go with --encoder",
+            "--arch and --views-preset have no effect without --encoder; leave --arch and --views-preset out",
         ),
         (
             ["x.npy", "--layer", "output", "--batch-size", "128"],
             2,
-            "--layer, --batch-size: these options go with --encoder",
+            "--layer and --batch-size have no effect without --encoder",
         ),
-        ([*WITH, "--positives", "y.npy"], 2, "--positives: these options go with FEATURES"),
+        (
+            [*WITH, "--positives", "y.npy"],
+            2,
+            "--positives has no effect without FEATURES, since with --encoder two views",
+        ),
         ([*WITH, "--features-out", "views.pt"], 1, "--features-out must end in .npy, got views.pt"),
         ([*WITH, "--device", "abacus"], 1, "device must be one of this machine"),
         ([*WITH, "--seed", "-1"], 1, "seed must not be negative, got -1"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from align_uniform._options import Options, check_at_least, check_positive, one_of
+from align_uniform._options import Belongs, Options, check_at_least, check_positive, one_of
 from align_uniform.recipes.encoders.options import EncoderOverrides
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.workers import default_workers
@@ -14,6 +14,8 @@ from align_uniform.recipes.images.workers import default_workers
 SAVED = ("train_features", "train_labels", "test_features", "test_labels")
 """Files of features, which stand in for an encoder."""
 
+OVERRIDES = tuple(each.name for each in fields(EncoderOverrides))
+"""Properties of an encoder, which saved features do not have."""
 
 Weight = Literal["votes", "softmax"]
 """The weights of a neighbour's vote."""
@@ -42,6 +44,14 @@ class Subject(Options):
 class EvaluateOptions(EncoderOverrides, Subject):
     """Options that all evaluations share: what is evaluated, how, and where the result goes."""
 
+    rules: ClassVar[tuple[Belongs, ...]] = (
+        Belongs(
+            ("layer", "data", "root", "download", *OVERRIDES, "batch_size", "workers", "device"),
+            to=("--encoder",),
+        ),
+        Belongs(("root", "download"), against=("--data digits",)),
+        Belongs(("force",), to=("--out",)),
+    )
     train_features: Path | None = None
     """File of features to learn from; with the three options that follow, in place of an encoder."""
     train_labels: Path | None = None
@@ -81,6 +91,7 @@ class EvaluateOptions(EncoderOverrides, Subject):
 class KnnOptions(EvaluateOptions):
     """Options of nearest-neighbour evaluation."""
 
+    rules: ClassVar[tuple[Belongs, ...]] = (Belongs(("tau",), to=("--weight softmax",)),)
     k: int = 5
     """Number of neighbours. The paper uses 5; 200 with softmax weights is common elsewhere."""
     weight: Weight = "votes"
@@ -98,6 +109,14 @@ class KnnOptions(EvaluateOptions):
 class LinearOptions(EvaluateOptions):
     """Options of linear evaluation."""
 
+    rules: ClassVar[tuple[Belongs, ...]] = (
+        Belongs(
+            ("protocol", "epochs", "l2", "state", "resume", "checkpoints", "seed"), against=("--classifier",)
+        ),
+        Belongs(("l2",), to=("--protocol exact",)),
+        Belongs(("epochs", "state", "seed"), against=("--protocol exact",)),
+        Belongs(("resume",), to=("--state",)),
+    )
     protocol: Protocol = "stl10"
     """How the classifier is trained: Adam on random crops (stl10, as in the paper), SGD on random crops
     (imagenet, as in MoCo), or logistic regression on features computed once (exact).

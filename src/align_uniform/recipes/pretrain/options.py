@@ -7,11 +7,13 @@ This module therefore loads nothing but Python's own modules.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from align_uniform._options import (
+    Belongs,
     Options,
     check_at_least,
     check_positive,
@@ -248,10 +250,25 @@ class PretrainOptions(
 ):
     """The options that all pretraining recipes share."""
 
+    rules: ClassVar[tuple[Belongs, ...]] = (
+        Belongs(("contrastive_tau",), to=("--contrastive-weight",)),
+        Belongs(("root", "download"), against=("--data digits",)),
+        Belongs(("local_losses",), to=("has_processes",), words="several processes, as under torchrun"),
+    )
     recipe: ClassVar[str]
     """The name of the recipe, which is the name of its command and of the folder of its presets."""
     preset: str = ""
     """The preset whose values replace the defaults."""
+
+    @property
+    def has_processes(self) -> bool:
+        """Whether torchrun started several processes."""
+        return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether several processes may have a GPU each."""
+        return self.has_processes and self.device != "cpu"
 
     def course(self) -> dict[str, Any]:
         """Return the options that change what is learned, which may not change on resume, as plain values."""
@@ -277,6 +294,9 @@ class PretrainOptions(
 class TwoViewOptions(PretrainOptions):
     """The options of two-view pretraining; the defaults are those of the reference's STL-10 example."""
 
+    rules: ClassVar[tuple[Belongs, ...]] = (
+        Belongs(("sync_batchnorm",), to=("has_gpus",), words="several processes that have a GPU each"),
+    )
     recipe: ClassVar[str] = "two-view"
     MILESTONES_OF_200: ClassVar[tuple[int, ...]] = (155, 170, 185)
     preset: str = one_of("stl10", lambda: presets.names("two-view"))
