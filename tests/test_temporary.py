@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from align_uniform import _temporary
+from align_uniform import _locks, _temporary
 from align_uniform._temporary import PREFIX, SUFFIX, temporary_folder
 
 SCRIPT = """
@@ -84,7 +84,7 @@ def test_a_folder_that_another_process_removed_as_abandoned_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its making and its locking."""
-    lock, times = _temporary._lock, []
+    lock, times = _locks.lock, []
 
     def raced(folder: Path) -> int:
         times.append(folder)
@@ -98,7 +98,7 @@ def test_a_folder_that_another_process_removed_as_abandoned_is_made_again(
             return locked
         return lock(folder)
 
-    monkeypatch.setattr(_temporary, "_lock", raced)
+    monkeypatch.setattr(_temporary, "lock", raced)
     with temporary_folder(tmp_path) as folder:
         assert folder.is_dir()
         assert len(set(times)) == 4
@@ -108,7 +108,7 @@ def test_file_systems_without_locks_do_as_well(tmp_path: Path, monkeypatch: pyte
     def unsupported(folder: Path) -> int:
         raise OSError("not supported")
 
-    monkeypatch.setattr(_temporary, "_lock", unsupported)
+    monkeypatch.setattr(_temporary, "lock", unsupported)
     with temporary_folder(tmp_path) as first, temporary_folder(tmp_path) as second:
         assert first.is_dir()
         assert second.is_dir()

@@ -189,3 +189,15 @@ def test_a_folder_that_may_not_be_written_in_is_named_before_any_work(
 def test_a_missing_folder_comes_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no folder .*a new; run mkdir -p '.*a new'\."):
         check_replaceable(tmp_path / "a new" / "file", force=True)
+
+
+def test_an_error_of_the_disk_names_the_file(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/file'"),
+        written_whole(tmp_path / "file"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(FileNotFoundError, match="'elsewhere'"), written_whole(tmp_path / "file"):
+        open("elsewhere").close()
+    with pytest.raises(OSError, match="not fetched"), written_whole(tmp_path / "file"):
+        raise OSError("not fetched")

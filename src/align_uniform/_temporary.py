@@ -13,8 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-if sys.platform != "win32":
-    import fcntl
+from align_uniform._locks import lock, release
 
 PREFIX, SUFFIX = ".align-uniform-", ".partial"
 """How the names of temporary folders begin and end."""
@@ -33,9 +32,9 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
     """
     _remove_abandoned(parent)
     with ExitStack() as stack:
-        folder, lock = _new_folder(parent)
-        if lock is not None:
-            stack.callback(os.close, lock)
+        folder, held = _new_folder(parent)
+        if held is not None:
+            stack.callback(release, held)
         stack.enter_context(_removed_by_signals(folder))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
@@ -49,40 +48,22 @@ def _new_folder(parent: Path) -> tuple[Path, int | None]:
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(parent)) from error
         try:
-            lock = _lock(folder)
+            held = lock(folder)
         except (BlockingIOError, FileNotFoundError):  # another process took it for abandoned
             continue
         except OSError:
             return folder, None
         if folder.exists():
-            return folder, lock
-        os.close(lock)
+            return folder, held
+        release(held)
 
 
 def _remove_abandoned(parent: Path) -> None:
     """Remove the folders that killed processes have left in `parent`, where locks tell which these are."""
     for folder in parent.glob(f"{PREFIX}*{SUFFIX}"):
         with suppress(OSError), ExitStack() as stack:  # in use, gone, of another user, or not to be locked
-            stack.callback(os.close, _lock(folder))
+            stack.callback(release, lock(folder))
             shutil.rmtree(folder)
-
-
-def _lock(folder: Path) -> int:
-    """Lock a folder, and return the descriptor that holds the lock.
-
-    Raises:
-        BlockingIOError: the folder is locked.
-        OSError: it is no folder, or cannot be opened or locked.
-    """
-    if sys.platform == "win32":
-        raise OSError("folders cannot be locked")
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(opened)
-        raise
-    return opened
 
 
 _live: dict[Path, int] = {}

@@ -25,14 +25,22 @@ def written_whole(path: Path) -> Iterator[Path]:
     process. The file and its folder are on the disk when the body is left. The file gets the mode of the file
     that it replaces, or the mode that the umask gives to a new file, also if the library that writes it makes
     it readable by its owner alone, as safetensors does. A link is replaced, not followed.
+
+    Raises:
+        OSError: the disk is full, the folder is gone, and so on; the error names the file.
     """
-    with temporary_folder(path.parent) as folder:
-        partial = folder / path.name
-        mode = _mode_of(path, partial)
-        yield partial
-        _finish(partial, mode)
-        partial.replace(path)
-        _sync(path.parent)
+    try:
+        with temporary_folder(path.parent) as folder:
+            partial = folder / path.name
+            mode = _mode_of(path, partial)
+            yield partial
+            _finish(partial, mode)
+            partial.replace(path)
+            _sync(path.parent)
+    except OSError as error:
+        if error.errno is None or _is_elsewhere(error, path.parent):
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def check_replaceable(path: Path, *, force: bool) -> None:
@@ -62,6 +70,11 @@ def check_absent(path: Path, *, force: bool) -> None:
     """Refuse to replace a file, a folder or a link, even one to nowhere, unless `force` is set."""
     if os.path.lexists(path) and not force:
         raise ValueError(f"{path} exists already; use --force to replace it.")
+
+
+def _is_elsewhere(error: OSError, folder: Path) -> bool:
+    """Return whether an error is about a file that does not lie in a folder."""
+    return error.filename is not None and folder not in (place := Path(error.filename), *place.parents)
 
 
 def _mode_of(path: Path, partial: Path) -> int:

@@ -16,7 +16,6 @@ from typing import NamedTuple, get_args
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from align_uniform import _ranks as ranks
 from align_uniform._messages import listed
@@ -28,6 +27,7 @@ from align_uniform.recipes.encoders.options import TORCHVISION, EncodeOptions, V
 from align_uniform.recipes.encoders.weights import EncoderFile
 from align_uniform.recipes.images.folders import find_pictures, split_of
 from align_uniform.recipes.images.image_set import ImageFiles, ImageSet
+from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.statistics import given_statistics
 from align_uniform.recipes.images.views import Transform, TwoViews, training_transform
@@ -67,7 +67,7 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
     encoder = _encoder(options)
     images = _image_set(paths, encoder.transform)
     own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
-    loader = DataLoader(
+    loader = ImageLoader(
         TwoViews(images, encoder.transform, options.seed),
         batch_size=options.batch_size, sampler=own, num_workers=options.loading_processes,
         collate_fn=_side_by_side,

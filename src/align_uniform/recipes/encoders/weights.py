@@ -137,14 +137,34 @@ def save_encoder(encoder: nn.Module, folder: Path) -> None:
     Both hold the bare state dict, as the reference writes it.
     """
     state = {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}
-    with written_whole(folder / "encoder.pth") as partial:
-        torch.save(state, partial)
+    write_checkpoint(folder / "encoder.pth", state)
     try:
         from safetensors.torch import save_file
     except ModuleNotFoundError:
         return
     with written_whole(folder / "encoder.safetensors") as partial:
         save_file(state, partial)
+
+
+def write_checkpoint(path: Path, state: object) -> None:
+    """Write what `torch.save` writes to a file, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with written_whole(path) as partial:
+        dump(state, partial)
+
+
+def dump(state: object, path: Path) -> None:
+    """Write what `torch.save` writes, and raise the error of the disk where torch hides it in its own."""
+    with path.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_encoder(

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from align_uniform._writing import written_whole
-from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_checkpoint
+from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_checkpoint, write_checkpoint
 from align_uniform.recipes.judge.linear import LinearEpoch
 
 HEAD = "fc."
@@ -45,8 +44,7 @@ def save_linear(folder: Path, encoder: nn.Module, epoch: LinearEpoch, *, arch: s
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("checkpoint.pth.tar", *(["model_best.pth.tar"] if epoch.is_best else [])):
-        with written_whole(folder / name) as partial:
-            torch.save(held, partial)
+        write_checkpoint(folder / name, held)
 
 
 def classifier_of(path: Path, encoder: nn.Module) -> nn.Linear:

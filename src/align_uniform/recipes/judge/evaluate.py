@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
@@ -28,7 +27,8 @@ from align_uniform.files import Rows, open_rows, read_column
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import Encoder
-from align_uniform.recipes.encoders.weights import read_checkpoint
+from align_uniform.recipes.encoders.weights import read_checkpoint, write_checkpoint
+from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import EvalSampler, GlobalBatchSampler
 from align_uniform.recipes.judge.classifiers import classifier_of, save_linear
 from align_uniform.recipes.judge.knn import knn_scores
@@ -137,7 +137,7 @@ def train_classifier(options: LinearOptions, protocol: LinearProtocol) -> Linear
     batches = GlobalBatchSampler(
         len(train), protocol.batch_size, rank=ranks.rank(), world=ranks.world_size(), seed=options.seed
     )
-    loader = DataLoader(views, batch_sampler=batches, num_workers=options.loading_processes)
+    loader = ImageLoader(views, batch_sampler=batches, num_workers=options.loading_processes)
     statistics = [*map(list, views.transform.statistics)]
     identity = {"data": task.data.name, "size": task.size, "statistics": statistics}
     state = read_state(options.state)
@@ -179,8 +179,7 @@ def after_epoch(
             f"training crops {100 * epoch.train_top1:.2f}%, loss {epoch.loss:.4f}\n"
         )
         if options.state is not None:
-            with written_whole(options.state) as partial:
-                torch.save(epoch.state, partial)
+            write_checkpoint(options.state, epoch.state)
         if options.checkpoints is not None:
             save_linear(options.checkpoints, encoder, epoch, arch=encoder.architecture.arch)
 

@@ -16,6 +16,7 @@ from align_uniform.recipes.encoders.networks import Encoder
 from align_uniform.recipes.encoders.weights import CARD, EncoderCard, load_encoder, weights_in
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageSet
+from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.statistics import Statistics, given_statistics
 from align_uniform.recipes.images.views import LabelledViews, evaluation_transform
@@ -92,7 +93,7 @@ class Task:
     def loader(self, images: ImageSet) -> DataLoader[Any]:
         """Return batches of this process's share of whole images."""
         own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
-        return DataLoader(
+        return ImageLoader(
             self.views(images, train=False),
             batch_size=self.options.batch_size,
             sampler=own,

@@ -29,9 +29,9 @@ from align_uniform import _ranks as ranks
 from align_uniform import sphere
 from align_uniform._progress import Progress, progress_bar
 from align_uniform.recipes.devices import device
+from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import GlobalBatchSampler
 from align_uniform.recipes.images.views import TwoViews
-from align_uniform.recipes.images.workers import outlive_signals
 from align_uniform.recipes.pretrain import state as state_files
 from align_uniform.recipes.pretrain.log import FILE, Line, Log, Meter, in_words, open_log, read_log
 from align_uniform.recipes.pretrain.options import PretrainOptions
@@ -198,12 +198,11 @@ class Trainer:
 
     def _loader(self) -> DataLoader[Any]:
         workers = self.options.loading_processes
-        return DataLoader(
+        return ImageLoader(
             self.views,
             batch_sampler=self.sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=outlive_signals,
             pin_memory=self.device.type == "cuda",
             # A generator of its own: otherwise a resumed run would draw one number too many.
             generator=torch.Generator().manual_seed(self.options.seed),

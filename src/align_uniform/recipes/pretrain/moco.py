@@ -28,14 +28,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align_uniform import _ranks as ranks
-from align_uniform._writing import written_whole
 from align_uniform.recipes.encoders.networks import build
-from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_checkpoint
+from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_checkpoint, write_checkpoint
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.sampler import shard
 from align_uniform.recipes.images.statistics import given_statistics
 from align_uniform.recipes.images.views import Transform, TwoViews, evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import presets
+from align_uniform.recipes.pretrain.folder import folder_of_one_run
 from align_uniform.recipes.pretrain.loop import Trainer
 from align_uniform.recipes.pretrain.objective import by_name, objective, unit_rows
 from align_uniform.recipes.pretrain.options import MocoOptions
@@ -176,8 +176,7 @@ def save_reference(
         "state_dict": {PREFIX + name: value for name, value in model.state_dict().items()},
         "optimizer": optimizer.state_dict(),
     }
-    with written_whole(path) as partial:
-        torch.save(state, partial)
+    write_checkpoint(path, state)
 
 
 def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimizer, *, arch: str) -> int:
@@ -217,6 +216,12 @@ def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimize
 
 def run(options: MocoOptions) -> int:
     """Train, evaluate and export the query encoder; return 0, or 128 plus the number of a signal."""
+    with folder_of_one_run(options.folder):
+        return complete(*prepared(options))
+
+
+def prepared(options: MocoOptions) -> tuple[Trainer, Evaluation]:
+    """Return the loop, resumed or started from a checkpoint if there is one, and the evaluation."""
     torch.manual_seed(options.seed)
     images, labelled = training_images(options)
     head = "mlp" if options.mlp else "linear"
@@ -224,10 +229,8 @@ def run(options: MocoOptions) -> int:
         build(options.arch, options.dim, size=options.size, channels=images.channels, head=head), options
     )
     evaluation = Evaluation(options, model.encoder_q, *transforms(options), labelled)
-    return complete(
-        trainer(options, model, TwoViews(images, evaluation.views, options.seed), evaluation),
-        evaluation,
-    )
+    views = TwoViews(images, evaluation.views, options.seed)
+    return trainer(options, model, views, evaluation), evaluation
 
 
 def transforms(options: MocoOptions) -> tuple[Transform, Transform]:

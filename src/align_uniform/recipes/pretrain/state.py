@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from align_uniform._writing import written_whole
-from align_uniform.recipes.encoders.weights import read_checkpoint
+from align_uniform.recipes.encoders.weights import dump, read_checkpoint
 
 LAST, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
 
@@ -19,7 +19,7 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint; the last one stays until this one is whole, and then as the one before."""
     last = folder / LAST
     with written_whole(last) as partial:
-        torch.save(dict(state), partial)
+        dump(dict(state), partial)
         if last.exists():
             last.replace(folder / BEFORE)
 

@@ -20,6 +20,7 @@ from align_uniform.recipes.images.image_set import measure_statistics
 from align_uniform.recipes.images.statistics import Statistics, given_statistics
 from align_uniform.recipes.images.views import Transform, TwoViews, evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import presets
+from align_uniform.recipes.pretrain.folder import folder_of_one_run
 from align_uniform.recipes.pretrain.loop import Trainer
 from align_uniform.recipes.pretrain.objective import by_name, objective, unit_rows
 from align_uniform.recipes.pretrain.options import TwoViewOptions
@@ -50,6 +51,12 @@ class TwoViewModel(nn.Module):
 
 def run(options: TwoViewOptions) -> int:
     """Train, evaluate and export; return 0, or 128 plus the number of a signal."""
+    with folder_of_one_run(options.folder):
+        return complete(*prepared(options))
+
+
+def prepared(options: TwoViewOptions) -> tuple[Trainer, Evaluation]:
+    """Return the loop, resumed from its folder's checkpoint if there is one, and the evaluation."""
     torch.manual_seed(options.seed)
     data_set = datasets.data_set(options.data)
     images, labelled = training_images(options)
@@ -68,7 +75,7 @@ def run(options: TwoViewOptions) -> int:
         views=TwoViews(images, views, options.seed),
         evaluate=evaluation.run,
     )
-    return complete(trainer, evaluation)
+    return trainer, evaluation
 
 
 def transforms(options: TwoViewOptions, statistics: Statistics) -> tuple[Transform, Transform]:

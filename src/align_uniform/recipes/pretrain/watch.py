@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from align_uniform import _ranks as ranks
 from align_uniform import figures, uniform_optimum
@@ -20,9 +19,9 @@ from align_uniform.recipes.encoders.networks import Encoder
 from align_uniform.recipes.encoders.weights import EncoderCard, save_encoder
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageSet, drawn_evenly, evenly_spaced
+from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.views import LabelledViews, Transform
-from align_uniform.recipes.images.workers import outlive_signals
 from align_uniform.recipes.judge.knn import knn_scores
 from align_uniform.recipes.pretrain import summary
 from align_uniform.recipes.pretrain.log import spelled
@@ -149,12 +148,11 @@ class Evaluation:
     def _outputs(self, images: ImageSet, view: int | None) -> tuple[Tensor, Tensor]:
         """Return outputs and labels of the images as they are, or of one random view of each."""
         views = LabelledViews(images, self.plain if view is None else self.views, seed=(view or 0) + 1)
-        loader = DataLoader(
+        loader = ImageLoader(
             views,
             batch_size=256,
             sampler=EvalSampler(len(images)),
             num_workers=self.options.loading_processes,
-            worker_init_fn=outlive_signals,
             # A generator of its own: otherwise evaluations would change the numbers that training draws.
             generator=torch.Generator().manual_seed(0),
         )
