@@ -39,7 +39,7 @@ from align_uniform import align_loss, figures, uniform_loss, uniform_optimum
 from align_uniform._writing import written_whole
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import build
-from align_uniform.recipes.encoders.weights import encoder_state
+from align_uniform.recipes.encoders.weights import EncoderFile
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageSet, drawn_evenly
 from align_uniform.recipes.images.sampler import EvalSampler
@@ -236,7 +236,7 @@ def _outcome(job: Job, options: argparse.Namespace) -> Outcome:
         signal.raise_signal(code - 128)  # the recipe kept what it had; the signal ends this process too
     seconds = time.perf_counter() - started
     encoder = build(chosen.arch, chosen.dim, size=chosen.size, channels=1)
-    encoder.load_state_dict(encoder_state(chosen.folder / "encoder.pth"))
+    encoder.load_state_dict(EncoderFile.read(chosen.folder).state)
     return _judge(encoder, job, seconds, options)
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import Namespace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from align_uniform.files import arrays
+from align_uniform.recipes.encoders.checkpoints import LeftOut, check_fits, read_checkpoint
 from align_uniform.recipes.encoders.networks import Encoder, build
+from align_uniform.recipes.encoders.published import torchvision_encoder
 from align_uniform.recipes.encoders.weights import (
     EncoderCard,
-    check_fits,
-    encoder_state,
+    EncoderFile,
     load_encoder,
-    read_checkpoint,
     save_encoder,
 )
 from align_uniform.recipes.images.statistics import Statistics
@@ -140,8 +143,8 @@ def test_a_file_of_other_origin_is_described_by_arguments(tmp_path: Path) -> Non
         load_encoder(tmp_path / "encoder.pth", arch="small-conv", dim=6)
     with pytest.raises(
         ValueError,
-        match=r"encoder\.pth does not fit the network, missing: blocks\.0\.0\.weight, .* and \d+ more; "
-        r"unexpected: trunk.*It was read with arch small-alexnet, dim 5, head linear, size 64, channels 3; ",
+        match=r"encoder\.pth does not fit the network, of another shape: trunk\.0\.0\.weight .* "
+        r"It was read with arch small-conv, dim 5, head linear, size 64, channels 3; give the values",
     ):
         load_encoder(tmp_path / "encoder.pth")
 
@@ -170,20 +173,107 @@ def test_what_is_not_there_is_told_with_what_to_give(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- layouts
 
 
-def test_states_are_found_under_every_prefix(encoder: Encoder, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "encoder.",
+        "module.encoder_q.", "encoder_q.0.", "module.encoder_q.0.", "base_encoder.", "module.base_encoder.",
+        "encoder._orig_mod.", "backbone.", "model._orig_mod.",
+        "module.backbone.", "model.backbone.", "network.", "model.encoder.",
+    ],
+)  # fmt: skip
+def test_states_are_found_under_every_prefix(prefix: str, encoder: Encoder, tmp_path: Path) -> None:
     state = encoder.state_dict()
-    wrappings: dict[str, Any] = {
-        "bare": state,
-        "ours": {"model": {f"encoder.{name}": value for name, value in state.items()}, "epoch": 3},
-        "moco": {
-            "state_dict": {f"module.encoder_q.{name}": value for name, value in state.items()}
-            | {"module.queue": torch.ones(2)}
-        },
-        "parallel": {f"module.{name}": value for name, value in state.items()},
+    held: dict[str, Any] = {f"{prefix}{name}": value for name, value in state.items()}
+    if prefix.replace("_orig_mod.", ""):
+        held |= {"other.queue": torch.ones(2), "momentum_encoder.trunk.0.0.weight": torch.ones(1)}
+    torch.save({"state_dict": held, "epoch": 3}, tmp_path / "x.pth")
+    assert same(EncoderFile.read(tmp_path / "x.pth").state, state)
+    assert same(load_encoder(tmp_path / "x.pth", channels=1).state_dict(), state)
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", "model_state_dict", "teacher", "net", "encoder"])
+def test_states_are_found_under_every_key(key: str, encoder: Encoder, tmp_path: Path) -> None:
+    state = encoder.state_dict()
+    torch.save({key: state, "epoch": 3, "optimizer": {"state": {}}}, tmp_path / "x.pth")
+    assert same(EncoderFile.read(tmp_path / "x.pth").state, state)
+
+
+@pytest.mark.parametrize("arch", ["small-conv", "small-alexnet", "resnet18", "resnet34", "resnet50"])
+def test_an_architecture_is_known_by_its_weights(arch: str, tmp_path: Path) -> None:
+    with torch.device("meta"):
+        state = build(arch, 6).state_dict()
+    few = {
+        name: torch.empty(value.shape).to(torch.float16)
+        for name, value in state.items()
+        if value.numel() < 1e5
     }
-    for name, held in wrappings.items():
-        torch.save(held, tmp_path / f"{name}.pth")
-        assert encoder_state(tmp_path / f"{name}.pth").keys() == state.keys()
+    torch.save({f"module.{name}": value for name, value in few.items()}, tmp_path / "x.pth")
+    assert EncoderFile.read(tmp_path / "x.pth").known["arch"] == arch
+    with pytest.raises(ValueError, match=rf"arch must be {arch}, as .*x\.pth says, got resnet152"):
+        load_encoder(tmp_path / "x.pth", arch="resnet152")
+
+
+def test_an_architecture_that_the_options_of_a_run_state_is_used(tmp_path: Path) -> None:
+    state = build("resnet18", 6).state_dict()
+    args = Namespace(arch="resnet18", lr=0.1)
+    torch.save({"state_dict": state, "args": args, "best_acc1": np.float64(3.5)}, tmp_path / "x.pth")
+    assert load_encoder(tmp_path / "x.pth").architecture[:2] == ("resnet18", 6)
+    torch.save({"state_dict": state, "args": vars(args), "arch": "resnet34"}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x\.pth does not fit .* It was read with arch resnet34"):
+        load_encoder(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("head", [{}, {"fc.0.weight": torch.ones(2, 2), "fc.1.weight": torch.ones(2)}])
+def test_where_the_head_alone_differs_the_way_to_the_features_is_told(
+    head: dict[str, Tensor], tmp_path: Path
+) -> None:
+    state = {name: value for name, value in build("resnet18", 6).state_dict().items() if name[:3] != "fc."}
+    path = tmp_path / "x.pth"
+    torch.save({f"backbone.{name}": value for name, value in (state | head).items()}, path)
+    remedy = f"--encoder torchvision:resnet18 --weights {path}"
+    with pytest.raises(ValueError, match=rf"missing: fc\.weight, fc\.bias.*Only the head differs.* {remedy}"):
+        load_encoder(path)
+    network, _, _ = torchvision_encoder("resnet18", path)
+    assert torch.equal(network.state_dict()["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
+
+
+SETTINGS: dict[str, Any] = {
+    "namespace": Namespace(lr=0.1, inner=Namespace()),
+    "float64": np.float64(1),
+    "float32": np.float32(1),
+    "int64": np.int64(1),
+    "bool": np.bool_(True),
+    "array": np.ones(2),
+    "path": Path("/somewhere"),
+    "date": datetime(2020, 1, 1),
+}
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_settings_next_to_weights_do_no_harm(
+    kind: str, is_zip: bool, encoder: Encoder, tmp_path: Path
+) -> None:
+    held = {"state_dict": encoder.state_dict(), "x": SETTINGS[kind], "list": [SETTINGS[kind]] * 2}
+    torch.save(held, tmp_path / "x.pth", _use_new_zipfile_serialization=is_zip)
+    assert same(EncoderFile.read(tmp_path / "x.pth").state, encoder.state_dict())
+    assert isinstance(read_checkpoint(tmp_path / "x.pth")["x"], LeftOut)
+
+
+@pytest.mark.parametrize("value", [print, EncoderCard, nn.Linear(1, 1)], ids=["function", "class", "module"])
+def test_what_could_run_code_is_named_with_a_remedy(value: Any, encoder: Encoder, tmp_path: Path) -> None:
+    torch.save({"state_dict": encoder.state_dict(), "x": value}, tmp_path / "x.pth")
+    with pytest.raises(
+        ValueError, match=r"values; it has a \S+, which could run code .*: (torch\.save.*)\.$"
+    ) as told:
+        EncoderFile.read(tmp_path / "x.pth")
+    assert "\x1b" not in str(told.value)
+    (remedy,) = re.findall(r": (torch\.save\(.*\))\.$", str(told.value))
+    exec(
+        remedy.replace("FILE", repr(str(tmp_path / "x.pth"))).replace("weights.pth", str(tmp_path / "w.pth"))
+    )
+    assert same(EncoderFile.read(tmp_path / "w.pth").state, encoder.state_dict())
 
 
 def test_what_holds_no_encoder_is_refused(tmp_path: Path) -> None:
@@ -192,12 +282,12 @@ def test_what_holds_no_encoder_is_refused(tmp_path: Path) -> None:
         with pytest.raises(
             ValueError, match=rf"{name}\.pth must hold the state dict of an encoder, it holds"
         ):
-            encoder_state(tmp_path / f"{name}.pth")
+            EncoderFile.read(tmp_path / f"{name}.pth")
     (tmp_path / "encoder.safetensors").write_bytes(b"nothing of that kind")
     with pytest.raises(
         ValueError, match=r"encoder\.safetensors must be a safetensors file; it cannot be read"
     ):
-        encoder_state(tmp_path / "encoder.safetensors")
+        EncoderFile.read(tmp_path / "encoder.safetensors")
     (tmp_path / "torn.pth").write_bytes(b"PK\3\4")
     with pytest.raises(
         ValueError, match=r"torn\.pth must be a checkpoint of tensors and plain values; it can"

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from align_uniform.recipes.encoders.weights import encoder_state, read_checkpoint
+from align_uniform.recipes.encoders.checkpoints import read_checkpoint
+from align_uniform.recipes.encoders.weights import EncoderFile
 from align_uniform.recipes.pretrain import state as state_files
 from align_uniform.recipes.pretrain import two_view
 from align_uniform.recipes.pretrain.log import read_log
@@ -163,7 +164,7 @@ def test_two_processes_train_on_stl10s_format_and_go_on_where_they_stopped(
     )  # to the speed of each batch: nothing was done anew
     assert len(done) == 4
     found, wanted = (
-        encoder_state(out / "stl10-two-view-align1alpha2_unif1t2" / "encoder.pth") for out in (parts, whole)
+        EncoderFile.read(out / "stl10-two-view-align1alpha2_unif1t2").state for out in (parts, whole)
     )
     assert all(torch.equal(found[name], value) for name, value in wanted.items())
     assert (parts / "stl10-two-view-align1alpha2_unif1t2" / "report.html").exists()

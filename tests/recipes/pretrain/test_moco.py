@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from align_uniform.cli import main
 from align_uniform.recipes.encoders.networks import SmallConvNet, build
-from align_uniform.recipes.encoders.weights import encoder_state
+from align_uniform.recipes.encoders.weights import EncoderFile
 from align_uniform.recipes.images.views import evaluation_transform, training_transform
 from align_uniform.recipes.pretrain import moco
 from align_uniform.recipes.pretrain.log import read_log
@@ -361,7 +361,9 @@ def test_two_processes_pretrain_on_an_imagefolder(pretrained: Path) -> None:
     *lines, evaluation = read_log(pretrained)
     assert [(line["epoch"], line["batch"]) for line in lines] == [(1, 1), (1, 2), (1, 3)]
     assert 0 <= evaluation["knn"] <= 1
-    exported, kept = (encoder_state(pretrained / name) for name in ("encoder.pth", "checkpoint_0000.pth.tar"))
+    exported, kept = (
+        EncoderFile.read(pretrained / name).state for name in ("encoder.pth", "checkpoint_0000.pth.tar")
+    )
     assert exported.keys() == kept.keys() == build("resnet18", 16, head="mlp").state_dict().keys()
     assert all(torch.equal(exported[name], kept[name]) for name in kept)
 

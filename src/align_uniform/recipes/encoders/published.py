@@ -19,7 +19,8 @@ from torch import nn
 
 from align_uniform._extras import needs
 from align_uniform._writing import written_whole
-from align_uniform.recipes.encoders.weights import check_fits, encoder_state, load_encoder
+from align_uniform.recipes.encoders.checkpoints import check_fits, state_like
+from align_uniform.recipes.encoders.weights import load_encoder
 from align_uniform.recipes.images.statistics import Statistics
 
 __all__ = ["imagenet_resnet50_encoder", "torchvision_encoder", "weights_file"]
@@ -125,8 +126,10 @@ def torchvision_encoder(name: str, weights: Path | None = None) -> tuple[nn.Modu
         raise _not_fetched(released.url, error) from error
     removed = _remove_last_layer(network, name)
     if weights is not None:
-        state = {key: value for key, value in encoder_state(weights).items() if not key.startswith(removed)}
-        check_fits(weights, network.state_dict(), state, f"Give weights of torchvision's {name}.")
+        own = network.state_dict()
+        found = state_like(own, weights)
+        state = {name: value for name, value in found.items() if not name.startswith(removed)}
+        check_fits(weights, own, state, f"Give weights of torchvision's {name}.")
         network.load_state_dict(state)
         if hasattr(network, "transform_input"):  # as with the released weights of GoogLeNet and Inception
             setattr(network, "transform_input", True)  # noqa: B010  # mypy takes it for a tensor or module

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
-from align_uniform._extras import needs
-from align_uniform._messages import listed
 from align_uniform._options import check_at_least, check_statistics
 from align_uniform._writing import written_whole
-from align_uniform.files.arrays import check_loads_safely
 from align_uniform.files.held import missing
+from align_uniform.recipes.encoders.checkpoints import (
+    check_fits,
+    layouts,
+    read_states,
+    state_in,
+    write_checkpoint,
+)
 from align_uniform.recipes.encoders.networks import Architecture, Encoder, build
+from align_uniform.recipes.encoders.options import TORCHVISION
 from align_uniform.recipes.images.statistics import Statistics
 
-__all__ = ["EncoderCard", "EncoderFile", "check_fits", "load_encoder", "read_checkpoint", "save_encoder"]
+__all__ = ["EncoderCard", "EncoderFile", "load_encoder", "save_encoder"]
 
 T = TypeVar("T")
 
@@ -37,11 +40,25 @@ CARD = "encoder.json"
 WEIGHTS = ("encoder.pth", "encoder.safetensors")
 """Names of the files of weights in the folder of a run."""
 
-PREFIX = "module."
-"""Prefix of each name in the reference's state dicts."""
-
 OUTPUT_BIASES = ("blocks.7.0.bias", "head.3.bias", "fc.2.bias", "fc.bias")
 """Names of the last bias of each encoder of `networks`, which has one number for each output feature."""
+
+
+FIRST = {
+    "trunk.0.0.weight": "small-conv",
+    "blocks.0.0.weight": "small-alexnet",
+    "layer1.0.conv1.weight": "",
+}
+"""A weight that each encoder of `networks` has, by which its architecture is known; of ResNets, see there."""
+
+RESNETS: dict[tuple[bool, tuple[int, ...]], str] = {
+    (False, (2, 2, 2, 2)): "resnet18",
+    (False, (3, 4, 6, 3)): "resnet34",
+    (True, (3, 4, 6, 3)): "resnet50",
+    (True, (3, 4, 23, 3)): "resnet101",
+    (True, (3, 8, 36, 3)): "resnet152",
+}
+"""The ResNets, by whether their blocks have three convolutions, and by the blocks of each layer."""
 
 
 @dataclass(frozen=True)
@@ -146,27 +163,6 @@ def save_encoder(encoder: nn.Module, folder: Path) -> None:
         save_file(state, partial)
 
 
-def write_checkpoint(path: Path, state: object) -> None:
-    """Write what `torch.save` writes to a file, whole or not at all.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    with written_whole(path) as partial:
-        dump(state, partial)
-
-
-def dump(state: object, path: Path) -> None:
-    """Write what `torch.save` writes, and raise the error of the disk where torch hides it in its own."""
-    with path.open("wb") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
-
-
 def load_encoder(
     path: str | os.PathLike[str],
     *,
@@ -184,7 +180,7 @@ def load_encoder(
     Args:
         path: folder of a run, encoder.pth, encoder.safetensors, or a checkpoint of either recipe.
         arch: small-alexnet, small-conv, or a ResNet of torchvision. By default the one that encoder.json or
-            the checkpoint names, else small-alexnet.
+            the checkpoint names, or that the weights are known by, else small-alexnet.
         dim: number of output features. By default as in encoder.json or in the weights.
         head: projection head of a ResNet, linear or mlp. By default as in encoder.json or in the weights.
         size: height and width of the images, on which the weights of small-alexnet alone depend. By default
@@ -223,11 +219,12 @@ class EncoderFile:
             ValueError: the file holds no encoder.
         """
         file, card = weights_in(Path(path)), EncoderCard.read_beside(path)
-        held = _read(file)
-        state = _encoder_state(held, file)
+        held = read_states(file)
+        own = state_in(held, file)
+        state = next((each for each in layouts(own) if FIRST.keys() & each.keys()), own)
         known: dict[str, Any] = {}
-        if isinstance(held.get("arch"), str):
-            known["arch"] = held["arch"]
+        if arch := _stated_arch(held) or _arch_of(state):
+            known["arch"] = arch
         if output := next((name for name in OUTPUT_BIASES if name in state), None):
             known |= {"dim": len(state[output]), "head": "mlp" if output == "fc.2.bias" else "linear"}
         if card is not None:
@@ -244,11 +241,22 @@ class EncoderFile:
             self.chosen("channels", overrides.get("channels"), 3),
         )
         encoder = build(chosen.arch, chosen.dim, size=chosen.size, channels=chosen.channels, head=chosen.head)
-        taken = ", ".join(f"{name} {value}" for name, value in chosen._asdict().items())
-        hint = f"It was read with {taken}; give the values that it was trained with."
+        hint = self._hint(encoder)
         check_fits(self.path, encoder.state_dict(), self.state, hint)
         encoder.load_state_dict(self.state)
         return encoder.eval()
+
+    def _hint(self, encoder: Encoder) -> str:
+        """Return what to do if the state does not fit an encoder."""
+        chosen, own = encoder.architecture, encoder.state_dict()
+        trunk = {name for name in own if not name.startswith("fc.")}
+        if trunk < own.keys() and trunk == {name for name in self.state if not name.startswith("fc.")}:
+            return (
+                f"Only the head differs. The features before it are those of --encoder "
+                f"{TORCHVISION}{chosen.arch} --weights {self.path}, which measure takes."
+            )
+        taken = ", ".join(f"{name} {value}" for name, value in chosen._asdict().items())
+        return f"It was read with {taken}; give the values that it was trained with."
 
     def chosen(self, name: str, given: T | None, default: T) -> T:
         """Return an argument that was given, else what is known of it, else a default.
@@ -264,55 +272,6 @@ class EncoderFile:
                 "encoder."
             )
         return next((value for value in (given, known) if value is not None), default)
-
-
-def check_fits(path: Path, own: Mapping[str, Tensor], state: Mapping[str, Any], hint: str) -> None:
-    """Refuse a state dict that does not fit a network: names or shapes differ.
-
-    Args:
-        path: the file, to be named in the error.
-        own: state dict of the network.
-        state: state dict of the file.
-        hint: the remedy, a sentence that ends the error.
-
-    Raises:
-        ValueError: a name is missing or unexpected, or a tensor has another shape; at most four of each are
-            named.
-    """
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
-    reshaped = [
-        f"{name} (expected {list(value.shape)}, got {list(getattr(state[name], 'shape', []))})"
-        for name, value in own.items()
-        if name in state and getattr(state[name], "shape", None) != value.shape
-    ]
-    differences = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    if found := "; ".join(f"{what}: {listed(names, 4)}" for what, names in differences.items() if names):
-        raise ValueError(f"{path} does not fit the network, {found}. {hint}")
-
-
-def encoder_state(path: Path) -> dict[str, Tensor]:
-    """Return the entries of an encoder in a file of any known layout, without prefixes."""
-    return _encoder_state(_read(path), path)
-
-
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
-    """Return what `torch.save` wrote, if it consists of tensors and plain values alone.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is torn, is no checkpoint, or holds code; or torch is too old to load it safely.
-    """
-    if not path.exists():
-        raise missing(f"{path} does not exist", path)
-    check_loads_safely(path, "give weights that are saved as .safetensors")
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        reason = str(error).split("\n")[0].rstrip(".")
-        raise ValueError(
-            f"{path} must be a checkpoint of tensors and plain values; it cannot be read ({reason})."
-        ) from error
 
 
 def weights_in(path: Path) -> Path:
@@ -333,36 +292,20 @@ def weights_in(path: Path) -> Path:
     raise missing(f"there is no encoder {path}", path)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    """Return the contents of a file of weights or of a checkpoint.
-
-    Raises:
-        ValueError: the file cannot be read, or holds no mapping.
-    """
-    if path.suffix == ".safetensors":
-        with needs("files"):
-            from safetensors import SafetensorError
-            from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} must be a safetensors file; it cannot be read ({error}).") from error
-    held = read_checkpoint(path)
-    if not isinstance(held, Mapping):
-        raise ValueError(f"{path} must hold the state dict of an encoder, it holds {type(held).__name__}.")
-    return held
+def _stated_arch(held: Mapping[str, Any]) -> str | None:
+    """Return the architecture that a checkpoint states, by itself or among the options of its run."""
+    options = getattr(held.get("args"), "state", held.get("args"))
+    stated = held.get("arch") or (options.get("arch") if isinstance(options, Mapping) else None)
+    return stated if isinstance(stated, str) else None
 
 
-def _encoder_state(held: Any, path: Path) -> dict[str, Tensor]:
-    """Return the entries of an encoder among the contents of a file, without prefixes."""
-    for key in ("model", "state_dict"):
-        held = held.get(key, held) if isinstance(held, Mapping) else held
-    if not isinstance(held, Mapping) or not all(isinstance(value, Tensor) for value in held.values()):
-        raise ValueError(f"{path} must hold the state dict of an encoder, it holds {type(held).__name__}.")
-    for prefix in ("module.encoder_q.", "encoder_q.", "module.encoder.", "encoder.", PREFIX):
-        if any(name.startswith(prefix) for name in held):
-            return {
-                name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)
-            }
-    return dict(held)
+def _arch_of(state: Mapping[str, Tensor]) -> str | None:
+    """Return the architecture that the names and shapes of weights are known by, or None."""
+    first = next((name for name in FIRST if name in state), None)
+    if first is None:
+        return None
+    blocks = [re.match(r"layer(\d)\.(\d+)\.", name) for name in state]
+    found = {(int(block[1]), int(block[2])) for block in blocks if block}
+    depths = tuple(sum(layer == each for layer, _ in found) for each in range(1, 5))
+    is_plain = len(state.get("layer1.0.conv2.weight", ())) == 64  # wider ones are other networks
+    return FIRST[first] or (RESNETS.get(("layer1.0.conv3.weight" in state, depths)) if is_plain else None)

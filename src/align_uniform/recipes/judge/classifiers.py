@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_checkpoint, write_checkpoint
+from align_uniform.recipes.encoders.checkpoints import PREFIX, check_fits, read_checkpoint, write_checkpoint
 from align_uniform.recipes.judge.linear import LinearEpoch
 
 HEAD = "fc."

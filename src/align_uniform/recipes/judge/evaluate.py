@@ -25,9 +25,9 @@ from align_uniform._progress import progress_bar
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.files import Rows, open_rows, read_column
 from align_uniform.recipes.devices import device
+from align_uniform.recipes.encoders.checkpoints import read_checkpoint, write_checkpoint
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import Encoder
-from align_uniform.recipes.encoders.weights import read_checkpoint, write_checkpoint
 from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import EvalSampler, GlobalBatchSampler
 from align_uniform.recipes.judge.classifiers import classifier_of, save_linear

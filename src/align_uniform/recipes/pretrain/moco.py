@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align_uniform import _ranks as ranks
+from align_uniform.recipes.encoders.checkpoints import PREFIX, check_fits, read_checkpoint, write_checkpoint
 from align_uniform.recipes.encoders.networks import build
-from align_uniform.recipes.encoders.weights import PREFIX, check_fits, read_checkpoint, write_checkpoint
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.sampler import shard
 from align_uniform.recipes.images.statistics import given_statistics

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from align_uniform._writing import written_whole
-from align_uniform.recipes.encoders.weights import dump, read_checkpoint
+from align_uniform.recipes.encoders.checkpoints import dump, read_checkpoint
 
 LAST, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
 
