@@ -48,6 +48,7 @@ OPTIONS = {
         "--images",
         "--features-out",
         "--weights",
+        "--weights-sha256",
         "--layer",
         "--views-preset {stl10,moco-v1,moco-v2,fashion-mnist}",
         "--batch-size",

@@ -286,6 +286,12 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         ([*WITH, "--seed", "-1"], 1, "seed must not be negative, got -1"),
         ([*WITH, "--views-preset", "digits"], 2, "--views-preset must be one of stl10"),
         ([*WITH, "--weights", "x"], 1, "weights are for published and torchvision:NAME"),
+        ([*WITH, "--weights-sha256", "0" * 64], 1, "--weights-sha256 is for the encoder published"),
+        (
+            ["--encoder", "published", "--images", "images", "--weights", "file:///tmp/x.pth"],
+            1,
+            "a path or an https address, got file:///tmp/x.pth; give a path, such as /tmp/x.pth",
+        ),
         ([*WITH, "--layer", "attic"], 1, "attic"),
         ([*WITH[2:], "--encoder", "nowhere.pth"], 1, "nowhere.pth"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import runpy
 import subprocess
 import sys
@@ -168,20 +169,86 @@ def test_the_released_files_are_asked_for_by_their_names(
         assert not list(hub_folder.iterdir())
 
 
-def test_a_url_is_fetched_once_and_told_from_others_of_the_same_name(
-    hub_folder: Path, tmp_path: Path
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The texts of the files that can be fetched, by their addresses."""
+    files: dict[str, str] = {}
+
+    def fetch(url: str, path: str, progress: bool) -> None:
+        Path(path).write_text(files[url])
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    return files
+
+
+def test_a_file_is_fetched_once_and_told_from_others_of_the_same_name(
+    hub_folder: Path, network: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = []
     for text in ("one", "two"):
-        (tmp_path / text).mkdir()
-        (tmp_path / text / "encoder.pth").write_text(text)
-        url = (tmp_path / text / "encoder.pth").as_uri()
+        url = f"https://example.org/{text}/encoder.pth"
+        network[url] = text
         paths.append(weights_file(url, progress=False))
-        (tmp_path / text / "encoder.pth").unlink()
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        assert capsys.readouterr().err == f"{paths[-1]} was fetched from {url}; its SHA-256 is {digest}.\n"
+        del network[url]
         assert weights_file(url, progress=False) == paths[-1]
     assert [path.read_text() for path in paths] == ["one", "two"]
     assert {path.parent for path in paths} == {hub_folder}
     assert weights_file(tmp_path / "here.pth") == tmp_path / "here.pth"
+    assert capsys.readouterr().err == ""
+
+
+URL = "https://example.org/encoder.pth"
+ONE = hashlib.sha256(b"one").hexdigest()
+
+
+def test_a_file_that_changed_since_it_was_fetched_is_refused(
+    hub_folder: Path, network: dict[str, str]
+) -> None:
+    network[URL] = "one"
+    path = weights_file(URL)
+    path.write_text("two")
+    with pytest.raises(
+        ValueError, match=rf"must have the SHA-256 {ONE}, it has .*; remove {path} and .*\.sha256"
+    ):
+        weights_file(URL)
+    for each in (path, path.with_name(f"{path.name}.sha256")):  # which is the remedy
+        each.unlink()
+    assert weights_file(URL) == path
+
+
+def test_a_file_must_have_the_digest_that_is_given(
+    hub_folder: Path, network: dict[str, str], tmp_path: Path
+) -> None:
+    network[URL] = "one"
+    (tmp_path / "here.pth").write_text("one")
+    for weights in (URL, tmp_path / "here.pth"):
+        assert weights_file(weights, ONE).read_text() == "one"
+        assert weights_file(weights, ONE.upper()).read_text() == "one"
+        with pytest.raises(ValueError, match=rf"must have the SHA-256 0{{64}}, it has {ONE}"):
+            weights_file(weights, "0" * 64)
+        with pytest.raises(ValueError, match="a SHA-256 must be 64 hexadecimal digits, got 'abc'"):
+            weights_file(weights, "abc")
+
+
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        ("file:///tmp/encoder.pth", r"give a path, such as /tmp/encoder\.pth, or https://"),
+        ("file:///", "give a path"),
+        ("http://example.org/encoder.pth", r"give a path, or https://"),
+        ("ftp://example.org/encoder.pth", r"give a path, or https://"),
+        ("HTTPS:///encoder.pth", r"give a path, or https://"),
+        ("s3://bucket/encoder.pth", r"give a path, or https://"),
+    ],
+)
+def test_other_addresses_are_refused_in_one_line(address: str, hint: str, hub_folder: Path) -> None:
+    with pytest.raises(
+        ValueError, match=rf"weights must be a path or an https address, got {address}; {hint}"
+    ):
+        weights_file(address)
+    assert not hub_folder.exists()
 
 
 class Hostile:

@@ -152,9 +152,11 @@ def _encoder(options: EncodeOptions) -> _Encoder:
         size = size or own_size
     else:
         if ranks.rank() == 0:  # one process fetches the file for all
-            published.weights_file(options.weights or published.RELEASE + published.ENCODER)
+            published.weights_file(
+                options.weights or published.RELEASE + published.ENCODER, options.weights_sha256
+            )
         ranks.barrier()
-        network = published.imagenet_resnet50_encoder(weights=options.weights)
+        network = published.imagenet_resnet50_encoder(weights=options.weights, sha256=options.weights_sha256)
     return _Encoder(network, training_transform(preset, size=size, statistics=statistics), preset)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -68,8 +68,12 @@ class ViewsOptions(Options):
     """The layer whose features are taken, and the views that are encoded."""
 
     weights: str | None = None
-    """Weights of `published` (a path or a URL) or `torchvision:NAME` (a path). Default: the released ones,
-    which are fetched.
+    """Weights of `published` (a path or an https address) or `torchvision:NAME` (a path). Default: the
+    released ones, which are fetched.
+    """
+    weights_sha256: str | None = field(default=None, metadata={"metavar": "SHA256"})
+    """SHA-256 that the file of weights of `published` must have. Default: the one that it had when it was
+    fetched.
     """
     layer: str = "output"
     """Layer whose features are taken, such as output, fc7 or backbone; a wrong name lists them all. For
@@ -113,6 +117,10 @@ class EncodeOptions(ViewsOptions, EncoderOverrides, EncoderAndImages):
             raise ValueError(
                 f"weights are for published and {TORCHVISION}NAME, but the encoder {self.encoder} is a file "
                 "of weights; leave weights out."
+            )
+        if self.weights_sha256 is not None and self.encoder not in PUBLISHED:
+            raise ValueError(
+                f"weights_sha256 is for the encoder published, got {self.encoder}; leave weights_sha256 out."
             )
         given = [name for name in ("arch", "dim", "head", "mean", "std") if getattr(self, name)]
         if given and not self.is_file:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import http.client
 import os
+import re
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,7 +32,11 @@ CLASSIFIER = "imagenet_align_uniform_with_linear_clf.pth.tar"
 
 
 def imagenet_resnet50_encoder(
-    with_linear_clf: bool = False, *, weights: str | os.PathLike[str] | None = None, progress: bool = True
+    with_linear_clf: bool = False,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    sha256: str | None = None,
+    progress: bool = True,
 ) -> nn.Module:
     """Return the ResNet-50 that was trained on ImageNet with alignment and uniformity, without labels.
 
@@ -42,8 +47,10 @@ def imagenet_resnet50_encoder(
 
     Args:
         with_linear_clf: whether to return [N, 1000] logits instead of [N, 128] features of unit norm.
-        weights: path or URL of other weights than the published ones: a checkpoint of this package or of the
-            reference.
+        weights: path or https address of other weights than the published ones: a checkpoint of this package
+            or of the reference.
+        sha256: the SHA-256 that the file must have, 64 hexadecimal digits. Without it, a file that was
+            fetched must be the same at each later use.
         progress: whether to draw a bar on stderr during a download.
 
     Returns:
@@ -51,7 +58,7 @@ def imagenet_resnet50_encoder(
 
     Raises:
         OSError: the file could not be fetched or read.
-        ValueError: the file holds other weights, or code.
+        ValueError: the file holds other weights, or code, or has another SHA-256.
 
     Example:
         >>> import torch
@@ -63,7 +70,7 @@ def imagenet_resnet50_encoder(
         Wang & Isola, ICML 2020, arXiv 2005.10242; Chen et al., arXiv 2003.04297 (the MLP head).
     """
     released = RELEASE + (CLASSIFIER if with_linear_clf else ENCODER)
-    path = weights_file(released if weights is None else weights, progress=progress)
+    path = weights_file(released if weights is None else weights, sha256, progress=progress)
     if not with_linear_clf:
         return load_encoder(path, arch="resnet50", dim=128, head="mlp", size=224)
     from torchvision.models import resnet50  # type: ignore[import-untyped]  # it is not typed
@@ -74,31 +81,88 @@ def imagenet_resnet50_encoder(
     return network.eval()
 
 
-def weights_file(weights: str | os.PathLike[str], *, progress: bool = True) -> Path:
-    """Return the path of a file of weights, after a download to torch.hub's folder if it is a URL.
+def weights_file(
+    weights: str | os.PathLike[str], sha256: str | None = None, *, progress: bool = True
+) -> Path:
+    """Return the path of a file of weights, after a download to torch.hub's folder if it is an https address.
 
-    A file that is in that folder is not fetched again.
+    A file that is in that folder is not fetched again. The SHA-256 of a file that is fetched is written next
+    to it, is printed on stderr, and is compared at each later use.
+
+    Args:
+        weights: a path or an https address.
+        sha256: the SHA-256 that the file must have, 64 hexadecimal digits; None for any file.
+        progress: whether to draw a bar on stderr during a download.
 
     Raises:
-        OSError: the file could not be fetched.
+        OSError: the file could not be fetched or read.
+        ValueError: the address is none of https, or the file has another SHA-256.
     """
-    url = os.fspath(weights)
-    if "://" not in url:
-        return Path(url)
-    name = urlsplit(url).path.rpartition("/")[2] or "weights"
-    if not url.startswith(RELEASE):  # files of the same name elsewhere are other files
-        name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
-    path = Path(torch.hub.get_dir(), "checkpoints", name)
+    address = os.fspath(weights)
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"a SHA-256 must be 64 hexadecimal digits, got {sha256!r}.")
+    if "://" not in address:
+        path = Path(address)
+        if sha256 is not None:
+            _check_digest(path, sha256, f"give the file with this SHA-256, or the SHA-256 of {path}")
+        return path
+    path = _place_of(address)
+    record = path.with_name(f"{path.name}.sha256")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # load_state_dict_from_url would print on stdout, among the results, unpack zip files of the old
-            # format under the names in them, and read nothing but torch's own files
-            with written_whole(path) as partial:
-                torch.hub.download_url_to_file(url, str(partial), progress=progress)
-        except (OSError, http.client.HTTPException) as error:
-            raise _not_fetched(url, error) from error
+        _fetch(address, path, progress=progress)
+        digest = _digest(path)
+        with written_whole(record) as partial:
+            partial.write_text(f"{digest}  {path.name}\n", encoding="ascii")
+        sys.stderr.write(f"{path} was fetched from {address}; its SHA-256 is {digest}.\n")
+    remedy = f"remove {path} and {record.name} next to it to fetch it again"
+    if sha256 is not None:
+        _check_digest(path, sha256, remedy)
+    elif record.exists():
+        _check_digest(path, record.read_text(encoding="ascii").split()[0], remedy)
     return path
+
+
+def _place_of(address: str) -> Path:
+    """Return where a file of an https address is kept.
+
+    Raises:
+        ValueError: the address is none of https, or names no file.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "https" or not parts.hostname:
+        hint = f", such as {parts.path}" if parts.scheme == "file" else ""
+        raise ValueError(
+            f"weights must be a path or an https address, got {address}; give a path{hint}, or https://..."
+        )
+    name = parts.path.rpartition("/")[2] or "weights"
+    if not address.startswith(RELEASE):  # files of the same name elsewhere are other files
+        name = f"{hashlib.sha256(address.encode()).hexdigest()[:8]}-{name}"
+    return Path(torch.hub.get_dir(), "checkpoints", name)
+
+
+def _fetch(url: str, path: Path, *, progress: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # whole or not at all; load_state_dict_from_url would print on stdout, among the results, unpack
+        # zip files of the old format under the names in them, and read nothing but torch's own files
+        torch.hub.download_url_to_file(url, str(path), progress=progress)
+    except (OSError, http.client.HTTPException) as error:
+        raise _not_fetched(url, error) from error
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
+
+
+def _check_digest(path: Path, expected: str, remedy: str) -> None:
+    """Refuse a file that has another SHA-256."""
+    if (found := _digest(path)) != expected.lower():
+        raise ValueError(f"{path} must have the SHA-256 {expected.lower()}, it has {found}; {remedy}.")
 
 
 def torchvision_encoder(name: str, weights: Path | None = None) -> tuple[nn.Module, int, Statistics]:
