@@ -73,6 +73,21 @@ def test_epochs_count_from_1_in_lines_of_training_and_of_evaluations(tmp_path: P
     assert ["evaluation" in line for line in lines] == 2 * [*5 * [False], True]
 
 
+@pytest.mark.parametrize("steps", [None, 1, 3, 4])
+def test_the_loss_of_an_epoch_is_the_mean_of_its_batches_also_of_an_interrupted_one(
+    steps: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = options(tmp_path, epochs=1)
+    if steps is not None:
+        train(replace(chosen, steps=steps))
+    train(chosen)
+    *others, last = [line for line in read_log(chosen.folder) if "loss" in line]
+    mean = sum(line["loss"] for line in (*others, last)) / 5
+    assert last["epoch_loss"] == pytest.approx(mean, rel=1e-12)
+    assert not any("epoch_loss" in line for line in others)
+    assert f"epoch 1 of 1, loss {mean:.4f}, align" in capsys.readouterr().err
+
+
 def test_a_meter_has_means_and_the_speed_and_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     meter = Meter(began=0.0)
     monkeypatch.setattr(time, "perf_counter", lambda: 4.0)

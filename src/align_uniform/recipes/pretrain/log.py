@@ -1,7 +1,8 @@
 """The log of a run: log.jsonl, the same for TensorBoard, and the means that its lines hold.
 
 A line of training has `epoch` (the first is 1), `batch` (how many batches of the epoch are done), and the
-means since the line before it: `loss`, its terms, and the speed. A line of an evaluation has `evaluation`,
+means since the line before it: `loss`, its terms, and the speed. The last one of an epoch also has
+`epoch_loss`, the mean over all its batches. A line of an evaluation has `evaluation`,
 and the `epoch` after which it was made.
 """
 

@@ -59,6 +59,8 @@ class Trainer:
     """The number of epochs that are done."""
     batch: int = 0
     """The number of batches that are done in the epoch after these."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """The sums of the losses of these batches."""
     stopped: int | None = None
     """The number of the signal that stopped the run early; 0 if it stopped after options.steps."""
     history: list[Line] = field(default_factory=list)
@@ -113,7 +115,7 @@ class Trainer:
                 self._epoch(distributed, loader, progress, log)
                 if self._all_stopped():
                     break
-                self.epoch, self.batch = self.epoch + 1, 0
+                self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
                 if self.on_epoch is not None:
                     self.on_epoch(self)
                 self.save()
@@ -135,7 +137,7 @@ class Trainer:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.lr_at(self.epoch)
-        epoch, lately = Meter(), Meter()
+        epoch, lately = Meter(dict(self.sums), self.batch), Meter()
         began = time.perf_counter()
         for x, y, _ in loader:
             waited = time.perf_counter() - began
@@ -143,10 +145,12 @@ class Trainer:
             self.batch += 1
             for meter in (epoch, lately):
                 meter.add(losses, 2 * len(x) * ranks.world_size(), waited)
+            self.sums = epoch.sums
             text = f"epoch {self.epoch + 1} of {self.options.epochs}"
             progress(1, f"{text}, loss {epoch.means()['loss']:.4f}")
             if self.batch % self.options.log_every == 0 or self.batch == self.sampler.batches:
-                self._report(log, lately.means())
+                whole = {"epoch_loss": epoch.means()["loss"]} if self.batch == self.sampler.batches else {}
+                self._report(log, lately.means() | whole)
                 lately = Meter()
             if self.batch == self.sampler.batches:
                 progress.say(f"{text}, {epoch}, {progress.left} left")
@@ -218,6 +222,7 @@ class Trainer:
             "options": self._course(),
             "epoch": self.epoch,
             "batch": self.batch,
+            "sums": self.sums,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -241,7 +246,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"].cpu())
-        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.epoch, self.batch, self.sums = state["epoch"], state["batch"], state["sums"]
         self.history = read_log(self.folder)[: state["history"]]
         if (lost := state["history"] - len(self.history)) and ranks.rank() == 0:
             sys.stderr.write(f"{self.folder / FILE} lacks the last {lost} lines before the checkpoint.\n")
