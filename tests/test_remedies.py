@@ -41,9 +41,16 @@ class Case:
     """What is typed, with {fails} and {says} as above; a line for the shell begins with `$`."""
 
 
+MEASURE = "align-uniform measure x.npy "
+
 CASES = [
     Case("align-uniform measure x.npy --report no/where/x.html", "mkdir -p no/where", "$ {says}"),
-    Case("align-uniform measure x.npy --rows-out ids.txt", "--force"),
+    Case("align-uniform measure x.npy --report ids.txt", "--force"),
+    Case(
+        "align-uniform measure x.npy --rows-out r.csv",
+        "--rows-out r.parquet",
+        "align-uniform measure x.npy {says}",
+    ),
     Case("align-uniform measure xy.npz", "xy.npz::x", "align-uniform measure {says}"),
     Case("align-uniform measure x.npy --pairs named.csv", "--ids", "{fails} {says} ids.txt"),
     Case("open_rows('xy.npz')", "xy.npz::x", "open_rows('{says}')"),

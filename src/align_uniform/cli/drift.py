@@ -107,8 +107,10 @@ class DecisionOptions(Options):
     """Number of rows to list that are most typical of either side."""
     json: bool = False
     """Print JSON instead of a table."""
-    rows_out: str | None = field(default=None, metadata={"metavar": "NPZ"})
-    """File for the witness of each row, the mean potential with its own side less that with the other."""
+    rows_out: str | None = field(default=None, metadata={"metavar": "FILE"})
+    """File, .npz or .parquet, for the witness of each row: the mean potential with its own side less that
+    with the other.
+    """
     force: bool = False
     """Replace files that exist."""
 
@@ -144,6 +146,9 @@ def run(options: DriftOptions) -> int:
     from align_uniform import _ranks as ranks
 
     if options.rows_out is not None:
+        from align_uniform.measuring.row_files import check_row_file
+
+        check_row_file(Path(options.rows_out))
         check_replaceable(Path(options.rows_out), force=options.force)
     result = _drift(options)
     if ranks.rank() == 0:

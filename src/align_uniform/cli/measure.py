@@ -128,8 +128,8 @@ class ResultOptions(Options):
     """File with a text for each row, for the report. It also tells `compare` which items were measured."""
     top: int = field(default=10, metadata={"metavar": "K"})
     """Number of worst pairs and of most crowded rows to list."""
-    rows_out: str | None = _file("NPZ")
-    """File for the numbers of each row, which `compare` takes for paired differences."""
+    rows_out: str | None = _file()
+    """File for the numbers of each row, .npz or .parquet, which `compare` takes for paired differences."""
     force: bool = False
     """Replace files that exist."""
 
@@ -185,6 +185,10 @@ def run(options: MeasureOptions) -> int:
     for path in (options.report, options.rows_out, options.features_out):
         if path is not None:
             check_replaceable(Path(path), force=options.force)
+    if options.rows_out is not None:
+        from align_uniform.measuring.row_files import check_row_file
+
+        check_row_file(Path(options.rows_out))
     if options.features_out is not None and Path(options.features_out).suffix != ".npy":
         raise ValueError(f"--features-out must end in .npy, got {options.features_out}.")
     if options.encoder is not None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from align_uniform._writing import written_whole
 from align_uniform.measuring.difference import Difference
 from align_uniform.measuring.discrepancy import Discrepancy, WitnessRow
 from align_uniform.measuring.measurement import SCHEMA_VERSION, Measurement
 from align_uniform.measuring.plain import to_plain
 from align_uniform.measuring.quantity import fixed, with_error
+from align_uniform.measuring.row_files import save_arrays
 from align_uniform.measuring.shapes import ShapeChange
 from align_uniform.measuring.significance import text_of_p
 from align_uniform.measuring.two_samples import PermutationTest
@@ -108,18 +108,15 @@ class Drift:
         )
 
     def save_rows(self, path: Path) -> None:
-        """Write the witness of each row to an .npz file, as arrays `old` and `new`.
+        """Write the witness of each row to an .npz or .parquet file, as arrays `old` and `new`.
 
         Raises:
             ValueError: rows were not compared.
         """
-        import numpy as np
-
         if self.discrepancy is None:
             raise ValueError(f"{path} would hold the witness of rows, but {self.rotation_invariant}.")
-        old, new = (witness.numpy() for witness in self.discrepancy.witness)
-        with written_whole(path) as partial, partial.open("wb") as file:
-            np.savez(file, old=old, new=new)
+        old, new = self.discrepancy.witness
+        save_arrays(path, {"old": old, "new": new})
 
     def _heading(self) -> str:
         old, new = self.measurements

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from align_uniform._writing import written_whole
 from align_uniform.measuring.influence import Influence
+from align_uniform.measuring.row_files import load_arrays, save_arrays
 
 NORMAL_95 = 1.959963984540054
 """The 97.5% quantile of the normal distribution: the half width of a 95% interval, in standard errors."""
@@ -231,25 +230,18 @@ class Details:
     """The eigenvalues of the covariance, [m], the largest first."""
 
     def save(self, path: Path) -> None:
-        """Write the details to an .npz file."""
-        import numpy as np
-
+        """Write the details to an .npz file, or to a .parquet file of a column for each array."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         arrays |= {f"row_means_{number}": value for number, value in enumerate(self.row_means)}
         for key, influence in self.influences.items():
             arrays |= {f"influence {key} {part}": value for part, value in influence.arrays().items()}
-        with written_whole(path) as partial, partial.open("wb") as file:
-            named: dict[str, Any] = {name: value.numpy() for name, value in arrays.items()}
-            np.savez(file, **named)
+        save_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Details:
         """Read a file that `save` wrote."""
-        import numpy as np
-
         try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+            arrays = load_arrays(path)
             means = tuple(
                 arrays.pop(f"row_means_{number}")
                 for number in range(sum("row_means" in name for name in arrays))
