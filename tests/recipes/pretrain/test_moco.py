@@ -373,9 +373,10 @@ def test_the_encoder_in_the_references_layout_is_judged_and_its_classifier_again
 ) -> None:
     judged = [
         "evaluate", "linear", *on_images(pretrained.parent), "--head", "mlp", "--layer", "backbone",
-        "--protocol", "imagenet", "--epochs", "1", "--encoder", str(pretrained / "checkpoint_0000.pth.tar"),
+        "--encoder", str(pretrained / "checkpoint_0000.pth.tar"),
     ]  # fmt: skip
-    assert main([*judged, "--checkpoints", str(tmp_path / "linear")]) == 0
+    training = ["--protocol", "imagenet", "--epochs", "1", "--checkpoints", str(tmp_path / "linear")]
+    assert main([*judged, *training]) == 0
     assert "best epoch 1, chosen on the test images" in capsys.readouterr().out
     best, scores = tmp_path / "linear" / "model_best.pth.tar", tmp_path / "again.json"
     assert main([*judged, "--classifier", str(best), "--out", str(scores)]) == 0
