@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,18 @@ def test_a_table_of_features_is_still_a_table(tmp_path: Path) -> None:
         path = table(tmp_path / f"x{suffix}", {"id": ["a", "b"], "x": [[1.0], [2.0]]})
         assert read_column(path, "id") == ["a", "b"]
         assert re.match("id", next(iter(read_columns(path))))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_first_line_of_numbers_is_no_row_that_is_lost(suffix: str, tmp_path: Path) -> None:
+    path, delimiter = tmp_path / f"a table{suffix}", "," if suffix == ".csv" else "\t"
+    np.savetxt(path, X.numpy(), delimiter=delimiter)
+    message = refusal(open_rows, path)
+    assert "must name its columns in the first line, got numbers; put names above them" in message
+    subprocess.run(["bash", "-c", message.partition("put names above them: ")[2]], check=True, timeout=60)
+    assert_reads(open_rows(path)[0], X)
+
+
+def test_names_may_be_whole_numbers(tmp_path: Path) -> None:
+    path = write_text_table(tmp_path / "x.csv", {str(j): X[:, j].tolist() for j in range(3)})
+    assert_reads(open_rows(path)[0], X)

@@ -7,6 +7,7 @@ and is started again after a file that ended it.
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+from benchmarks import fuzz
 from hypothesis import strategies as st
 
 from align_uniform.files import open_rows, read_column, read_columns
@@ -143,6 +145,44 @@ def test_a_damaged_file_of_a_library_in_c_is_read_or_refused_in_one_line(name: s
     assert counts["read"] > 0
     assert counts["refused"] > NUMBERED // 10
     assert counts["begun"] <= NUMBERED // 20, "more files end the process than is the library's share"
+
+
+def test_the_record_of_the_fuzzing_has_no_outcome_but_those_that_are_promised() -> None:
+    """`python -m benchmarks.fuzz` wrote it; a library in C ended the process on a few files at most."""
+    record = json.loads((Path(fuzz.__file__).parent / "fuzz.json").read_text())
+    assert record["inputs"] == sum(each["inputs"] for each in record["files"]) >= 100_000
+    assert {each["name"] for each in record["files"]} == set(fuzz.subjects())
+    for each in record["files"]:
+        assert each["read"] + each["refused"] + each["ended"] == each["inputs"]
+        assert each["read"] > 0
+        assert not each["other"]
+        assert each["ended"] <= each["inputs"] // 100
+
+
+def test_the_command_counts_what_ends_hangs_and_is_no_word_of_ours() -> None:
+    tally = fuzz.Tally("x")
+    for number, result in enumerate(["read", "refused", "begun", "hung", "ZeroDivisionError()", "read"]):
+        tally.add(number, result)
+    assert (tally.inputs, tally.read, tally.refused, tally.ended, tally.hung) == (6, 2, 1, 1, 1)
+    assert tally.other == {"ZeroDivisionError()": [4]}
+
+
+def test_the_damage_follows_from_seed_name_and_number() -> None:
+    data = bytes(range(256))
+    found = [
+        fuzz.damaged(data, *where)
+        for where in ((0, "x", 1), (0, "x", 1), (1, "x", 1), (0, "y", 1), (0, "x", 2))
+    ]
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
+
+
+def test_a_few_files_are_tried_by_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = ["--inputs", "40", "--only", "x.npy", "pairs.csv", "--out", str(tmp_path / "fuzz.json")]
+    assert fuzz.main(arguments) == 0
+    record = json.loads((tmp_path / "fuzz.json").read_text())
+    assert [(each["name"], each["inputs"]) for each in record["files"]] == [("x.npy", 20), ("pairs.csv", 20)]
+    assert "pairs.csv" in capsys.readouterr().out
 
 
 def random_damage(number: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from align_uniform.files import open_rows
+from align_uniform.files import open_rows, read_columns
 from tests.files.samples import assert_reads, pa, parquet, refusal, save, write_parquet
 from tests.rows import normal
 
@@ -67,3 +67,14 @@ def test_parquet_that_is_no_rows_is_refused(tmp_path: Path) -> None:
     assert "got string" in refusal(open_rows, write_parquet(path, {"a": [["x", "y"]]}))
     (rows,) = open_rows(write_parquet(path, {"a": [1.0, None], "b": [1.0, 2.0]}))
     assert "(key 'a') must have a number in each row" in refusal(rows.__getitem__, slice(None))
+
+
+def test_a_column_of_another_length_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_parquet(tmp_path / "x.parquet", {"x": [1, 2, 3, 4], "y": [5, 6, 7, 8]})
+    plain = parquet.ParquetFile.iter_batches
+
+    def short(self: Any, *args: Any, **options: Any) -> Any:
+        return list(plain(self, *args, **options))[: 0 if options["row_groups"] == [1] else 1]
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", short)
+    assert "(key 'x') is damaged: it must have 4 values, got 2" in refusal(read_columns, path)

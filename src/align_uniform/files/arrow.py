@@ -172,6 +172,10 @@ def _values(file: File, blocks: Blocks, name: str) -> list[Any]:
             unpacked += part.nbytes + 8 * part.num_rows
             check_unpacked(file.named(name), unpacked, packed)
             found += part.column(0).to_pylist()
+    if len(found) != blocks.rows:
+        raise FileError(
+            f"{file.named(name)} is damaged: it must have {blocks.rows} values, got {len(found)}."
+        )
     return found
 
 

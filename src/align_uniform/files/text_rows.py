@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ def jsonl(file: File) -> Columns:
 
 
 def _columns_of_text(file: File, table: Mapping[Key, Values]) -> Columns:
+    _check_names(file, [str(name) for name in table])
     columns: dict[str, list[Any]] = {}
     for name, column in table.items():
         values = column()
@@ -39,6 +41,24 @@ def _columns_of_text(file: File, table: Mapping[Key, Values]) -> Columns:
             values = [_vector(file, str(name), number, text) for number, text in enumerate(values)]
         columns[str(name)] = values
     return _columns(file, columns)
+
+
+def _check_names(file: File, names: Sequence[str]) -> None:
+    """Refuse a first line of fractions, which is a row: it would be lost without a word.
+
+    Whole numbers may be names, as pandas numbers the columns of an array.
+    """
+    numbers = tables.numbers([*names]) if names else []
+    if numbers and all(isinstance(number, float) for number in numbers):
+        command = f'sed -i "1i $(seq -s{_delimiter(file)} {len(names)})" {shlex.quote(str(file.path))}'
+        raise FileError(
+            f"{file.path} must name its columns in the first line, got numbers; put "
+            f"names above them: {command}"
+        )
+
+
+def _delimiter(file: File) -> str:
+    return "," if file.path.suffix.lower() == ".csv" else "'\\t'"
 
 
 def _columns(file: File, columns: Mapping[str, list[Any]]) -> Columns:
