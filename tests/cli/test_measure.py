@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from align_uniform import measure
 from align_uniform.cli import main
@@ -149,3 +150,21 @@ def test_torchrun_prints_one_result(folder: Path) -> None:
     assert documents[1]["uniform"]["value"] == pytest.approx(
         documents[0]["uniform"]["value"], rel=1e-6
     )  # float32
+
+
+def test_pairs_name_the_ids_of_a_file_of_one_vector_for_each_id(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = unit(12, 4)
+    for names in ([f"item {i}" for i in range(12)], [*range(20, 8, -1)]):
+        torch.save(dict(zip(names, x, strict=True)), "byid.pt")
+        Path("named.csv").write_text(f"x,y\n{names[0]},{names[5]}\n{names[7]},{names[2]}\n")
+        Path("numbered.csv").write_text("x,y\n0,5\n7,2\n")
+        np.save("rows.npy", x.numpy())
+        values = []
+        for arguments in (["byid.pt", "--pairs", "named.csv"], ["rows.npy", "--pairs", "numbered.csv"]):
+            assert main(["measure", *arguments, "--json"]) == 0
+            values.append(json.loads(capsys.readouterr().out)["align"]["value"])
+        assert values[0] == values[1]
+    assert main(["measure", "byid.pt", "--pairs", "numbered.csv"]) == 1
+    assert "has 2 ids that no row has, the first is 0" in capsys.readouterr().err

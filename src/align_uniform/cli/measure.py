@@ -244,7 +244,7 @@ def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
     from align_uniform.recipes.devices import measuring_device
 
     ids = _ids(options)
-    pairs, scores = _pairs(options, ids)
+    pairs, scores = _pairs(options, _ids_in_files(options) if ids is None else ids)
     labels: Any = options.labels
     name = options.name
     if encoded is not None:
@@ -327,6 +327,18 @@ def _ids(options: MeasureOptions) -> Any:
     if (options.ids is None) != (options.positive_ids is None):
         raise ValueError("with --positives, --ids and --positive-ids go together; give both.")
     return None if options.ids is None else (_column(options.ids), _column(options.positive_ids))
+
+
+def _ids_in_files(options: MeasureOptions) -> Any:
+    """Return the ids by which a table of pairs names rows, for files of one vector for each id."""
+    if options.pairs is None or options.features is None:
+        return None
+    from align_uniform.files import open_features
+    from align_uniform.files.tables import numbers
+
+    known = [open_features(path)[0].ids for path in (options.features, options.positives) if path is not None]
+    first, last = (None if ids is None else numbers([*ids]) for ids in (known[0], known[-1]))
+    return first, last
 
 
 def _pairs(options: MeasureOptions, ids: Any) -> tuple[Any, Sequence[Any] | None]:
