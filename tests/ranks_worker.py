@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from align_uniform import Measurement, gather_rows, measure
+from align_uniform import Measurement, compare, drift, gather_rows, measure
 from tests import processes
 from tests.as_they_are import AlignUniformLoss, align_loss, contrastive_loss, uniform_loss
 
@@ -214,11 +214,15 @@ def potentials_evaluated(rank: int, counts: tuple[int, ...]) -> int:
 
 MEASURED: dict[str, Callable[[], Measurement]] = {
     # all processes pass the same rows; too few to go round, and enough for several blocks
-    "two views": lambda: measure(*numbers(2, 41, 6), t=[2, 30], labels=[i % 4 for i in range(41)]),
-    "two towers": lambda: measure(numbers(23, 6), numbers(31, 6), pairs=[[0, 30], [22, 4]]),
-    "anchors": lambda: measure(numbers(2, 60, 6), method="anchors", anchors=20),
-    "groups": lambda: measure(numbers(2, 60, 6), t=[2, 30], groups=[i % 7 for i in range(60)]),
-    "two rows": lambda: measure(numbers(2, 6)),
+    "two views": lambda: measure(
+        *numbers(2, 41, 6), t=[2, 30], labels=[i % 4 for i in range(41)], distributed=True
+    ),
+    "two towers": lambda: measure(numbers(23, 6), numbers(31, 6), pairs=[[0, 30], [22, 4]], distributed=True),
+    "anchors": lambda: measure(numbers(2, 60, 6), method="anchors", anchors=20, distributed=True),
+    "groups": lambda: measure(
+        numbers(2, 60, 6), t=[2, 30], groups=[i % 7 for i in range(60)], distributed=True
+    ),
+    "two rows": lambda: measure(numbers(2, 6), distributed=True),
 }
 
 
@@ -226,11 +230,19 @@ def measured(rank: int, name: str) -> str:
     return MEASURED[name]().to_json()
 
 
+def measured_by_one(rank: int) -> list[str]:
+    """Measure in one process only; the others go on to the next check, and would never come to its help."""
+    if rank:
+        return []
+    x, y = numbers(2, 41, 6)
+    return [measure(x, y).to_json(), drift(x, y, permutations=19).to_json(), str(compare(x, y).p)]
+
+
 def message_of_a_broken_row(rank: int) -> str:
     z = numbers(50, 6)
     z[[4, 33]] = math.nan
     try:
-        measure(z)
+        measure(z, distributed=True)
     except ValueError as error:
         return str(error)
     return "no error"
@@ -239,6 +251,7 @@ def message_of_a_broken_row(rank: int) -> str:
 def checks(world: int) -> dict[str, Callable[[int], Any]]:
     """Return every check by name, in an order that all processes share."""
     todo: dict[str, Callable[[int], Any]] = {"a lone row": message_of_a_lone_row}
+    todo["one alone"] = measured_by_one
     todo["a broken row"] = message_of_a_broken_row
     for name in MEASURED:
         todo[f"measured {name}"] = partial(measured, name=name)

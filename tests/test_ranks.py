@@ -7,6 +7,7 @@ world size and do all checks, see `ranks_worker.py`; a test looks at one result.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -124,6 +125,18 @@ def test_every_process_measures_what_one_does(
                 if isinstance(value, float)
                 else expected[key]
             ), key
+
+
+@pytest.mark.parametrize("world", COUNTS)
+def test_a_process_measures_on_its_own_unless_it_is_told_to_share(
+    world: int, found: dict[int, list[dict[str, Any]]]
+) -> None:
+    alone, *others = (results["one alone"] for results in found[world])
+    assert others == [[]] * (world - 1)
+    time = r'"(seconds|measured)": [^\n]*'
+    for document, expected in zip(alone, ranks_worker.measured_by_one(0), strict=True):
+        assert re.sub(time, "", document) == re.sub(time, "", expected)
+    assert json.loads(alone[0])["provenance"]["processes"] == 1
 
 
 def flat(part: Any, name: str = "") -> dict[str, Any]:

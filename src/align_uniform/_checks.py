@@ -189,6 +189,11 @@ def refuse_masked(name: str, numbers: list[int], rows: int) -> None:
     )
 
 
+def refuse_missing(name: str, numbers: list[int], rows: int) -> None:
+    """Refuse rows with these numbers, if there are any, that have no value in a column."""
+    _refuse_rows(name, numbers, rows, "no value", "leave these rows out, or give them a value of their own")
+
+
 def _refuse_rows(name: str, numbers: list[int], rows: int, what: str, remedy: str) -> None:
     if numbers:
         first = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")

@@ -10,10 +10,11 @@ the gradient of the one-process loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from align_uniform._checks import check_plain
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _is_alone = ContextVar("_is_alone", default=False)
@@ -38,6 +40,20 @@ def world_size() -> int:
 
 def _is_one_of_many() -> bool:
     return dist.is_available() and dist.is_initialized() and not _is_alone.get()
+
+
+def alone_unless_distributed(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function compute on its own, and wait for no other process, unless `distributed=True` is passed.
+
+    An evaluation is often called by one process of many, which would wait for the others for ever.
+    """
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        with nullcontext() if kwargs.get("distributed") else alone():
+            return function(*args, **kwargs)
+
+    return called
 
 
 @contextmanager

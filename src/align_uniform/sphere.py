@@ -13,6 +13,7 @@ is needed.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -348,6 +349,7 @@ def cosine_log_density(cosine: Tensor, dim: int) -> Tensor:
     return log_density.masked_fill(cosine.abs() > 1, -math.inf)
 
 
+@functools.lru_cache(maxsize=256)  # a measurement asks for few of these, many times
 def _log_0f1(dim: float, t: float) -> tuple[float, float]:
     """Return `log 0F1(; dim/2; t^2)` and its derivative with respect to dim, for any real dim above 0.
 

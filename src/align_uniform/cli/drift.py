@@ -185,6 +185,7 @@ def _drift(options: DriftOptions) -> Drift:
         names=(options.names[0], options.names[1]) if options.names else None,
         progress=sys.stderr.isatty(),
         interruptible=True,
+        distributed=True,
     )
 
 

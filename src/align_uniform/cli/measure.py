@@ -260,6 +260,7 @@ def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
         progress=sys.stderr.isatty(),
         interruptible=True,
         normalize=not options.as_is,
+        distributed=True,
         groups=options.groups,
         items=options.texts if encoded is None else _names(encoded.paths, str(options.images)),
         t=options.t,

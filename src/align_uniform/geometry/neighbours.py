@@ -52,7 +52,7 @@ def nearest_neighbours(x: Tensor, queries: Tensor | None = None) -> tuple[Tensor
     for start, narrow in _blocks(rows):
         block = widest(narrow)
         blocks = ((first, widest(columns) - centre) for first, columns in _blocks(x))
-        own = torch.arange(start, start + len(block)) if queries is None else None
+        own = torch.arange(start, start + len(block), device="cpu") if queries is None else None
         found = nearest_in_blocks(block - centre, blocks, own=own)[1].squeeze(1)
         distances.append(torch.linalg.vector_norm(block - widest(x[found]), dim=1))
         neighbours.append(found)
@@ -150,11 +150,11 @@ def occurrences(x: Tensor, k: int = 10) -> Tensor:
     x = x.detach() if x.dtype == torch.float64 else x.detach().float()
     x = x - x.mean(0)
     halves = x.square().sum(1).div(-2)
-    counts = torch.zeros(len(x), dtype=torch.float64)
+    counts = torch.zeros(len(x), dtype=torch.float64, device="cpu")
     for start, block in _blocks(x):
         tile = torch.addmm(halves, block, x.mT)
         rounding = 8 * torch.finfo(x.dtype).eps * tile.abs().amax()
-        _leave_out(tile, torch.arange(start, start + len(block)))
+        _leave_out(tile, torch.arange(start, start + len(block), device="cpu"))
         last = tile.topk(k).values[:, -1:]
         is_nearer, is_last = tile > last + rounding, (tile - last).abs() <= rounding
         room = (k - is_nearer.sum(1, keepdim=True)) / is_last.sum(1, keepdim=True)

@@ -112,7 +112,7 @@ def compare_accuracies(
 
 def _scores(name: str, given: Any) -> Tensor:
     """Return the score of each item, averaged over seeds, [N] float64."""
-    scores = torch.as_tensor(given, dtype=torch.float64)
+    scores = torch.as_tensor(given, dtype=torch.float64, device="cpu")
     if scores.dim() not in (1, 2) or scores.shape[-1] < 2 or not len(scores):
         raise ValueError(
             f"{name} must be scores of at least 2 items, [N], or [S, N] of S seeds, got shape "

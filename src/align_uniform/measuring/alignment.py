@@ -95,7 +95,7 @@ def _others(asked: Subject, units: Units, distances: tuple[Tensor, ...]) -> _Oth
             return None
         once = 1 / positives.repetitions()
         others = positives.combinations - float(once.sum())
-        of_units = torch.zeros(units.count, dtype=torch.float64)
+        of_units = torch.zeros(units.count, dtype=torch.float64, device="cpu")
         for own, other in ((positives.x, positives.y), (positives.y, positives.x)):
             of_rows = centred_shares(_mean_squares(own, other))
             of_units += sums_by(of_rows, units.of_rows[numbers[id(own)]], units.count)

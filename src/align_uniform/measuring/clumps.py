@@ -42,10 +42,10 @@ def strata_of(population: Population, anchors: int) -> Tensor:
         anchors: the number of anchors that are to be drawn.
     """
     generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(population.shape[1], DIRECTIONS, generator=generator)
-    offsets = torch.rand(DIRECTIONS, generator=generator)
+    directions = torch.randn(population.shape[1], DIRECTIONS, generator=generator, device="cpu")
+    offsets = torch.rand(DIRECTIONS, generator=generator, device="cpu")
     deviation = max(population.spread / (2 * population.shape[1]), 1e-300) ** 0.5
-    codes = torch.randint(-(2**62), 2**62, (DIRECTIONS,), generator=generator)
+    codes = torch.randint(-(2**62), 2**62, (DIRECTIONS,), generator=generator, device="cpu")
     cells = []
     for part in block_slices(population):
         rows = (population[part] - population.centre).cpu().double()
@@ -55,8 +55,8 @@ def strata_of(population: Population, anchors: int) -> Tensor:
     least = max(LEAST_ROWS, LEAST_SHARE * len(population))
     largest = counts.topk(min(len(counts), anchors // ANCHORS_FOR_ONE))
     kept = largest.indices[largest.values >= least]
-    strata = torch.zeros(len(counts), dtype=torch.int64)
-    strata[kept] = torch.arange(1, len(kept) + 1)
+    strata = torch.zeros(len(counts), dtype=torch.int64, device="cpu")
+    strata[kept] = torch.arange(1, len(kept) + 1, device="cpu")
     return strata[cell]
 
 
@@ -74,7 +74,7 @@ class Sample:
     @classmethod
     def of(cls, rows: Tensor, strata: Tensor | None, count: int) -> Sample:
         """Return the sample of these rows of `count`, whose strata are given; None for a single stratum."""
-        every = torch.zeros(count, dtype=torch.int64) if strata is None else strata
+        every = torch.zeros(count, dtype=torch.int64, device="cpu") if strata is None else strata
         sizes = every.bincount()
         return cls(every[rows], every[rows].bincount(minlength=len(sizes)).double(), sizes.double())
 
@@ -100,7 +100,7 @@ def draw(strata: Tensor, size: int, seed: int) -> Tensor:
         size: the number of rows to draw, about; every stratum has at least `LEAST_ANCHORS`, or all its rows.
         seed: the seed of the draw.
     """
-    order = torch.randperm(len(strata), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(strata), generator=torch.Generator().manual_seed(seed), device="cpu")
     found = []
     for stratum in strata.unique():
         rows = order[strata[order] == stratum]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform.measuring.difference import Difference, difference
 from align_uniform.measuring.joint import joint_potentials
@@ -82,6 +83,7 @@ def _lines(
     return [found.heading, *lines]
 
 
+@ranks.alone_unless_distributed
 def compare(
     *embeddings: Any,
     positives: Sequence[Any] | None = None,
@@ -95,6 +97,7 @@ def compare(
     names: Sequence[str] | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
+    distributed: bool = False,
 ) -> Comparison:
     r"""Measure several embeddings, and take the differences from the first.
 
@@ -124,6 +127,8 @@ def compare(
         names: the name of each embedding.
         device: where to compute; by default where the rows are, or the CPU.
         progress: draw a bar on stderr.
+        distributed: share the work with all processes of the process group, all of which must then call
+            `compare` with the same arguments. By default a process works on its own.
 
     Returns:
         A `Comparison`: print it.
@@ -156,7 +161,7 @@ def compare(
             return rows if name is None else replace(rows, name=name)
         return measure(
             rows, second[number], labels=labels, groups=groups, items=items, t=t, alpha=alpha,
-            normalize=normalize, device=device, name=name, progress=progress,
+            normalize=normalize, device=device, name=name, progress=progress, distributed=True,
         )  # fmt: skip
 
     second = [None] * count if positives is None else list(positives)

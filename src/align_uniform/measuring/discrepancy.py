@@ -34,7 +34,7 @@ class Side:
     @property
     def numbers(self) -> Tensor:
         """The numbers of the rows that `own` is of."""
-        return torch.arange(len(self.population)) if self.anchors is None else self.anchors
+        return torch.arange(len(self.population), device="cpu") if self.anchors is None else self.anchors
 
 
 @dataclass(frozen=True)

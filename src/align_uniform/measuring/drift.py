@@ -36,6 +36,7 @@ NORM_CHANGE = 0.05
 """The relative change of the mean norm that is worth a warning, since normalising hides it."""
 
 
+@ranks.alone_unless_distributed
 def drift(
     a: Any,
     b: Any,
@@ -60,6 +61,7 @@ def drift(
     names: tuple[str, str] | None = None,
     progress: bool = False,
     interruptible: bool = False,
+    distributed: bool = False,
 ) -> Drift:
     r"""Test whether two samples of features come from one distribution, and say what changed.
 
@@ -100,6 +102,8 @@ def drift(
         names: of both sides; by default those of their files, or "a" and "b".
         progress: draw a bar on stderr.
         interruptible: Ctrl-C ends an exact sum early, and the anchors are taken instead.
+        distributed: share the work with all processes of the process group, all of which must then call
+            `drift` with the same arguments. By default a process works on its own.
 
     Returns:
         A `Drift`: print it, ask whether it `moved`, keep it as JSON.
@@ -230,7 +234,7 @@ class Exchanged:
 def _exchanged(asked: TwoSides, plan: Plan) -> Exchanged:
     """Exchange the rows of a sample: the same items of both sides where rows are paired."""
     a, b = (
-        take(side, torch.arange(len(side)) if rows is None else rows).cpu().double()
+        take(side, torch.arange(len(side), device="cpu") if rows is None else rows).cpu().double()
         for side, rows in zip(asked.sides, _chosen(asked, plan.test_rows, plan.seed), strict=True)
     )
     samples = TwoSamples(a, b, plan.t, paired=asked.paired)
@@ -311,6 +315,7 @@ def _measure(asked: TwoSides, plan: Plan, number: int) -> Measurement:
         device=side.device,
         name=side.name,
         progress=plan.progress,
+        distributed=True,  # as `drift` itself is
     )
 
 
@@ -392,7 +397,7 @@ def _warnings(asked: TwoSides, summed: Summed, plan: Plan) -> Iterator[str]:
 def _look_paired(asked: TwoSides, plan: Plan) -> bool:
     """Return whether row i of one side is closer to row i of the other than to other rows."""
     rows = random_rows(len(asked.sides[0]), plan.test_rows, plan.seed)
-    rows = torch.arange(len(asked.sides[0])) if rows is None else rows
+    rows = torch.arange(len(asked.sides[0]), device="cpu") if rows is None else rows
     a, b = (take(side, rows).cpu().double() for side in asked.sides)
     same, other = ((a - each).square().sum(1).mul(-plan.t).exp() for each in (b, b.roll(1, dims=0)))
     excess = same - other

@@ -112,12 +112,12 @@ def group_sums(population: Population, groups: Tensor, ts: Sequence[float], prog
         ranks.add_over_ranks_(total)
     near = ranks.add_over_ranks_(totals.near.int()) > 0
     back = torch.empty_like(order)
-    back[order] = torch.arange(len(order))
+    back[order] = torch.arange(len(order), device="cpu")
     return GroupSums(
         totals.sums.cpu().double()[:, back],
         totals.squares.cpu().double(),
         totals.weighted.cpu().double(),
-        torch.tensor([shift * t / ts[0] for t in ts], dtype=torch.float64),
+        torch.tensor([shift * t / ts[0] for t in ts], dtype=torch.float64, device="cpu"),
         near.cpu()[:, back],
     )
 

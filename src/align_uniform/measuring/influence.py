@@ -111,8 +111,8 @@ class Influence:
 
     def arrays(self) -> dict[str, Tensor]:
         """Return all parts as arrays, as a file keeps them."""
-        kernels = torch.tensor(self.kernels, dtype=torch.float64).reshape(-1, 2)
-        shared = torch.tensor(self.shared, dtype=torch.float64)
+        kernels = torch.tensor(self.kernels, dtype=torch.float64, device="cpu").reshape(-1, 2)
+        shared = torch.tensor(self.shared, dtype=torch.float64, device="cpu")
         found = {"values": self.values, "kernels": kernels, "shared": shared}
         return found if self.dyads is None else found | {"dyads": self.dyads}
 
@@ -213,7 +213,7 @@ def of_mean(values: Tensor, units: Tensor | None = None) -> Influence | None:
     Returns:
         The influences, or None for a single unit.
     """
-    units = torch.arange(len(values)) if units is None else units
+    units = torch.arange(len(values), device="cpu") if units is None else units
     return of_pairs(centred_shares(values), (units, units), int(units.max()) + 1, split=None)
 
 

@@ -9,14 +9,15 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from align_uniform.measuring.columns import names_of
 from align_uniform.measuring.results import Items
-from align_uniform.measuring.subject import Subject, names_of
+from align_uniform.measuring.subject import Subject
 
 TELLING_BITS = 64
 """The information in labels, in bits, from which equal labels are not a coincidence."""
 
 
-def items_of(asked: Subject, items: Any, ids: Any, labels: Any) -> Items:
+def items_of(asked: Subject, items: Any, labels: Any) -> Items:
     """Return a hash of the names of all items in their order, and of the pairs that were chosen.
 
     The names are the items, or else the ids, also those that files have, or else the labels if their order
@@ -26,15 +27,12 @@ def items_of(asked: Subject, items: Any, ids: Any, labels: Any) -> Items:
     Args:
         asked: the subject of the measurement.
         items: the names of the rows of features; None if they are not given.
-        ids: the entities of the rows, of two towers in a tuple; None if they are not given.
         labels: the classes of the rows; None if they are not given.
     """
     count = len(asked.rows)
     if items is not None:
         return _hashed(asked, "items", [names_of("items", items, count)])
-    if ids is not None:
-        sides = ids if asked.are_towers else (ids,)
-        names = [names_of("ids", side, len(rows)) for side, rows in zip(sides, asked.everyone, strict=True)]
+    if names := [names for names in asked.ids if names is not None]:
         return _hashed(asked, "ids", names)
     if (known := known_ids(asked)) is not None:
         return _hashed(asked, "ids", known[: 2 if asked.are_towers else 1])

@@ -58,7 +58,7 @@ def joint_potentials(
     count = len(embeddings[0][0])
     blocks = list(slices(count, BLOCK_ROWS))
     pairs = [(rows, columns) for number, columns in enumerate(blocks, start=1) for rows in blocks[:number]]
-    sums = torch.zeros(3, dtype=torch.float64)
+    sums = torch.zeros(3, dtype=torch.float64, device="cpu")
     for rows, columns in pairs[ranks.rank() :: ranks.world_size()]:
         a, b = (
             _deviations(views, t, logs, rows, columns)
@@ -77,7 +77,9 @@ def _deviations(
     views: Sequence[Population], t: float, logs: Sequence[float], rows: slice, columns: slice
 ) -> Tensor:
     """Return G / U - 1 of all pairs of two blocks, averaged over views, and 0 for an item and itself."""
-    found = torch.zeros(rows.stop - rows.start, columns.stop - columns.start, dtype=torch.float64)
+    found = torch.zeros(
+        rows.stop - rows.start, columns.stop - columns.start, dtype=torch.float64, device="cpu"
+    )
     for view, log in zip(views, logs, strict=True):
         for tile in tiles_of_blocks(view, t, rows, columns, log, care_of(view, [t])):
             part = tile.exponents.double().exp().cpu() / len(views)

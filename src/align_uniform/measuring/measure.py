@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -21,6 +21,7 @@ from align_uniform.geometry import Moments
 from align_uniform.measuring import heuristics, notable_rows, packed
 from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.centered import centered
+from align_uniform.measuring.columns import codes_of, listed
 from align_uniform.measuring.cosines import mean_cosine
 from align_uniform.measuring.influence import Influence, are_few, stderr
 from align_uniform.measuring.items import items_of
@@ -28,18 +29,19 @@ from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.positives import PairChoice
 from align_uniform.measuring.quantities import quantity
 from align_uniform.measuring.results import Details, Towers, Uniformity
-from align_uniform.measuring.subject import Subject, codes_of, subject
+from align_uniform.measuring.subject import Subject, subject
 from align_uniform.measuring.sweep import Alike, Plan, Sums, sweep, uniformities
 from align_uniform.measuring.towers import towers
 from align_uniform.measuring.units import units_of
 
 
+@ranks.alone_unless_distributed
 def measure(
     features: Any,
     positives: Any = None,
     *,
     pairs: Any = None,
-    scores: Sequence[float] | None = None,
+    scores: Any = None,
     threshold: float | None = None,
     strict: bool = True,
     ids: Any = None,
@@ -57,6 +59,7 @@ def measure(
     name: str | None = None,
     progress: bool = False,
     interruptible: bool = False,
+    distributed: bool = False,
 ) -> Measurement:
     r"""Alignment and uniformity of an embedding, with their errors, and the measures that explain them.
 
@@ -77,15 +80,16 @@ def measure(
     `measure(x, y, ids=(x_ids, y_ids))`  the same for rows in order, where an entity may come more than once
     ===================================  =====================================================================
 
-    Arrays are read in blocks, so that they may be larger than memory; under torchrun each process passes the
-    same ones, sums its share of the pairs, and gets the result of all.
+    Arrays are read in blocks, so that they may be larger than memory. With `distributed=True` each process
+    passes the same ones, sums its share of the pairs, and gets the result of all.
 
     Args:
         features: [N, m] or [V, N, m], V at most 16: a tensor, an array, a list of rows, `files.Rows`, or the
             path of a file (`files.open_rows`), or a pattern for several (`files.open_shards`).
         positives: [N, m]: a second view; or [M, m]: a second tower, with `pairs`.
-        pairs: row numbers, [P, 2] or two sequences: row `pairs[k][0]` of features and row `pairs[k][1]` of
-            positives, or of features where there are none.
+        pairs: row numbers, [P, 2]: row `pairs[k][0]` of features and row `pairs[k][1]` of positives, or of
+            features where there are none. Or their two columns: a tuple of two, or a table (a dictionary or a
+            data frame) of the columns x and y. With `ids`, pairs may be of ids that are no whole numbers.
         scores: [P]: pairs above the threshold are positive.
         threshold: for the scores; STS-B is read with 4.
         strict: whether a score must lie above the threshold, or may equal it.
@@ -112,6 +116,8 @@ def measure(
         name: of the embedding, for tables.
         progress: draw a bar on stderr.
         interruptible: Ctrl-C ends an exact sum early, and uniformity is measured from the anchors instead.
+        distributed: share the work with all processes of the process group, all of which must then call
+            `measure` with the same arguments. By default a process measures on its own.
 
     Returns:
         A `Measurement`: print it, subtract another, keep it as JSON.
@@ -138,7 +144,7 @@ def measure(
     alpha = checks.check_positive("alpha", alpha)
     _check_plan(plan, top)
     asked = subject(features, positives, choice, ids=ids, normalize=normalize, device=device, name=name)
-    classes, codes = _classes_and_groups(asked, plan, labels, groups)
+    labels, classes, codes = _classes_and_groups(asked, plan, labels, groups)
     found = _found(asked, plan, alpha, classes, codes)
     spectra = [geometry.spectrum(population.survey.moments) for population in asked.populations]
     result = Measurement(
@@ -165,7 +171,7 @@ def measure(
         worst_pairs=notable_rows.worst_pairs(asked, found.pairs.distances, top),
         crowded=notable_rows.crowded_rows(asked, found.sums, top),
         warnings=_warnings(asked, found, plan),
-        items=items_of(asked, items, ids, labels),
+        items=items_of(asked, items, labels),
         details=_details(asked, found, seed, spectra[0]),
         provenance=_provenance(asked, found.sums, seed),
     )
@@ -209,8 +215,10 @@ def _found(asked: Subject, plan: Plan, alpha: float, classes: Tensor | None, gro
 # ---------------------------------------------------------------------------------------------- what is asked
 
 
-def _widths(t: float | Sequence[float]) -> tuple[float, ...]:
-    ts = tuple(checks.check_positive("t", value) for value in (t if isinstance(t, Sequence) else [t]))
+def _widths(t: Any) -> tuple[float, ...]:
+    values = t.tolist() if hasattr(t, "tolist") else t
+    are_several = isinstance(values, Sequence) and not isinstance(values, str)
+    ts = tuple(checks.check_positive("t", value) for value in (values if are_several else [values]))
     if not ts:
         raise ValueError("t must be at least one number, got none; the paper's are 2 and 3.")
     return ts
@@ -225,17 +233,18 @@ def _check_plan(plan: Plan, top: int) -> None:
 
 def _classes_and_groups(
     asked: Subject, plan: Plan, labels: Any, groups: Any
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the class and the group of each row as whole numbers from 0."""
+) -> tuple[list[Hashable] | None, Tensor | None, Tensor | None]:
+    """Return the labels, and the class and the group of each row as whole numbers from 0."""
     count = len(asked.rows)
-    classes = None if labels is None else codes_of("labels", labels, count)
+    names = None if labels is None else listed("labels", labels)
+    classes = None if names is None else codes_of("labels", names, count)
     codes = None if groups is None else codes_of("groups", groups, count)
     is_one_exact_population = (
         not asked.are_towers and plan.method == "exact" and len(asked.populations[0]) == count
     )
     if codes is not None and not is_one_exact_population:
         raise ValueError("groups are of the rows of one exact population; leave out ids, towers and anchors.")
-    return classes, codes
+    return names, classes, codes
 
 
 # -------------------------------------------------------------------------------------- what is put together

@@ -153,5 +153,5 @@ def sampled_cosines(population: Population, seed: int) -> Tensor:
     sample = random_rows(len(population), SAMPLE_ROWS, seed)
     rows = population[slice(0, len(population))] if sample is None else take(population, sample)
     rows = torch.nn.functional.normalize(rows.cpu().double(), dim=1)
-    above = torch.triu_indices(len(rows), len(rows), offset=1)
+    above = torch.triu_indices(len(rows), len(rows), offset=1, device="cpu")
     return (rows @ rows.T)[above[0], above[1]]

@@ -129,7 +129,9 @@ def take(population: Population, indices: Tensor) -> Tensor:
     rising, order = indices.sort()
     parts = []
     for block in block_slices(population):
-        first, last = torch.searchsorted(rising, torch.tensor([block.start, block.stop])).tolist()
+        first, last = torch.searchsorted(
+            rising, torch.tensor([block.start, block.stop], device="cpu")
+        ).tolist()
         if first < last:
             within = slice(int(rising[first]), int(rising[last - 1]) + 1)
             parts.append(population[within][(rising[first:last] - within.start).to(population.device)])
@@ -226,5 +228,11 @@ def _hashes(rows: Tensor) -> Tensor:
     # Round numbers end in zero bits, which a product keeps: the high bits are folded onto the low ones first.
     bits = bits * -7046029254386353131
     bits ^= bits >> 32
-    odd = torch.randint(-(2**62), 2**62, rows.shape[1:], generator=torch.Generator().manual_seed(0)) * 2 + 1
+    odd = (
+        torch.randint(
+            -(2**62), 2**62, rows.shape[1:], generator=torch.Generator().manual_seed(0), device="cpu"
+        )
+        * 2
+        + 1
+    )
     return bits.mul_(odd.to(rows.device)).sum(1)

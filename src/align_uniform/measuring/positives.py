@@ -12,6 +12,7 @@ from torch import Tensor
 from align_uniform import geometry
 from align_uniform.engine.precision import widened
 from align_uniform.engine.tiles import slices
+from align_uniform.measuring.columns import numbers_of, pairs_of
 from align_uniform.measuring.populations import Population, block_slices, take
 
 PAIR_BLOCK = 65536
@@ -26,8 +27,8 @@ class PairChoice:
     """The arguments of `measure` that choose positive pairs."""
 
     pairs: Any
-    """The row numbers, [P, 2] or two sequences; None for rows that are pairs in order."""
-    scores: Sequence[float] | None
+    """The row numbers or ids, [P, 2] or two columns; None for rows that are pairs in order."""
+    scores: Any
     """The score of each pair, [P]."""
     threshold: float | None
     """The score above which a pair is positive."""
@@ -74,7 +75,7 @@ class Positives:
     def repetitions(self) -> Tensor:
         """Return how often each pair occurs, [P], float64."""
         if self.x_rows is None or self.y_rows is None:
-            return torch.ones(len(self.x), dtype=torch.float64)
+            return torch.ones(len(self.x), dtype=torch.float64, device="cpu")
         first, second = self.x_rows, self.y_rows
         if self.x is self.y:
             first, second = torch.minimum(first, second), torch.maximum(first, second)
@@ -88,10 +89,12 @@ class Positives:
         The median is that of the rows of up to 256 pairs, each with the partners of the others. It is None
         for fewer than two pairs.
         """
-        sample = torch.randint(len(distances), (SAMPLE_PAIRS,), generator=torch.Generator().manual_seed(0))
+        sample = torch.randint(
+            len(distances), (SAMPLE_PAIRS,), generator=torch.Generator().manual_seed(0), device="cpu"
+        )
         sample = sample.unique()
         x_rows, y_rows = (sample if rows is None else rows[sample] for rows in (self.x_rows, self.y_rows))
-        is_other = ~torch.eye(len(sample), dtype=torch.bool)
+        is_other = ~torch.eye(len(sample), dtype=torch.bool, device="cpu")
         if self.x is self.y:
             is_other &= x_rows[:, None] != y_rows
         if not is_other.any():
@@ -115,10 +118,12 @@ class Positives:
                 yield take(self.x, self.x_rows[part]), take(self.y, self.y_rows[part])
 
 
-def chosen_pairs(choice: PairChoice, sizes: tuple[int, int], name: str) -> tuple[Tensor, Tensor, str]:
+def chosen_pairs(
+    choice: PairChoice, sizes: tuple[int, int], name: str, ids: Sequence[Any] = (None, None)
+) -> tuple[Tensor, Tensor, str]:
     """Return the rows of the pairs that count as positive, and their name with the threshold."""
     threshold, strict = choice.threshold, choice.strict
-    x_rows, y_rows = _two_columns(choice.pairs)
+    x_rows, y_rows = pairs_of(choice.pairs, ids)
     for rows, size, side in ((x_rows, sizes[0], "first"), (y_rows, sizes[1], "second")):
         if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= size):
             raise ValueError(
@@ -126,7 +131,7 @@ def chosen_pairs(choice: PairChoice, sizes: tuple[int, int], name: str) -> tuple
                 f"{int(rows.max())}."
             )
     if choice.scores is not None:
-        is_positive = _passing(choice.scores, threshold, strict, len(x_rows))
+        is_positive = _passing(choice, len(x_rows))
         x_rows, y_rows = x_rows[is_positive], y_rows[is_positive]
         name = f"{name} with score {'>' if strict else '>='} {threshold:g}"
     elif threshold is not None:
@@ -138,33 +143,12 @@ def chosen_pairs(choice: PairChoice, sizes: tuple[int, int], name: str) -> tuple
     return x_rows, y_rows, name
 
 
-def _two_columns(pairs: Any) -> tuple[Tensor, Tensor]:
-    columns = (
-        torch.as_tensor(pairs)
-        if not isinstance(pairs, tuple)
-        else torch.stack([torch.as_tensor(z) for z in pairs], 1)
-    )
-    if columns.dim() != 2 or columns.shape[1] != 2 or columns.is_floating_point():
-        raise ValueError(
-            f"pairs must be row numbers, whole numbers of shape [P, 2], got {columns.dtype} of shape "
-            f"{list(columns.shape)}."
-        )
-    return columns[:, 0].long(), columns[:, 1].long()
-
-
-def _passing(scores: Sequence[float], threshold: float | None, strict: bool, count: int) -> Tensor:
-    try:
-        values = torch.as_tensor(scores, dtype=torch.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"scores must be numbers: {error}.") from error
+def _passing(choice: PairChoice, count: int) -> Tensor:
+    """Return whether the score of each pair makes it positive."""
+    threshold = choice.threshold
+    values = numbers_of("scores", choice.scores, count, "pairs")
     if threshold is None:
         raise ValueError(
             "scores need a threshold: pairs above it are positive; STS-B is read with threshold=4."
         )
-    if values.shape != (count,):
-        raise ValueError(f"scores must be one for each of the {count} pairs, got shape {list(values.shape)}.")
-    if values.isnan().any():
-        raise ValueError(
-            f"scores must be numbers, got {int(values.isnan().sum())} that are not; leave those pairs out."
-        )
-    return values > threshold if strict else values >= threshold
+    return values > threshold if choice.strict else values >= threshold

@@ -201,7 +201,7 @@ def _accumulate(
             if columns is not None:
                 sums[number, columns] += potentials.sum(0)
         progress(tile.numel())
-    shifts = torch.tensor([shift * t / ts[0] for t in ts], dtype=torch.float64)
+    shifts = torch.tensor([shift * t / ts[0] for t in ts], dtype=torch.float64, device="cpu")
     for total in (sums, squares):
         ranks.add_over_ranks_(total)
     near = ranks.add_over_ranks_(near.int()) > 0

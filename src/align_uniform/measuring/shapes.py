@@ -63,7 +63,7 @@ def _change_and_floor(
 
 def _halves(side: Population, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return two disjoint random samples of the rows, float64."""
-    chosen = torch.randperm(len(side), generator=generator)[: 2 * size]
+    chosen = torch.randperm(len(side), generator=generator, device="cpu")[: 2 * size]
     rows = take(side, chosen).cpu().double()
     return rows[:size], rows[size:]
 
@@ -71,7 +71,7 @@ def _halves(side: Population, size: int, generator: torch.Generator) -> tuple[Te
 def _cosines(rows: Tensor) -> Tensor:
     """Return the cosines of all pairs of a few rows, rising."""
     unit = torch.nn.functional.normalize(rows[:COSINE_ROWS], dim=1)
-    above = torch.triu_indices(len(unit), len(unit), offset=1)
+    above = torch.triu_indices(len(unit), len(unit), offset=1, device="cpu")
     return (unit @ unit.T)[above[0], above[1]].sort().values
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
+from align_uniform.measuring.columns import codes_of, names_of
 from align_uniform.measuring.populations import Population, Source
 from align_uniform.measuring.positives import PairChoice, Positives, chosen_pairs
 from align_uniform.measuring.sources import device_of, sources
@@ -40,6 +41,8 @@ class Subject:
     """The kind of the positive pairs, in words."""
     entities: tuple[Tensor | None, ...]
     """The entity of each row of `everyone`, by its number in `populations`; None if all are different."""
+    ids: tuple[Sequence[Hashable] | None, ...]
+    """The ids of the rows of `everyone`; None without ids."""
 
 
 def subject(
@@ -64,11 +67,12 @@ def subject(
             f"pairs and ids are of [N, m] features, got {len(rows)} views, which are pairs already."
         )
     are_towers = are_matched and second is not None
-    positives, of = _positives(rows, choice, are_towers)
+    names = _names_of_entities(ids, rows, second is not None)
+    positives, of = _positives(rows, choice, are_towers, (names[0], names[-1]))
     entities: tuple[Tensor | None, ...] = (None,) * len(rows)
     populations = rows
     if ids is not None:
-        entities, populations = _distinct(rows, ids if second is not None else (ids,))
+        entities, populations = _distinct(rows, names)
     for population in populations:
         if len(population) < 2:
             raise ValueError(
@@ -76,7 +80,7 @@ def subject(
                 "needs pairs."
             )
     return Subject(
-        name or _name_of(features), rows[0], rows, populations, are_towers, positives, of, entities
+        name or _name_of(features), rows[0], rows, populations, are_towers, positives, of, entities, names
     )
 
 
@@ -100,7 +104,7 @@ def _named_sources(features: Any, second: Any) -> list[tuple[str, Source]]:
 
 
 def _positives(
-    rows: tuple[Population, ...], choice: PairChoice, are_towers: bool
+    rows: tuple[Population, ...], choice: PairChoice, are_towers: bool, ids: tuple[Any, ...]
 ) -> tuple[tuple[Positives, ...], str]:
     """Return the positive pairs and their kind in words."""
     first, last = rows[0], rows[-1]
@@ -122,9 +126,9 @@ def _positives(
     if pairs is None:
         if len(rows) > 2:
             raise ValueError(f"scores are of the pairs of two views, got {len(rows)} views.")
-        choice = replace(choice, pairs=(torch.arange(len(first)),) * 2)
+        choice = replace(choice, pairs=(torch.arange(len(first), device="cpu"),) * 2)
     x_rows, y_rows, of = chosen_pairs(
-        choice, (len(first), len(last)), PAIRS_OF_TOWERS if are_towers else "pairs"
+        choice, (len(first), len(last)), PAIRS_OF_TOWERS if are_towers else "pairs", ids
     )
     if first is last and (same := int((x_rows == y_rows).sum())):
         raise ValueError(
@@ -146,21 +150,29 @@ def _check_same_ids(rows: Sequence[Population]) -> None:
             )
 
 
+def _names_of_entities(
+    ids: Any, rows: tuple[Population, ...], are_two: bool
+) -> tuple[list[Hashable] | None, ...]:
+    """Return the ids of the rows of each view or tower; None without ids."""
+    if ids is None:
+        return (None,) * len(rows)
+    if are_two and (not isinstance(ids, tuple | list) or len(ids) != 2):
+        raise ValueError("ids must be a tuple of two, those of features and those of positives.")
+    sides = ids if are_two else (ids,)
+    return tuple(names_of("ids", side, len(part)) for side, part in zip(sides, rows, strict=True))
+
+
 def _distinct(
-    rows: tuple[Population, ...], ids: Any
+    rows: tuple[Population, ...], ids: tuple[Any, ...]
 ) -> tuple[tuple[Tensor | None, ...], tuple[Population, ...]]:
     """Return the entity of each row, and the populations of entities; the first row of one stands for it."""
-    if len(ids) != len(rows):
-        raise ValueError(
-            f"ids must be a tuple of two, those of features and those of positives, got {len(ids)}."
-        )
     entities: list[Tensor | None] = []
     populations = []
     for population, names in zip(rows, ids, strict=True):
         codes = codes_of("ids", names, len(population))  # numbered by first rows, which is their order below
         entities.append(codes)
         order = codes.sort(stable=True).indices
-        starts = torch.cat([torch.ones(1, dtype=torch.bool), codes[order].diff() > 0])
+        starts = torch.cat([torch.ones(1, dtype=torch.bool, device="cpu"), codes[order].diff() > 0])
         kept = order[starts].sort().values
         is_whole = len(kept) == len(population)
         populations.append(
@@ -175,32 +187,6 @@ def _distinct(
             )
         )
     return tuple(entities), tuple(populations)
-
-
-def codes_of(name: str, values: Any, count: int) -> Tensor:
-    """Return a whole number from 0 for each row, equal for equal values, in the order of first rows."""
-    numbers: dict[Hashable, int] = {}
-    return torch.tensor(
-        [numbers.setdefault(value, len(numbers)) for value in names_of(name, values, count)],
-        dtype=torch.int64,
-    )
-
-
-def names_of(name: str, values: Any, count: int) -> list[Hashable]:
-    """Return one value for each row, from an array, a sequence, or the path of a column."""
-    names = listed(values)
-    if len(names) != count:
-        raise ValueError(f"{name} must be one for each of the {count} rows, got {len(names)}.")
-    return names
-
-
-def listed(values: Any) -> list[Hashable]:
-    """Return the values of a sequence, an array, or the path of a column."""
-    if isinstance(values, str | os.PathLike):
-        from align_uniform.files import read_column
-
-        values = read_column(Path(values))
-    return values.tolist() if hasattr(values, "tolist") else list(values)
 
 
 def _name_of(features: Any) -> str:

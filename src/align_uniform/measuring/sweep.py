@@ -111,7 +111,9 @@ def _sum_pairs(asked: Subject, plan: Plan, anchors: int | None, groups: Tensor |
     sampled = [len(rows) for rows in chosen if rows is not None]
     method = f"{max(sampled):,} anchors" if sampled else "exact"
     weights = tuple(
-        Sample.of(torch.arange(len(population)) if rows is None else rows, strata, len(population)).weights
+        Sample.of(
+            torch.arange(len(population), device="cpu") if rows is None else rows, strata, len(population)
+        ).weights
         for population, rows in zip(asked.populations, chosen, strict=True)
     )
     return Sums(method, potentials, near, tuple(chosen), weights, cross)
@@ -151,7 +153,11 @@ def random_rows(count: int, size: int | None, seed: int) -> Tensor | None:
     """Return the given number of row numbers, drawn at random, rising; None if they would be all rows."""
     if size is None or size >= count:
         return None
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:size].sort().values
+    return (
+        torch.randperm(count, generator=torch.Generator().manual_seed(seed), device="cpu")[:size]
+        .sort()
+        .values
+    )
 
 
 # ------------------------------------------------------------------------------------------------- uniformity
@@ -173,7 +179,7 @@ class Alike:
         if count == 1 or not units.are_shared:
             return cls(None, count)
         chosen = random_rows(size, CORRELATED_UNITS, 0)
-        rows = torch.arange(size) if chosen is None else chosen
+        rows = torch.arange(size, device="cpu") if chosen is None else chosen
         own = units.of(0)[rows]
         apart = own[:, None] != own[None]
         if int(apart.sum()) < LEAST_PAIRS:
@@ -190,7 +196,7 @@ class Alike:
         It is 0 for populations that share no units, and 1 where all pairs are the same.
         """
         if self.squares is None:
-            return torch.eye(self.populations).tolist()
+            return torch.eye(self.populations, device="cpu").tolist()
         values = self.squares if t is None else (-t * self.squares).exp()
         return torch.corrcoef(values).nan_to_num(nan=1.0).tolist()
 
@@ -265,8 +271,8 @@ def _rows_of(wanted: Tensor, units: Tensor, rows: Tensor) -> Tensor:
     """Return a row of each wanted unit: the same rows if their units are the same, as those of views are."""
     if torch.equal(units[rows], wanted):
         return rows
-    row_of = torch.empty(int(units.max()) + 1, dtype=torch.int64)
-    row_of[units] = torch.arange(len(units))
+    row_of = torch.empty(int(units.max()) + 1, dtype=torch.int64, device="cpu")
+    row_of[units] = torch.arange(len(units), device="cpu")
     return row_of[wanted]
 
 

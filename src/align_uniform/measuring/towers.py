@@ -50,7 +50,7 @@ def cross_mean(
         shift = float(result.shift[0])
     else:
         rows_x, rows_y = (
-            torch.arange(len(side)) if rows is None else rows
+            torch.arange(len(side), device="cpu") if rows is None else rows
             for side, rows in zip((x, y), chosen, strict=True)
         )
         result = cross_row_sums(x, y, [t], progress, rows=rows_x)
@@ -106,7 +106,7 @@ def _modality_gap(x: Population, y: Population, units: Units) -> tuple[float, fl
     spreads = [side.mean_square - float(side.mean.square().sum()) for side in moments]
     floor = math.sqrt(sum(spread / (count - 1) for spread, count in zip(spreads, counts, strict=True)))
     direction = (moments[0].mean - moments[1].mean) / max(gap, 1e-300)
-    values = torch.zeros(units.count, dtype=torch.float64)
+    values = torch.zeros(units.count, dtype=torch.float64, device="cpu")
     for number, (side, sign) in enumerate(((x, 1.0), (y, -1.0))):
         along = products(side, direction.unsqueeze(1))[0].squeeze(1)
         factor = sign / math.sqrt(len(along) * (len(along) - 1))

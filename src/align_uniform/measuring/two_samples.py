@@ -145,15 +145,20 @@ class TwoSamples:
 
     def _given_sides(self) -> Tensor:
         n, k = self.sizes
-        return torch.cat([torch.ones(n, 1, dtype=self.x.dtype), torch.zeros(k, 1, dtype=self.x.dtype)])
+        return torch.cat(
+            [
+                torch.ones(n, 1, dtype=self.x.dtype, device="cpu"),
+                torch.zeros(k, 1, dtype=self.x.dtype, device="cpu"),
+            ]
+        )
 
     def _exchanged_sides(self, count: int, generator: torch.Generator) -> Tensor:
         """Return random assignments: of the two rows of each item, or of all rows, in the given numbers."""
         n, k = self.sizes
         if self.paired:
-            stays = torch.randint(2, (n, count), generator=generator).to(self.x.dtype)
+            stays = torch.randint(2, (n, count), generator=generator, device="cpu").to(self.x.dtype)
             return torch.cat([stays, 1 - stays])
-        order = torch.rand(n + k, count, generator=generator).argsort(0)
+        order = torch.rand(n + k, count, generator=generator, device="cpu").argsort(0)
         return (order < n).to(self.x.dtype)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from align_uniform import _checks as checks
+from align_uniform.measuring.columns import listed
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.sources import device_of, sources
-from align_uniform.measuring.subject import listed
 
 LEAST_ROWS = 5
 """The number of rows of either side below which no difference has an error."""
@@ -120,7 +120,7 @@ def _columns(
         return None
     if not isinstance(values, tuple | list) or len(values) != 2:
         raise ValueError(f"{name} must be a tuple of two, one for the rows of either side.")
-    first, second = listed(values[0]), listed(values[1])
+    first, second = listed(name, values[0]), listed(name, values[1])
     for column, side in zip((first, second), sides, strict=True):
         if len(column) != len(side):
             raise ValueError(

@@ -50,7 +50,7 @@ def units_of(asked: Subject, groups: Tensor | None) -> Units:
         rows, count = (groups,) * len(asked.everyone), int(groups.max()) + 1
         return Units(rows, kept, count, None, grouped=True)
     entities = [
-        torch.arange(len(population)) if codes is None else codes
+        torch.arange(len(population), device="cpu") if codes is None else codes
         for population, codes in zip(asked.everyone, asked.entities, strict=True)
     ]
     if not asked.are_towers:
@@ -61,7 +61,7 @@ def units_of(asked: Subject, groups: Tensor | None) -> Units:
     if matched is None:
         return Units((x, y + x_count), kept, x_count + y_count, x_count, grouped=False)
     free = matched < 0
-    matched[free] = x_count + torch.arange(int(free.sum()))
+    matched[free] = x_count + torch.arange(int(free.sum()), device="cpu")
     return Units((x, matched[y]), kept, x_count + int(free.sum()), None, grouped=False)
 
 
@@ -72,7 +72,7 @@ def _matched(x: Tensor, y: Tensor, y_count: int, asked: Subject) -> Tensor | Non
     y_ends = y if positives.y_rows is None else y[positives.y_rows]
     if any(len(ends.unique()) < len(ends) for ends in (x_ends, y_ends)):
         return None
-    partner = torch.full((y_count,), -1)
+    partner = torch.full((y_count,), -1, device="cpu")
     partner[y_ends] = x_ends
     return partner
 

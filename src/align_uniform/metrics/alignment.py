@@ -11,7 +11,7 @@ from torch import Tensor
 from align_uniform import _checks as checks
 from align_uniform.engine.precision import widened
 from align_uniform.functional import align_loss
-from align_uniform.metrics.streamed import Streamed, measurable
+from align_uniform.metrics.streamed import Streamed, measurable, place
 
 
 class Alignment(Streamed):
@@ -59,7 +59,7 @@ class Alignment(Streamed):
         alpha = checks.check_positive("alpha", alpha)
         super().__init__(alpha, normalize, **kwargs)
         self.alpha, self.normalize = alpha, normalize
-        self.add_state("sums", torch.zeros(3, dtype=torch.float64), "sum")
+        self.add_state("sums", torch.zeros(3, dtype=torch.float64, device=place()), "sum")
 
     def update(self, x: Tensor, y: Tensor) -> None:
         """Add pairs: row i of x and row i of y.

@@ -11,7 +11,7 @@ from torch import Tensor
 from align_uniform import geometry
 from align_uniform.functional import normalize_rows
 from align_uniform.geometry import Moments
-from align_uniform.metrics.streamed import StreamedRows
+from align_uniform.metrics.streamed import StreamedRows, place
 
 
 class RankMe(StreamedRows):
@@ -56,10 +56,10 @@ class RankMe(StreamedRows):
     def __init__(self, normalize: bool = True, **kwargs: Any) -> None:
         super().__init__(normalize, **kwargs)
         self.normalize = normalize
-        self.add_state("count", torch.tensor(0), "sum")
+        self.add_state("count", torch.tensor(0, device=place()), "sum")
         # The width is not known yet; a zero adds to any.
-        self.add_state("total", torch.zeros((), dtype=torch.float64), "sum")
-        self.add_state("second", torch.zeros((), dtype=torch.float64), "sum")
+        self.add_state("total", torch.zeros((), dtype=torch.float64, device=place()), "sum")
+        self.add_state("second", torch.zeros((), dtype=torch.float64, device=place()), "sum")
 
     def _add(self, rows: Tensor) -> None:
         moments = Moments.of(normalize_rows(rows) if self.normalize else rows)

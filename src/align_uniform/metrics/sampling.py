@@ -14,7 +14,7 @@ def random_keys(seed: int, rank: int, numbers: Tensor) -> Tensor:
 
     It is the output of splitmix64, a generator that can be read at any place.
     """
-    start = _scatter(_scatter(torch.tensor(seed)) + rank).to(numbers.device)
+    start = _scatter(_scatter(torch.tensor(seed, device="cpu")) + rank).to(numbers.device)
     return _scatter(start + (numbers + 1) * GOLDEN)
 
 

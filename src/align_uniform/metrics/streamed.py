@@ -35,7 +35,7 @@ class Streamed(Metric):
         super().__init__(**kwargs)
         # A collection shares one state among metrics whose states are equal after the first batch. This one
         # is equal only if later batches would be treated alike.
-        self.add_state("settings", torch.tensor(settings, dtype=torch.float64), "max")
+        self.add_state("settings", torch.tensor(settings, dtype=torch.float64, device=place()), "max")
         self._stderr = math.nan
 
     def extra_repr(self) -> str:
@@ -97,11 +97,17 @@ class Streamed(Metric):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Any:
         """Follow a model to its device, but not into its half precision, which no sum survives."""
-        device = fn(torch.zeros(())).device
+        device = fn(torch.zeros((), device="cpu")).device
         if not has_float64(device):  # the state stays on the CPU
             self._computed = self._forward_cache = None  # they are float64, and not worth keeping
             exclude_state = tuple(self._defaults)
         return super()._apply(lambda z: z.to(device), exclude_state)
+
+
+def place() -> torch.device:
+    """Return the device of new states: the default device, or the CPU where that has no float64."""
+    device = torch.get_default_device()
+    return device if device.type != "meta" and has_float64(device) else torch.device("cpu")
 
 
 class StreamedRows(Streamed):

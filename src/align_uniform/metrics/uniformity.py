@@ -16,7 +16,7 @@ from align_uniform.measuring import uniformity
 from align_uniform.measuring.influence import resized_stderr, stderr
 from align_uniform.measuring.populations import Population
 from align_uniform.metrics.sampling import random_keys
-from align_uniform.metrics.streamed import StreamedRows
+from align_uniform.metrics.streamed import StreamedRows, place
 
 
 class Uniformity(StreamedRows):
@@ -86,7 +86,7 @@ class Uniformity(StreamedRows):
         super().__init__(normalize, max_rows, **kwargs)
         self.t, self.normalize, self.max_rows, self.seed = t, normalize, max_rows, seed
         self._approximation_stderr = math.nan
-        self.add_state("seen", torch.tensor(0), "sum")
+        self.add_state("seen", torch.tensor(0, device=place()), "sum")
         self.add_state("rows", [], "cat")
         self.add_state("keys", [], "cat")
 
