@@ -50,9 +50,8 @@ def test_crowding_is_drawn_as_each_rows_own_uniformity() -> None:
     axes = figures.crowding_figure(
         [np.exp([-2.0, -2.0]), np.exp([-1.0])], 2, optimum, ["images", "texts"]
     ).axes[0]
-    log_mean = np.log((np.exp(-2) + np.exp(-1)) / 2)
-    assert keys(axes) == ["images", "texts", f"optimum −{-optimum:.3f}", f"all −{-log_mean:.3f}"]
-    assert [line.get_xdata()[0] for line in axes.lines] == pytest.approx([optimum, log_mean])  # type: ignore[index]
+    assert keys(axes) == ["images", "texts", f"optimum −{-optimum:.3f}", "uniformity −1.500"]
+    assert [line.get_xdata()[0] for line in axes.lines] == pytest.approx([optimum, -1.5])  # type: ignore[index]
 
 
 def test_crowding_of_rows_that_underflow_or_are_alike_can_be_drawn() -> None:

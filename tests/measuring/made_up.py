@@ -117,6 +117,7 @@ def shuffled(count: int) -> list[int]:
 WARNING, PROBLEM = "warning", "problem"
 DIRECTIONS = {"few directions dominate": WARNING}
 LOW_RANK = {"low rank": WARNING}
+IDENTICAL = {"identical views": PROBLEM}
 
 HEALTHY = [
     MadeUp("two views of uniform rows", lambda: measure(unit(N, DIM), turned(unit(N, DIM))), {}),
@@ -154,6 +155,12 @@ FAULTY = [
     ),
     MadeUp("five languages", lambda: measure(languages(2)), DIRECTIONS),
     MadeUp("a hub", lambda: measure(with_hub()), {"hubs": WARNING}),
+    MadeUp("one view twice", lambda: measure(unit(N, DIM), unit(N, DIM)), IDENTICAL),
+    MadeUp(
+        "one view twice, once rounded",
+        lambda: measure(unit(N, DIM), unit(N, DIM).bfloat16(), pairs=(range(N), range(N))),
+        IDENTICAL,
+    ),
     MadeUp("20% wrong pairs", lambda: wrong_pairs(0.2), {"wrong pairs": WARNING}),
     MadeUp(
         "pairs in another order",

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from align_uniform import compare, measure
-from align_uniform.measuring.joint import Joint
+from align_uniform.measuring.joint import Joint, joint_cosines
+from align_uniform.measuring.populations import Population
 from align_uniform.measuring.significance import holm, normal_p
 from tests import rows
 
@@ -107,6 +108,20 @@ def test_joint_moments_make_the_excess_of_multiples() -> None:
     assert joint.excess(2.0, -1.0) == pytest.approx(4 * 0.5 + 0.3 + 4 * 0.2)
 
 
+def test_joint_moments_of_cosines_are_those_of_all_pairs() -> None:
+    a, b = rows.unit(2, 30, 5), rows.unit(3, 30, 7, seed=1)
+    populations = tuple(
+        [Population(view, "x", normalize=True, device=torch.device("cpu")) for view in views]
+        for views in (a, b)
+    )
+    of_a, of_b = ((views @ views.mT).mean(0)[~torch.eye(30, dtype=torch.bool)] for views in (a, b))
+    found = joint_cosines((populations[0], populations[1]), (float(of_a.mean()), float(of_b.mean())))
+    expected = torch.cov(torch.stack([of_a, of_b]), correction=0)
+    assert [found.first, found.second, found.product] == pytest.approx(
+        [float(expected[0, 0]), float(expected[1, 1]), float(expected[0, 1])]
+    )
+
+
 # ------------------------------------------------------------------------------------------------- simulation
 
 
@@ -117,16 +132,21 @@ def test_joint_errors_hold_near_the_optimum_and_equal_encoders_seldom_differ() -
     runs, count = 100, 7
     errors: list[float] = []
     values: list[float] = []
+    cosines: list[float] = []
+    cosine_errors: list[float] = []
     significant = single = 0
     for seed in range(runs):
         result = compare(*encoders(count, 48, 8, seed=seed), paired=True)
         values += [each.uniform for each in result.differences]
         errors += [each.uniform_stderr or 0.0 for each in result.differences]
+        cosines += [each.mean_cosine or 0.0 for each in result.differences]
+        cosine_errors += [each.mean_cosine_stderr or 0.0 for each in result.differences]
         significant += any((p["uniform"] or 1) <= 0.05 for p in result.adjusted_p)
         single += any((p["uniform"] or 1) <= 0.05 for p in result.p)
     held = sum(abs(value) <= 1.96 * error for value, error in zip(values, errors, strict=True))
     assert 0.92 <= held / len(values) <= 0.985
     deviation = float(np.std(values))
     assert 0.9 <= float(np.mean(errors)) / deviation <= 1.15
+    assert 0.9 <= float(np.mean(cosine_errors)) / float(np.std(cosines)) <= 1.15
     assert significant / runs <= 0.05 + 2 * (0.05 * 0.95 / runs) ** 0.5
     assert single / runs >= 0.07

@@ -79,6 +79,25 @@ def test_duplicates_are_counted() -> None:
     assert measure(-0.0 * X + 1).duplicates.exact == 39  # and a zero has no sign
 
 
+def test_equal_rows_that_the_anchors_miss_are_near_duplicates_all_the_same() -> None:
+    z = rows.unit(3000, 16)
+    z[1001] = z[1002] = z[1000]
+    z[7] = z[8]
+    exact, anchors = measure(z).duplicates, measure(z, method="anchors", anchors=10).duplicates
+    assert (exact.exact, exact.near) == (anchors.exact, anchors.near) == (3, 5)
+
+
+def test_sampled_cosines_and_the_spectrum_are_those_of_all_views() -> None:
+    x, y = rows.unit(300, 8), rows.cone(300, 8, 1.5)
+    result = measure(x, y)
+    assert result.details is not None
+    assert float(result.details.cosines.mean()) == pytest.approx(result.mean_cosine, abs=0.03)
+    assert result.mean_cosine > 0.2
+    own = [measure(part).details for part in (x, y)]
+    expected = sum(details.spectrum for details in own if details is not None) / 2
+    torch.testing.assert_close(result.details.spectrum, expected)
+
+
 def test_round_numbers_are_not_taken_for_duplicates() -> None:
     z = torch.cartesian_prod(*[torch.tensor([-2.0, -1.0, 1.0, 2.0])] * 6)
     assert measure(z, method="anchors", anchors=10).duplicates.exact == 0

@@ -36,6 +36,26 @@ def found(measurement: Measurement) -> dict[str, str]:
     return {finding.name: finding.severity for finding in findings(measurement) if finding.severity != "note"}
 
 
+# ------------------------------------------------------------------------------------------------ two towers
+
+
+@pytest.mark.parametrize("sizes", [(40, 300), (300, 40)])
+def test_rankme_of_towers_is_judged_by_the_bound_of_each(sizes: tuple[int, int]) -> None:
+    few, many = (unit(size, 64, seed=size) for size in sizes)
+    result = measure(few, many, pairs=[(number, number) for number in range(40)])
+    assert 32 < result.rankme < 64  # of at most (40 + 64) / 2
+    assert "low rank" not in found(result)
+    padded = measure(*(torch.cat([z[:, :9], 1e-4 * z], 1) for z in (few, many)), pairs=[(0, 0), (1, 2)])
+    (share,) = [finding.number for finding in padded.findings if finding.name == "low rank"]
+    assert share == pytest.approx(padded.rankme / ((40 + 73) / 2))
+
+
+@pytest.mark.parametrize("sizes", [(4, 300), (300, 4)])
+def test_a_tower_of_a_few_rows_is_no_cone(sizes: tuple[int, int]) -> None:
+    users, items = (unit(size, 16, seed=size) + (size == 4) * unit(1, 16) for size in sizes)
+    assert set(found(measure(users, items, pairs=[(0, 0), (1, 1), (2, 2)]))) & {"cone", "low rank"} == set()
+
+
 # --------------------------------------------------------------------------------------- made-up embeddings
 
 

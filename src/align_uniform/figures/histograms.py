@@ -59,7 +59,7 @@ def pair_distance_figure(distances: Array, random: Array | None = None) -> Figur
     return figure
 
 
-def cosine_figure(cosines: Array, dim: int) -> Figure:
+def cosine_figure(cosines: Array, dim: int, mean: float | None = None) -> Figure:
     """Draw the cosines of random distinct pairs of rows against the exact density of the uniform law.
 
     A shift to the right is a cone: the rows have a mean. A wider shape is fewer dimensions than there are
@@ -70,6 +70,7 @@ def cosine_figure(cosines: Array, dim: int) -> Figure:
     Args:
         cosines: the cosines of pairs of different rows.
         dim: m, the number of features, at least 2; the uniform law is that on S^{m-1}.
+        mean: the mean over all pairs, to mark; by default that of these cosines.
 
     Reference:
         The density is `sphere.cosine_log_density`, proportional to (1 - s^2)^((m - 3) / 2).
@@ -100,7 +101,7 @@ def cosine_figure(cosines: Array, dim: int) -> Figure:
             linestyle="--",
             label=f"uniform in {dim:,} dimensions",
         )
-        _draw_line(axes, float(cosines.mean()), "mean")
+        _draw_line(axes, float(cosines.mean()) if mean is None else mean, "mean")
         axes.set(xlim=(low, high), xlabel="cosine of two rows")
         _finish(axes)
         # A narrow density would leave nothing to see of the rows; it goes on above the edge.
@@ -111,7 +112,11 @@ def cosine_figure(cosines: Array, dim: int) -> Figure:
 
 
 def crowding_figure(
-    row_means: Sequence[Array], t: float, optimum: float, names: Sequence[str] = ()
+    row_means: Sequence[Array],
+    t: float,
+    optimum: float,
+    names: Sequence[str] = (),
+    uniform: float | None = None,
 ) -> Figure:
     r"""Draw which rows sit in a crowd: the log of each row's mean potential with all others.
 
@@ -129,6 +134,8 @@ def crowding_figure(
         t: inverse squared width of the potential.
         optimum: `uniform_optimum(dim, t)`, the value of every row under the uniform law.
         names: the names of the views or towers.
+        uniform: the uniformity of all rows, to mark; by default that of these row means, averaged over views
+            or towers.
 
     Reference:
         The terms of Wang & Isola, ICML 2020, arXiv 2005.10242, equation 5.
@@ -153,7 +160,8 @@ def crowding_figure(
                 face=None if number else ACCENT,
             )
         _draw_line(axes, optimum, "optimum", colour=OPTIMUM, style="--")
-        _draw_line(axes, float(np.log(np.mean([np.exp(part).mean() for part in populations]))), "all")
+        own = float(np.mean([np.log(np.exp(part).mean()) for part in populations]))
+        _draw_line(axes, own if uniform is None else uniform, "uniformity")
         _finish(axes)
     return figure
 

@@ -11,7 +11,7 @@ import torch
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
 from align_uniform.measuring.difference import Difference, difference
-from align_uniform.measuring.joint import joint_potentials
+from align_uniform.measuring.joint import joint_cosines, joint_potentials
 from align_uniform.measuring.measure import measure
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.populations import Population
@@ -106,9 +106,9 @@ def compare(
 
     .. math:: \zeta_2 = \frac{E\, G_a^2}{U_a^2} + \frac{E\, G_b^2}{U_b^2} - \frac{2 E\, G_a G_b}{U_a U_b},
 
-    which takes one more sum over all pairs of items for every embedding but the first. It is known only here,
-    where the rows of both are at hand: the error of `a - b` near the optimum is too large by up to the square
-    root of 2. With groups, the error is that of `a - b`.
+    which takes one more sum over all pairs of items for every embedding but the first; likewise for the mean
+    cosine, in closed form. It is known only here, where the rows of both are at hand: the error of `a - b`
+    near the optimum is too large by up to the square root of 2. With groups, the error is that of `a - b`.
 
     The p of a difference is that of a normal distribution. Of K embeddings without any difference, one of the
     K - 1 differences is soon significant by chance, so that each p is also adjusted by Holm's method.
@@ -208,4 +208,5 @@ def _difference(
         joint = joint_potentials(
             (views[0], views[1]), a.uniform.t, (a.uniform.by_population, b.uniform.by_population), advance
         )
-    return found if joint is None else difference(a, b, paired=paired, joint=joint)
+    cosines = joint_cosines((views[0], views[1]), (a.mean_cosine, b.mean_cosine))
+    return difference(a, b, paired=paired, joint=joint, cosines=cosines)

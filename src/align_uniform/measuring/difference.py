@@ -79,7 +79,12 @@ class Difference:
 
 
 def difference(
-    a: Results, b: Results, *, paired: bool | None = None, joint: Joint | None = None
+    a: Results,
+    b: Results,
+    *,
+    paired: bool | None = None,
+    joint: Joint | None = None,
+    cosines: Joint | None = None,
 ) -> Difference:
     """Subtract the second measurement from the first, as `a - b` does.
 
@@ -94,6 +99,7 @@ def difference(
             known and the same.
         joint: the potentials of the pairs of items in both, as `compare` sums them; without them a paired
             error of uniformity is too large near the optimum.
+        cosines: the same for cosines, and the mean cosine near 0.
 
     Raises:
         ValueError: the measurements have different t, or both have an alignment and different alpha, or
@@ -123,7 +129,7 @@ def difference(
             None if None in errors else math.hypot(*(e for e in errors if e is not None))
         )
         if is_paired:
-            found[f"{name}_stderr"] = _paired_error(record, a, b, joint)
+            found[f"{name}_stderr"] = _paired_error(record, a, b, (joint, cosines))
     known = {part.name for part in fields(Difference)}
     return Difference(
         names=(a.name, b.name),
@@ -169,15 +175,23 @@ def _obstacle(a: Results, b: Results) -> str | None:
     return None
 
 
-def _paired_error(record: Quantity, a: Results, b: Results, joint: Joint | None) -> float | None:
-    """Return the error of a difference of one number from the influences of the same units on both."""
+def _paired_error(
+    record: Quantity, a: Results, b: Results, joints: tuple[Joint | None, Joint | None]
+) -> float | None:
+    """Return the error of a difference of one number from the influences of the same units on both.
+
+    The pairs of units count by the joint moments of potentials or of cosines, if they are known.
+    """
     influences = _influence_on(record, a), _influence_on(record, b)
     if influences[0] is None or influences[1] is None or not influences[0].matches(influences[1]):
         return None
     found = influences[0] - influences[1]
+    of_potentials, of_cosines = joints
     slopes = _slope(record, a), _slope(record, b)
-    if joint is not None and slopes[0] is not None and slopes[1] is not None:
-        found = found.with_kernel(joint.excess(slopes[0], slopes[1]))
+    if of_cosines is not None and record.key == "mean_cosine":
+        found = found.with_kernel(of_cosines.excess())
+    elif of_potentials is not None and slopes[0] is not None and slopes[1] is not None:
+        found = found.with_kernel(of_potentials.excess(slopes[0], slopes[1]))
     return stderr(found)
 
 

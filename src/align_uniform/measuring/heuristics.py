@@ -8,6 +8,7 @@ of `verdict` have both.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -41,6 +42,9 @@ CONE_COSINE = 0.2
 
 NEARLY_CONSTANT_COSINE = 0.95
 """The mean cosine above which rows are collapsed, whatever is left of them when they are centred."""
+
+IDENTICAL = 1e-5
+"""The relative alignment below which the two rows of a pair are copies of each other, rounded at most."""
 
 SMOOTH_GROWTH = 1.5
 """The growth of the number of near pairs, at twice the angle, from which rows lie on a smooth curve or
@@ -117,10 +121,15 @@ def _norm_deviation(measurement: Results) -> float | None:
     return None if norms.normalized else max(abs(norms.largest - 1), abs(norms.smallest - 1))
 
 
+def fewest_rows(measurement: Results) -> int:
+    """Return the number of rows, of the smaller of two towers."""
+    return min(measurement.towers.rows) if measurement.towers else measurement.n
+
+
 def is_judged(measurement: Results) -> bool:
     """Whether there are enough rows, of unit norm: a few rows may be close to each other by chance."""
     deviation = _norm_deviation(measurement)
-    return measurement.n >= LEAST_ROWS and (deviation is None or deviation <= LARGEST_DEVIATION)
+    return fewest_rows(measurement) >= LEAST_ROWS and (deviation is None or deviation <= LARGEST_DEVIATION)
 
 
 def is_cone(measurement: Results) -> bool:
@@ -156,14 +165,17 @@ def _mean_cosine(measurement: Results) -> float | None:
 
 def _directions(measurement: Results) -> float | None:
     """Return the participation ratio, over a hundredth of RankMe if that is above 1."""
-    is_small = min(measurement.n, measurement.dim) < LEAST_FOR_DIRECTIONS
+    is_small = min(fewest_rows(measurement), measurement.dim) < LEAST_FOR_DIRECTIONS
     if not is_judged(measurement) or is_small or _are_places_classes(measurement):
         return None
     return measurement.participation_ratio / max(1.0, measurement.rankme / 100)
 
 
 def _rank_share(measurement: Results) -> float | None:
-    return measurement.rankme / min(measurement.n, measurement.dim) if is_judged(measurement) else None
+    """Return RankMe over its largest possible value, averaged over two towers as RankMe is."""
+    rows = measurement.towers.rows if measurement.towers else (measurement.n,)
+    largest = statistics.fmean(min(count, measurement.dim) for count in rows)
+    return measurement.rankme / largest if is_judged(measurement) else None
 
 
 def _duplicate_share(measurement: Results) -> float:
@@ -293,12 +305,13 @@ HEURISTICS = (
     ),
     Heuristic(
         name="low rank",
-        quantity=f"{quantity('rankme').label} over the number of rows or of features, whichever is smaller",
+        quantity=f"{quantity('rankme').label} over the number of rows or of features, whichever is smaller; "
+        "averaged over two towers",
         number=_rank_share,
         side="below",
         thresholds=((0.25, "warning"),),
-        what="RankMe counts {m.rankme:.1f} dimensions in use, {number:.0%} of "
-        "what {m.n:,} rows of {m.dim:,} features could: the others carry little.",
+        what="RankMe counts {m.rankme:.1f} dimensions in use, {number:.0%} of the largest number that is "
+        "possible for as many rows of {m.dim:,} features: the others carry little.",
         advice="See where the spectrum falls off. A projection on the first principal components makes the "
         "rows smaller with little loss; in training, look for dimensional collapse: more uniformity, or a "
         "projection head that is removed afterwards.",
@@ -349,6 +362,19 @@ HEURISTICS = (
         "that are trivial; where half of the rows are duplicates, most neighbours are. Near rows count only "
         f"if twice the angle has fewer than {SMOOTH_GROWTH:g} times as many pairs: a smooth curve has twice "
         f"as many, a surface four times; and not at all with fewer than {LEAST_DIM_FOR_NEAR} features.",
+    ),
+    Heuristic(
+        name="identical views",
+        quantity=quantity("align.relative").label,
+        number=_relative_alignment,
+        side="below",
+        thresholds=((IDENTICAL, "problem"),),
+        what="The two rows of a pair are the same ({m.align.of}): their mean squared distance is "
+        "{number:.2g} of that of other rows. Such an alignment says nothing.",
+        advice="Check that the two views are two: not one file twice, nor one row paired with its copy, nor "
+        "one view encoded twice without dropout or augmentation.",
+        why="Copies of rows in half precision have 2e-8 (float16) and 1e-6 (bfloat16), views of trained "
+        "encoders 0.01 and more.",
     ),
     Heuristic(
         name="pairs no closer than chance",

@@ -1,4 +1,4 @@
-"""Two embeddings of the same items: how the potentials of single pairs of items go together."""
+"""Two embeddings of the same items: how potentials, and cosines, of single pairs of items go together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from align_uniform import _ranks as ranks
 from align_uniform.engine.tiles import slices
 from align_uniform.measuring.influence import joint_excess
-from align_uniform.measuring.populations import Population
+from align_uniform.measuring.populations import Population, block_slices, products
 from align_uniform.measuring.row_sums import care_of, tiles_of_blocks
 
 BLOCK_ROWS = 1024
@@ -21,20 +21,21 @@ BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class Joint:
-    """The second moments of the relative potentials of two embeddings, over all pairs of distinct items.
+    """The second moments of a kernel in two embeddings, over all pairs of distinct items.
 
-    The relative potential of a pair of items is G / U, averaged over views: 1 on average.
+    The kernel is the relative potential of a pair of items, G / U, which is 1 on average, or its cosine;
+    either is averaged over views.
     """
 
     first: float
-    """The variance in the first embedding, E G_a^2 / U_a^2 - 1."""
+    """The variance in the first embedding, for potentials E G_a^2 / U_a^2 - 1."""
     second: float
     """The variance in the second embedding."""
     product: float
-    """The covariance, E(G_a G_b) / (U_a U_b) - 1."""
+    """The covariance, for potentials E(G_a G_b) / (U_a U_b) - 1."""
 
     def excess(self, first: float = 1.0, second: float = 1.0) -> float:
-        """Return zeta_2 of the difference of two multiples of the uniformities: see `joint_excess`."""
+        """Return zeta_2 of the difference of two multiples of the means: see `joint_excess`."""
         return joint_excess(first**2 * self.first, second**2 * self.second, first * second * self.product)
 
 
@@ -71,6 +72,44 @@ def joint_potentials(
         progress(a.numel())
     first, second, product = (ranks.add_over_ranks_(sums) / (count * (count - 1))).tolist()
     return Joint(first, second, product) if math.isfinite(first + second) else None
+
+
+def joint_cosines(
+    embeddings: tuple[Sequence[Population], Sequence[Population]], means: tuple[float, float]
+) -> Joint:
+    """Return the second moments of the cosines of two embeddings, in closed form.
+
+    Args:
+        embeddings: the views of either embedding, as for `joint_potentials`.
+        means: the mean cosine of either, averaged over views.
+    """
+    (a, b), (mean_a, mean_b) = embeddings, means
+    return Joint(
+        _mean_product(a, a) - mean_a**2,
+        _mean_product(b, b) - mean_b**2,
+        _mean_product(a, b) - mean_a * mean_b,
+    )
+
+
+def _mean_product(a: Sequence[Population], b: Sequence[Population]) -> float:
+    r"""Return the mean product of the cosines of a pair of distinct items in two embeddings.
+
+    For one view of each it is :math:`(\lVert A^T B \rVert_F^2 - \sum_i |a_i|^2 |b_i|^2) / (n (n - 1))`.
+    """
+    count, squares = len(a[0]), 0.0
+    for x in a:
+        for y in b:
+            outer = sum(
+                x.widened(x.raw(part)).cpu().T @ y.widened(y.raw(part)).cpu() for part in block_slices(x)
+            )
+            squares += float(torch.as_tensor(outer, device="cpu").square().sum()) / (len(a) * len(b))
+    own = _mean_squares(a) @ _mean_squares(b)
+    return (squares - float(own)) / (count * (count - 1))
+
+
+def _mean_squares(views: Sequence[Population]) -> Tensor:
+    """Return the squared norm of each item, averaged over views, [N]."""
+    return torch.stack([products(view, view.centre[:, None])[1] for view in views]).mean(0)
 
 
 def _deviations(

@@ -172,7 +172,7 @@ def measure(
         crowded=notable_rows.crowded_rows(asked, found.sums, top),
         warnings=_warnings(asked, found, plan),
         items=items_of(asked, items, labels),
-        details=_details(asked, found, seed, spectra[0]),
+        details=_details(asked, found, seed, torch.stack(spectra).mean(0)),
         provenance=_provenance(asked, found.sums, seed),
     )
     if heuristics.is_cone(result):
@@ -276,7 +276,7 @@ def _details(asked: Subject, found: _Found, seed: int, spectrum: Tensor) -> Deta
         distances=torch.cat(distances) if distances else None,
         influences=found.influences,
         row_means=found.sums.row_means,
-        cosines=notable_rows.sampled_cosines(asked.populations[0], seed),
+        cosines=notable_rows.sampled_cosines(asked, seed),
         spectrum=spectrum,
     )
 

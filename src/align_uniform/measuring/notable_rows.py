@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -83,6 +84,8 @@ def duplicates(asked: Subject, sums: Sums, seed: int) -> Duplicates:
     """Count the rows that occur more than once, and those that have a near duplicate."""
     exact = sum(population.survey.duplicates for population in asked.populations)
     near = round(sum(map(_rows_within, asked.populations, sums.near, sums.weights, (0,) * len(sums.near))))
+    if sums.is_sampled:  # anchors may miss rows that are known to be equal
+        near = max(near, sum(population.survey.twins for population in asked.populations))
     pairs = [
         sum(
             _rows_within(population, flags, weights, place)
@@ -148,9 +151,14 @@ def hubs(asked: Subject, seed: int) -> Hubs | None:
     return max(found, key=lambda hubs: hubs.skewness, default=None)
 
 
-def sampled_cosines(population: Population, seed: int) -> Tensor:
-    """Return the cosines of all pairs of a few random rows."""
-    sample = random_rows(len(population), SAMPLE_ROWS, seed)
+def sampled_cosines(asked: Subject, seed: int) -> Tensor:
+    """Return the cosines of all pairs of a few random rows of every population."""
+    size = round(SAMPLE_ROWS / math.sqrt(len(asked.populations)))
+    return torch.cat([_sampled_cosines(population, size, seed) for population in asked.populations])
+
+
+def _sampled_cosines(population: Population, size: int, seed: int) -> Tensor:
+    sample = random_rows(len(population), size, seed)
     rows = population[slice(0, len(population))] if sample is None else take(population, sample)
     rows = torch.nn.functional.normalize(rows.cpu().double(), dim=1)
     above = torch.triu_indices(len(rows), len(rows), offset=1, device="cpu")

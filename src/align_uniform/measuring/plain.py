@@ -10,6 +10,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+SCALARS: dict[Any, tuple[type, ...]] = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}
+"""The types of plain values that a field of a type takes, its own last."""
+
 
 def to_plain(value: Any) -> Any:
     """Turn dataclasses into dictionaries, tuples into lists, and numbers that are not finite into None."""
@@ -57,7 +60,11 @@ def _value(kind: Any, value: Any, path: str) -> Any:
             raise TypeError(f"{path} must be a list, got {value!r}")
         inner = typing.get_args(kind)[0]  # every tuple of a measurement holds values of one type
         return tuple(_value(inner, part, f"{path}.{number}") for number, part in enumerate(value))
-    return math.nan if kind is float and value is None else value
+    if kind is float and value is None:
+        return math.nan
+    if kind in SCALARS and type(value) not in SCALARS[kind]:
+        raise TypeError(f"{path} must be {SCALARS[kind][-1].__name__}, got {value!r}")
+    return value
 
 
 def _object(kind: Any, values: Any, path: str) -> Any:

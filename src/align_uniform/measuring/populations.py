@@ -193,6 +193,12 @@ class Survey:
         """The number of rows that equal an earlier row."""
         return len(self.hashes) - len(self.hashes.unique())
 
+    @property
+    def twins(self) -> int:
+        """The number of rows that equal another row."""
+        counts = self.hashes.unique(return_counts=True)[1]
+        return int(counts[counts > 1].sum())
+
 
 def _survey(population: Population) -> Survey:
     """Read all rows once; each process reads a share of them."""

@@ -149,7 +149,8 @@ class Duplicates:
     near: int
     """The number of rows that have a cosine of at least `quantities_of_rows.NEAR_COSINE` with another row.
 
-    It is estimated from the anchors under `method="anchors"`.
+    It is estimated from the anchors under `method="anchors"`, and is at least the number of rows that equal
+    another row.
     """
     near_growth: float | None = None
     """The number of pairs of rows within twice the angle of near duplicates, over the number within that
@@ -225,9 +226,11 @@ class Details:
     Under `method="anchors"` the rows are the anchors.
     """
     cosines: Tensor
-    """The cosines of about 100,000 distinct pairs of rows, drawn at random; of all pairs of few rows."""
+    """The cosines of about 100,000 distinct pairs of rows, drawn at random from every view or tower; of all
+    pairs of few rows.
+    """
     spectrum: Tensor
-    """The eigenvalues of the covariance, [m], the largest first."""
+    """The eigenvalues of the covariance, [m], the largest first, averaged over the views or towers."""
 
     def save(self, path: Path) -> None:
         """Write the details to an .npz file, or to a .parquet file of a column for each array."""

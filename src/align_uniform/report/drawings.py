@@ -40,7 +40,7 @@ def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) 
     if measurement.dim >= 2:
         yield _drawing(
             "Cosines",
-            figures.cosine_figure(_array(details.cosines), measurement.dim),
+            figures.cosine_figure(_array(details.cosines), measurement.dim, _mean_cosine(measurement)),
             "Cosines of random rows. To the right of the dashed line: a cone. Wider: fewer dimensions in "
             "use.",
         )
@@ -68,10 +68,15 @@ def _crowding(measurement: Measurement, details: Details) -> Drawing:
     uniform = measurement.uniform
     return _drawing(
         "Crowding",
-        figures.crowding_figure(populations, uniform.t, uniform.optimum, names),
+        figures.crowding_figure(populations, uniform.t, uniform.optimum, names, uniform.value),
         "Uniformity as seen from each row. A row on the right has many others near it; a tail there is "
         "clusters or near duplicates.",
     )
+
+
+def _mean_cosine(measurement: Measurement) -> float | None:
+    """Return the mean cosine that was measured; None for rows as they are, whose products are no cosines."""
+    return measurement.mean_cosine if measurement.norms.normalized else None
 
 
 def _drawing(title: str, figure: Figure, caption: str) -> Drawing:
