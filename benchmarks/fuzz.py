@@ -139,14 +139,14 @@ def _read_pairs(path: Path) -> None:
 
 def _read_labels(path: Path) -> None:
     """Number the classes of eight rows as `measure --labels FILE` does."""
-    from align_uniform.measuring.subject import codes_of
+    from align_uniform.measuring.columns import codes_of
 
     codes_of("labels", path, 8)
 
 
 def _read_texts(path: Path) -> None:
     """Name eight items as `measure --texts FILE` does."""
-    from align_uniform.measuring.subject import names_of
+    from align_uniform.measuring.columns import names_of
 
     names_of("items", path, 8)
 

@@ -19,7 +19,7 @@ PLAIN = frozenset({int, str, bool, bytes})
 """The types of which no value is missing."""
 
 
-def listed(name: str, values: Any) -> list[Hashable]:
+def values_of(name: str, values: Any) -> list[Hashable]:
     """Return the values of a column: a sequence, an array, a tensor, an iterator, or the path of a file.
 
     Args:
@@ -56,7 +56,7 @@ def codes_of(name: str, values: Any, count: int) -> Tensor:
 
 def names_of(name: str, values: Any, count: int) -> list[Hashable]:
     """Return one value for each row, from an array, a sequence, or the path of a column."""
-    names = listed(name, values)
+    names = values_of(name, values)
     if len(names) != count:
         raise ValueError(f"{name} must be one for each of the {count} rows, got {len(names)}.")
     return names

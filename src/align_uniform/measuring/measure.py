@@ -21,7 +21,7 @@ from align_uniform.geometry import Moments
 from align_uniform.measuring import heuristics, notable_rows, packed
 from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.centered import centered
-from align_uniform.measuring.columns import codes_of, listed
+from align_uniform.measuring.columns import codes_of, values_of
 from align_uniform.measuring.cosines import mean_cosine
 from align_uniform.measuring.influence import Influence, are_few, stderr
 from align_uniform.measuring.items import items_of
@@ -236,7 +236,7 @@ def _classes_and_groups(
 ) -> tuple[list[Hashable] | None, Tensor | None, Tensor | None]:
     """Return the labels, and the class and the group of each row as whole numbers from 0."""
     count = len(asked.rows)
-    names = None if labels is None else listed("labels", labels)
+    names = None if labels is None else values_of("labels", labels)
     classes = None if names is None else codes_of("labels", names, count)
     codes = None if groups is None else codes_of("groups", groups, count)
     is_one_exact_population = (

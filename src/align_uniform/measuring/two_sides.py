@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from align_uniform import _checks as checks
-from align_uniform.measuring.columns import listed
+from align_uniform.measuring.columns import values_of
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.sources import device_of, sources
 
@@ -120,7 +120,7 @@ def _columns(
         return None
     if not isinstance(values, tuple | list) or len(values) != 2:
         raise ValueError(f"{name} must be a tuple of two, one for the rows of either side.")
-    first, second = listed(name, values[0]), listed(name, values[1])
+    first, second = values_of(name, values[0]), values_of(name, values[1])
     for column, side in zip((first, second), sides, strict=True):
         if len(column) != len(side):
             raise ValueError(
