@@ -232,7 +232,7 @@ def test_pairs_may_be_of_ids_of_any_kind() -> None:
     assert paired([(tuples[a], tuples[b]) for a, b in PAIRS], ids=tuples) == PAIRS
     two = measure(X, Y, pairs={"x": [n for n, _ in named], "y": SECOND}, ids=(NAMES, range(12)))
     assert sorted((each.x, each.y) for each in two.worst_pairs) == PAIRS
-    with pytest.raises(ValueError, match="got 1 that no row has, the first is 'item 99'"):
+    with pytest.raises(ValueError, match="pairs has 1 ids that no row has, the first is 'item 99'; correct"):
         measure(X, pairs=[("item 0", "item 99")], ids=NAMES)
 
 

@@ -51,8 +51,8 @@ def test_details_hold_every_row() -> None:
     torch.testing.assert_close(details.distances, torch.linalg.vector_norm(X - Y, dim=1))
     sums = oracle.potential_sums(oracle.numbers(Y), 2) / 39
     np.testing.assert_allclose(details.row_means[1].numpy(), sums)
-    assert details.cosines.shape == (40 * 39 // 2,)
-    close(float(details.spectrum.sum()), X.var(0, correction=0).sum())
+    assert details.cosines.shape == (2 * 40 * 39 // 2,)
+    close(float(details.spectrum.sum()), (X.var(0, correction=0).sum() + Y.var(0, correction=0).sum()) / 2)
 
 
 def test_rows_are_normalised_unless_they_are_to_be_taken_as_they_are() -> None:

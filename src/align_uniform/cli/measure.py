@@ -352,10 +352,10 @@ def _pairs(options: MeasureOptions, ids: Any) -> tuple[Any, Sequence[Any] | None
     if not {"x", "y"} <= columns.keys():
         raise ValueError(f"{options.pairs} must have columns x and y, got {', '.join(columns)}; rename them.")
     sides = ids if isinstance(ids, tuple) else (ids, ids)
-    rows = tuple(
-        _rows_of(column, names, f"column {name} of {options.pairs}")
-        for column, names, name in zip((columns["x"], columns["y"]), sides, "xy", strict=True)
-    )
+    rows = {
+        side: _rows_of(columns[side], names, f"column {side} of {options.pairs}")
+        for side, names in zip("xy", sides, strict=True)
+    }
     return rows, columns.get("score") if options.threshold is not None else None
 
 
@@ -365,15 +365,9 @@ def _rows_of(column: Sequence[Any], ids: Sequence[Any] | None, name: str) -> lis
         if not all(isinstance(value, int) for value in column):
             raise ValueError(f"{name} must be row numbers, from 0; if it has ids, give --ids.")
         return list(column)
-    first: dict[Any, int] = {}
-    for row, value in enumerate(ids):
-        first.setdefault(value, row)
-    if unknown := [value for value in column if value not in first]:
-        raise ValueError(
-            f"{name} has {len(unknown)} ids that no row has, the first is {unknown[0]!r}; correct --ids or "
-            "the table."
-        )
-    return [first[value] for value in column]
+    from align_uniform.measuring.columns import rows_of_ids
+
+    return rows_of_ids(name, column, ids, "correct --ids or the table")
 
 
 def _column(path: str | None) -> Any:

@@ -115,19 +115,27 @@ def _row_numbers(column: Column, ids: Any) -> Tensor:
             f"pairs must be row numbers, whole numbers of shape [P, 2], got {strange!r}; pass ids too if "
             "pairs are of ids."
         )
-    return torch.tensor(rows_of_ids("pairs", column, ids), dtype=torch.int64, device="cpu")
+    return torch.tensor(
+        rows_of_ids("pairs", column, ids, "correct them, or ids"), dtype=torch.int64, device="cpu"
+    )
 
 
-def rows_of_ids(name: str, column: Iterable[Hashable], ids: Iterable[Hashable]) -> list[int]:
-    """Return the number of the first row that has each id of a column."""
+def rows_of_ids(name: str, column: Iterable[Hashable], ids: Iterable[Hashable], remedy: str) -> list[int]:
+    """Return the number of the first row that has each id of a column.
+
+    Args:
+        name: the name of the column in messages.
+        column: the ids.
+        ids: the id of each row.
+        remedy: what to do if an id is that of no row.
+    """
     first: dict[Hashable, int] = {}
     for row, value in enumerate(ids):
         first.setdefault(value, row)
     wanted = list(column)
     if unknown := [value for value in wanted if value not in first]:
         raise ValueError(
-            f"{name} must be ids of rows, got {len(unknown):,} that no row has, the first is {unknown[0]!r}; "
-            "correct them, or ids."
+            f"{name} has {len(unknown):,} ids that no row has, the first is {unknown[0]!r}; {remedy}."
         )
     return [first[value] for value in wanted]
 
