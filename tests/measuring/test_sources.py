@@ -110,7 +110,7 @@ def test_the_remedies_for_shapes_are_rows() -> None:
         ([], "at least one row, got an empty list"),
         ([1.0, 2.0], "got shape [2]"),
         ({"a": X[0], "b": X[1]}, "got dict; use torch.stack([*features.values()])"),
-        pytest.param((row for row in X), "list of rows, or the path of a file, got generator", id="generator"),
+        pytest.param((row for row in X), "rows, or the path of a file, got generator", id="generator"),
         (None, "got NoneType"),
         (X.to_sparse(), "must be dense, got torch.sparse_coo; use features.to_dense()"),
         (X.long(), f"float64, int8 or uint8, got int64; {CONVERT}"),
