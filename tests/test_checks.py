@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -202,6 +203,17 @@ def test_an_exponent_width_or_temperature_is_a_finite_number_above_0(
 ) -> None:
     with pytest.raises(ValueError, match=rf"^{name} must be a finite number above 0, got {value}"):
         call(value)
+
+
+@pytest.mark.parametrize("t", [np.float32(2), np.int64(2), np.array(2.0)], ids=repr)
+def test_a_number_of_numpy_is_a_number(t: Any) -> None:
+    assert uniform_loss(X, t) == uniform_loss(X, 2)
+
+
+@pytest.mark.parametrize("t", [np.array([2.0]), [2], "2", None], ids=repr)
+def test_what_is_no_number_is_refused_by_its_type(t: Any) -> None:
+    with pytest.raises(ValueError, match=r"^t must be one number above 0, got"):
+        uniform_loss(X, t)
 
 
 def test_the_optimum_takes_no_t_that_the_loss_refuses() -> None:

@@ -160,7 +160,7 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
 def check_positive(name: str, value: float) -> float:
     """Return a number as a float; refuse one that is not finite or not above 0."""
     is_plain = isinstance(value, float | int)
-    if not is_plain and (hasattr(value, "__len__") or not hasattr(value, "__float__")):
+    if not is_plain and (getattr(value, "shape", ()) or not hasattr(value, "__float__")):
         raise ValueError(f"{name} must be one number above 0, got {_shortly(value)}.")
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be a finite number above 0, got {value}.")
