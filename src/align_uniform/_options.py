@@ -159,12 +159,18 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
 
 def check_positive(name: str, value: float) -> float:
     """Return a number as a float; refuse one that is not finite or not above 0."""
-    is_plain = isinstance(value, float | int)
-    if not is_plain and (getattr(value, "shape", ()) or not hasattr(value, "__float__")):
+    if not _is_number(value):
         raise ValueError(f"{name} must be one number above 0, got {_shortly(value)}.")
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be a finite number above 0, got {value}.")
     return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is one number, of Python, or of numpy, whose arrays may have no dimensions."""
+    if isinstance(value, float | int):
+        return True
+    return hasattr(value, "__float__") and getattr(value, "shape", None) in (None, ())
 
 
 def _shortly(value: object) -> str:
