@@ -127,12 +127,12 @@ def _write_folder(path: Path) -> None:
 
 def _read_pairs(path: Path) -> None:
     """Choose the pairs of eight rows as `measure --pairs FILE --threshold 4` does."""
-    from align_uniform.cli.measure import MeasureOptions, _pairs
+    from align_uniform.cli.pairs import PairsAsked, read_pairs
     from align_uniform.measuring.positives import PairChoice, chosen_pairs
 
     try:
-        pairs, scores = _pairs(MeasureOptions(features="x.npy", pairs=str(path), threshold=4.0), None)
-        chosen_pairs(PairChoice(pairs, scores, 4.0, True), (8, 8), "pairs")
+        table = read_pairs(PairsAsked(str(path), None, None, 4.0, all_pairs=False))
+        chosen_pairs(PairChoice(table.rows((None, None)), table.scores, 4.0, True), (8, 8), "pairs")
     except ValueError as error:
         raise ValueError(one_line(str(error))) from error  # as the command prints it
 

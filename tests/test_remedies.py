@@ -44,6 +44,26 @@ class Case:
 MEASURE = "align-uniform measure x.npy "
 
 CASES = [
+    Case("align-uniform measure x.npy --pairs pairs.csv", "--all-pairs"),
+    Case("align-uniform measure x.npy --pairs pairs.csv", "--threshold", "{fails} {says} 2"),
+    Case("align-uniform measure x.npy --pairs sim.csv --threshold 2", "--score similarity"),
+    Case("align-uniform measure x.npy --pairs named2.csv --ids ids.txt", "--columns sentence1 sentence2"),
+    Case(
+        "align-uniform measure x.npy --pairs headless.csv --threshold 2",
+        "sed -i '1i x,y,score' headless.csv",
+        "$ {says}",
+    ),
+    Case(
+        "align-uniform measure x.npy --report r.html --texts headed.txt", "sed -i 1d headed.txt", "$ {says}"
+    ),
+    Case("align-uniform measure x.npy --json --texts blank.txt", "sed -i '51,$d' blank.txt", "$ {says}"),
+    Case(
+        "align-uniform measure x.npy --report r.html --texts headless.txt.csv",
+        "sed -i '1i value' headless.txt.csv",
+        "$ {says}",
+    ),
+    Case("align-uniform measure x.npy --anchors 20", "--method anchors"),
+    Case("align-uniform measure x.npy --texts ids.txt", "--report", "{fails} {says} r.html"),
     Case("align-uniform measure x.npy --report no/where/x.html", "mkdir -p no/where", "$ {says}"),
     Case("align-uniform measure x.npy --report ids.txt", "--force"),
     Case(
@@ -58,6 +78,18 @@ CASES = [
     Case("uniform_loss(x.tolist())", "torch.as_tensor(x)", "uniform_loss({says})"),
 ]
 """Add the remedy of a new message here."""
+
+
+@pytest.fixture(autouse=True)
+def tables(folder: Path) -> None:
+    """Add files to the folder that the cases fail with."""
+    ids = (folder / "ids.txt").read_text()
+    (folder / "sim.csv").write_text("x,y,similarity\n0,1,5\n2,3,4\n")
+    (folder / "named2.csv").write_text("sentence1,sentence2\nu0,u1\nu7,u3\n")
+    (folder / "headless.csv").write_text("0,1,5\n2,3,4\n")
+    (folder / "headed.txt").write_text("text\n" + ids)
+    (folder / "blank.txt").write_text(ids + "\n")
+    (folder / "headless.txt.csv").write_text(ids)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.fails}: {case.says}")

@@ -101,10 +101,10 @@ def test_a_missing_library_is_told_of_before_any_work(
         (
             ["measure", "x.npy", "--pairs", "named.csv"],
             1,
-            "column x of named.csv must be row numbers, from 0; if it has ids, give --ids",
+            "column x of named.csv must be row numbers, from 0, got 'u0'; if it has ids, give the id of each",
         ),
         (
-            ["measure", "x.npy", "--pairs", "pairs.csv", "--ids", "ids.txt"],
+            ["measure", "x.npy", "--pairs", "pairs.csv", "--ids", "ids.txt", "--all-pairs"],
             1,
             "column x of pairs.csv has 3 ids that no row has",
         ),

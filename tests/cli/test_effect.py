@@ -22,6 +22,20 @@ KNN = f"evaluate knn {SAVED.removesuffix(' --protocol exact')}"
 VAIN = [
     ("measure x.npy --anchors 50", "--anchors has no effect without --method anchors; add --method anchors"),
     ("measure x.npy --inclusive --pairs pairs.csv", "--inclusive has no effect without --threshold"),
+    ("measure x.npy --columns a b --all-pairs", "--columns and --all-pairs have no effect without --pairs"),
+    ("measure x.npy --pairs pairs.csv --score s", "--score has no effect without --threshold"),
+    (
+        "measure x.npy --pairs pairs.csv --threshold 4 --all-pairs",
+        "--all-pairs has no effect with --threshold; leave one of them out",
+    ),
+    (
+        "measure x.npy --report r.html --positive-texts ids.txt",
+        "--positive-texts has no effect without --positives",
+    ),
+    (
+        "measure x.npy --positives y.npy --positive-texts ids.txt --positive-images ids.txt",
+        "--positive-texts and --positive-images have no effect without --report",
+    ),
     ("measure x.npy --threshold 4", "--threshold has no effect without --pairs"),
     ("measure x.npy --positive-ids ids.txt", "--positive-ids has no effect without --positives"),
     ("measure x.npy --texts ids.txt", "--texts has no effect without --report or --json; add --report"),

@@ -43,7 +43,7 @@ def test_the_json_of_measure_is_that_of_the_api(folder: Path, capsys: pytest.Cap
     [
         (["x.npy", "--pairs", "pairs.csv", "--threshold", "4"], "pairs with score > 4", 1),
         (["x.npy", "--pairs", "pairs.csv", "--threshold", "4", "--inclusive"], "pairs with score >= 4", 2),
-        (["x.npy", "--pairs", "pairs.csv"], "pairs", 3),
+        (["x.npy", "--pairs", "pairs.csv", "--all-pairs"], "pairs", 3),
         (["x.npy", "--pairs", "named.csv", "--ids", "ids.txt"], "pairs", 2),
         (
             ["xy.npz::x", "--positives", "xy.npz::y", "--ids", "ids.txt", "--positive-ids", "ids.txt"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -31,22 +32,43 @@ def test_rows_are_shown_with_their_pictures(two_views: Measurement, tmp_path: Pa
     assert small.size == (THUMBNAIL, round(THUMBNAIL * 200 / 300))
 
 
-def test_towers_have_pictures_of_the_first_and_texts_of_the_second_or_both_of_both(
+def test_the_contents_of_towers_are_those_of_the_first_or_of_both(
     towers: Measurement, tmp_path: Path
 ) -> None:
     pair = towers.worst_pairs[0]
-    images, texts = [picture(tmp_path / "a.png")] * 40, [f"text {number};" for number in range(50)]
-    page = Page(report_html(towers, images=images, texts=texts))
-    assert f"text {pair.y};" in page.shown
+    first, second = [f"first {number};" for number in range(40)], [f"text {number};" for number in range(50)]
+    images = [picture(tmp_path / "a.png")] * 40
+    page = Page(report_html(towers, images=images, texts=first))
+    assert f"first {pair.x};" in page.shown
     assert len(page.attributes("src")) >= len(towers.worst_pairs)
-    both = Page(report_html(towers, texts=([f"first {number};" for number in range(40)], texts))).shown
+    both = Page(report_html(towers, texts=(first, second))).shown
     assert f"first {pair.x};" in both
     assert f"text {pair.y};" in both
+    captions = Page(report_html(towers, images=images, texts=(None, second))).shown
+    assert f"text {pair.y};" in captions
 
 
-def test_too_few_texts_are_refused(two_views: Measurement) -> None:
-    with pytest.raises(ValueError, match="texts must be one for each row, got 1 where"):
-        report_html(two_views, texts=["only one"])
+def test_both_sides_of_a_pair_of_views_are_shown_if_they_differ(two_views: Measurement) -> None:
+    pair = two_views.worst_pairs[0]
+    sides = [[f"{side} {number};" for number in range(120)] for side in ("first", "second")]
+    alone = Page(report_html(two_views, texts=sides[0])).shown
+    both = Page(report_html(two_views, texts=(sides[0], sides[1]))).shown
+    assert f"first {pair.x};" in alone
+    assert f"first {pair.x};" in both
+    assert f"second {pair.y};" in both
+
+
+@pytest.mark.parametrize("count", [1, 119, 121])
+@pytest.mark.parametrize("name", ["texts", "images"])
+def test_another_number_of_texts_or_pictures_is_refused(
+    name: str, count: int, two_views: Measurement
+) -> None:
+    wrong: Any
+    for wrong in ([Path("x")] * count, ([Path("x")] * 120, [Path("x")] * count)):
+        with pytest.raises(ValueError, match=f"{name} must be one for each of the 120 rows, got {count}"):
+            report_html(
+                two_views, texts=wrong if name == "texts" else None, images=None if name == "texts" else wrong
+            )
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(50)])

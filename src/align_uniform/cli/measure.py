@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from align_uniform._extras import require
 from align_uniform._messages import print_json
 from align_uniform._options import Belongs, Options
-from align_uniform._writing import check_replaceable, written_whole
+from align_uniform._writing import written_whole
 from align_uniform.cli import gates
 from align_uniform.cli.command import GATE_FAILED, Command
+from align_uniform.cli.contents import ContentFiles, Contents, counts_of_rows, read_contents
 from align_uniform.cli.gates import GateOptions
+from align_uniform.cli.outputs import Unwritten, check_outputs
+from align_uniform.cli.pairs import PairsAsked, TableOfPairs, read_pairs
 from align_uniform.cli.parser import UsageError
 from align_uniform.files.formats import ARRAYS, COLUMNS
 from align_uniform.recipes.encoders.options import EncodeOptions, EncoderOverrides, ViewsOptions
@@ -77,11 +80,17 @@ class PairOptions(Options):
     positives: str | None = _file()
     """File of a second view, row by row; with --pairs or --ids, of a second tower."""
     pairs: str | None = _file()
-    """Table of pairs, with columns x and y of row numbers or ids, and perhaps a column score."""
+    """Table of pairs, with two columns of row numbers, or of ids if --ids is given, and perhaps scores."""
+    columns: tuple[str, str] | None = field(default=None, metadata={"metavar": "COLUMN"})
+    """Columns of the table of pairs. Default: x and y."""
+    score: str | None = field(default=None, metadata={"metavar": "COLUMN"})
+    """Column of the scores in the table of pairs. Default: score."""
     threshold: float | None = field(default=None, metadata={"metavar": "SCORE"})
     """Score above which a pair is positive, such as 4 for STS-B."""
     inclusive: bool = False
     """Count pairs whose score equals the threshold as positive."""
+    all_pairs: bool = False
+    """Count all pairs as positive, although the table has scores."""
     ids: str | None = _file()
     """File with an id for each row. In uniformity, each id counts once."""
     positive_ids: str | None = _file()
@@ -126,6 +135,10 @@ class ResultOptions(Options):
     """Page to write, with figures and the rows to look at."""
     texts: str | None = _file()
     """File with a text for each row, for the report. It also tells `compare` which items were measured."""
+    positive_texts: str | None = _file()
+    """File with a text for each row of --positives, for the report."""
+    positive_images: str | None = _file()
+    """File with the path of an image for each row of --positives, for the report."""
     top: int = field(default=10, metadata={"metavar": "K"})
     """Number of worst pairs and of most crowded rows to list."""
     rows_out: str | None = _file()
@@ -137,6 +150,9 @@ class ResultOptions(Options):
 OF_ENCODERS = tuple(each.name for kind in (EncoderOverrides, ViewsOptions) for each in fields(kind))
 """Options that go with --encoder alone."""
 
+
+CONTENTS = ("texts", "positive_texts", "images", "positive_images")
+"""Options that name texts and pictures of rows."""
 
 NO_PAIRS = "FEATURES, since with --encoder two views of an image are a pair"
 
@@ -158,9 +174,11 @@ class MeasureOptions(
         Belongs((*OF_ENCODERS, "features_out"), to=("--encoder",), words="--encoder"),
         Belongs(("images",), to=("--report", "--encoder")),
         Belongs(("texts",), to=("--report", "--json")),
-        Belongs(("threshold",), to=("--pairs",)),
-        Belongs(("inclusive",), to=("--threshold",)),
-        Belongs(("positive_ids",), to=("--positives",)),
+        Belongs(("threshold", "columns", "score", "all_pairs"), to=("--pairs",)),
+        Belongs(("inclusive", "score"), to=("--threshold",)),
+        Belongs(("all_pairs",), against=("--threshold",)),
+        Belongs(("positive_ids", "positive_texts", "positive_images"), to=("--positives",)),
+        Belongs(("positive_texts", "positive_images"), to=("--report",)),
         Belongs(("anchors",), to=("--method anchors",)),
         Belongs(("top",), to=("--report", "--json")),
         Belongs(("force",), to=("--report", "--rows-out", "--features-out")),
@@ -182,9 +200,28 @@ def run(options: MeasureOptions) -> int:
     from align_uniform.measuring.measurement import Measurement
 
     gates.check_paths(options.fail_if, Measurement)
-    for path in (options.report, options.rows_out, options.features_out):
-        if path is not None:
-            check_replaceable(Path(path), force=options.force)
+    _check_outputs(options)
+    inputs = _Inputs.read(options)
+    unwritten = Unwritten()
+    encoded = _encoded(options, unwritten) if options.encoder is not None else None
+    result = _measure(options, inputs, encoded)
+    code = 0
+    if ranks.rank() == 0:
+        result = _show(result, options, unwritten)
+        _report(result, options, inputs.contents, encoded, unwritten)
+        code = unwritten.told(_failed(result, options))
+    return 130 if "interrupted" in result.provenance["method"] else code
+
+
+def _check_outputs(options: MeasureOptions) -> None:
+    """Check the files that are written, and the libraries that they need."""
+    read = ("features", "positives", "pairs", "ids", "positive_ids", "labels", "groups", *CONTENTS)
+    written = {name: getattr(options, name) for name in ("report", "rows_out", "features_out")}
+    check_outputs(
+        {name: None if path is None else Path(path) for name, path in written.items()},
+        {name: getattr(options, name) for name in read},
+        force=options.force,
+    )
     if options.rows_out is not None:
         from align_uniform.measuring.row_files import check_row_file
 
@@ -195,13 +232,50 @@ def run(options: MeasureOptions) -> int:
         require("recipes")
     if options.report is not None:
         require("report")
-    encoded = _encoded(options) if options.encoder is not None else None
-    result = _measure(options, encoded)
-    code = 0
-    if ranks.rank() == 0:
-        result = _show(result, options, encoded)
-        code = _failed(result, options)
-    return 130 if "interrupted" in result.provenance["method"] else code
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The columns next to the rows."""
+
+    ids: Any
+    """The ids as `measure` takes them."""
+    named: Any
+    """The ids by which a table of pairs names rows: those, or those of files of one vector for each id."""
+    pairs: TableOfPairs | None
+    contents: Contents
+
+    @classmethod
+    def read(cls, options: MeasureOptions) -> _Inputs:
+        """Read the columns, and check those that are shown: nothing is measured before."""
+        names = {name: getattr(options, name) for name in CONTENTS}
+        if options.encoder is not None:
+            names["images"] = None
+        contents = Contents()
+        if any(names.values()):
+            contents = read_contents(ContentFiles(**names), _counts(options))
+        ids = _ids(options)
+        if options.pairs is None:
+            return cls(ids, None, None, contents)
+        asked = PairsAsked(
+            options.pairs, options.columns, options.score, options.threshold, all_pairs=options.all_pairs
+        )
+        return cls(ids, _ids_in_files(options) if ids is None else ids, read_pairs(asked), contents)
+
+    @property
+    def rows_of_pairs(self) -> Any:
+        """The row numbers of the pairs, as `measure` takes them."""
+        sides = self.named if isinstance(self.named, tuple) else (self.named, self.named)
+        return None if self.pairs is None else self.pairs.rows(sides)
+
+
+def _counts(options: MeasureOptions) -> list[int]:
+    """Return the number of rows of features, and of positives if they are given."""
+    if options.encoder is None:
+        return counts_of_rows(options.features, options.positives)
+    from align_uniform.recipes.encoders.encode import images_of
+
+    return [len(images_of(Path(str(options.images))).paths)]
 
 
 def _failed(result: Measurement, options: MeasureOptions) -> int:
@@ -215,7 +289,7 @@ def _failed(result: Measurement, options: MeasureOptions) -> int:
     return gates.failed([*findings, *numbers])
 
 
-def _encoded(options: MeasureOptions) -> Encoded:
+def _encoded(options: MeasureOptions, unwritten: Unwritten) -> Encoded:
     """Encode the images, and write the features if there is a file for them."""
     import numpy as np
 
@@ -234,17 +308,20 @@ def _encoded(options: MeasureOptions) -> Encoded:
     )
     encoded = encode(asked, progress=sys.stderr.isatty())
     if options.features_out is not None and ranks.rank() == 0:
-        with written_whole(Path(options.features_out)) as partial, partial.open("wb") as file:
+        with (
+            unwritten.writing(f"the features ({options.features_out})"),
+            written_whole(Path(options.features_out)) as partial,
+            partial.open("wb") as file,
+        ):
             np.save(file, encoded.views.numpy())
     return encoded
 
 
-def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
+def _measure(options: MeasureOptions, inputs: _Inputs, encoded: Encoded | None) -> Measurement:
+    from align_uniform import _ranks as ranks
     from align_uniform.measuring.measure import measure
     from align_uniform.recipes.devices import measuring_device
 
-    ids = _ids(options)
-    pairs, scores = _pairs(options, _ids_in_files(options) if ids is None else ids)
     labels: Any = options.labels
     name = options.name
     if encoded is not None:
@@ -252,11 +329,11 @@ def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
     result = measure(
         options.features if encoded is None else encoded.views,
         options.positives,
-        pairs=pairs,
-        scores=scores,
+        pairs=inputs.rows_of_pairs,
+        scores=None if inputs.pairs is None else inputs.pairs.scores,
         threshold=options.threshold,
         strict=not options.inclusive,
-        ids=ids,
+        ids=inputs.ids,
         progress=sys.stderr.isatty(),
         interruptible=True,
         normalize=not options.as_is,
@@ -273,6 +350,8 @@ def _measure(options: MeasureOptions, encoded: Encoded | None) -> Measurement:
         labels=labels,
         name=name,
     )
+    if inputs.pairs is not None and ranks.rank() == 0:
+        print(inputs.pairs.words, file=sys.stderr)
     return result if encoded is None else _with_source(result, options, encoded)
 
 
@@ -300,18 +379,12 @@ def _with_source(result: Measurement, options: MeasureOptions, encoded: Encoded)
     return replace(result, provenance={**result.provenance, **source, "views": views})
 
 
-def _show(result: Measurement, options: MeasureOptions, encoded: Encoded | None) -> Measurement:
-    """Write and print the result, and return it as it was printed."""
+def _show(result: Measurement, options: MeasureOptions, unwritten: Unwritten) -> Measurement:
+    """Write the numbers of each row, print the result, and return it as it was printed."""
     if options.rows_out is not None and result.details is not None:
-        result.details.save(Path(options.rows_out))
-        result = replace(result, provenance={**result.provenance, "rows": options.rows_out})
-    if options.report is not None:
-        from align_uniform.report import write_report
-
-        texts = _column(options.texts)
-        images = _column(options.images) if encoded is None else encoded.paths
-        write_report(Path(options.report), result, texts=texts, images=images, force=options.force)
-        print(f"report: {options.report}", file=sys.stderr)
+        with unwritten.writing(f"the numbers of each row ({options.rows_out})"):
+            result.details.save(Path(options.rows_out))
+            result = replace(result, provenance={**result.provenance, "rows": options.rows_out})
     if options.json:
         print_json(result.to_json())
         return result
@@ -319,6 +392,25 @@ def _show(result: Measurement, options: MeasureOptions, encoded: Encoded | None)
     for finding in result.findings:
         print(f"{finding.name}: {finding.what} {finding.advice}")
     return result
+
+
+def _report(
+    result: Measurement,
+    options: MeasureOptions,
+    contents: Contents,
+    encoded: Encoded | None,
+    unwritten: Unwritten,
+) -> None:
+    """Write the report, if it is asked for."""
+    if options.report is None:
+        return
+    sys.stdout.flush()
+    with unwritten.writing(f"the report ({options.report})"):
+        from align_uniform.report import write_report
+
+        images = contents.images if encoded is None else encoded.paths
+        write_report(Path(options.report), result, texts=contents.texts, images=images, force=options.force)
+        print(f"report: {options.report}", file=sys.stderr)
 
 
 def _ids(options: MeasureOptions) -> Any:
@@ -342,37 +434,13 @@ def _ids_in_files(options: MeasureOptions) -> Any:
     return first, last
 
 
-def _pairs(options: MeasureOptions, ids: Any) -> tuple[Any, Sequence[Any] | None]:
-    """Read the row numbers of the pairs, and their scores if there is a threshold."""
-    if options.pairs is None:
-        return None, None
-    from align_uniform.files import read_columns
-
-    columns = read_columns(options.pairs)
-    if not {"x", "y"} <= columns.keys():
-        raise ValueError(f"{options.pairs} must have columns x and y, got {', '.join(columns)}; rename them.")
-    sides = ids if isinstance(ids, tuple) else (ids, ids)
-    rows = {
-        side: _rows_of(columns[side], names, f"column {side} of {options.pairs}")
-        for side, names in zip("xy", sides, strict=True)
-    }
-    return rows, columns.get("score") if options.threshold is not None else None
-
-
-def _rows_of(column: Sequence[Any], ids: Sequence[Any] | None, name: str) -> list[int]:
-    """Return the row numbers in a column, or those of the first rows that have its ids."""
-    if ids is None:
-        if not all(isinstance(value, int) for value in column):
-            raise ValueError(f"{name} must be row numbers, from 0; if it has ids, give --ids.")
-        return list(column)
-    from align_uniform.measuring.columns import rows_of_ids
-
-    return rows_of_ids(name, column, ids, "correct --ids or the table")
-
-
 def _column(path: str | None) -> Any:
+    """Return the ids in a file, of which none may be an empty field."""
     if path is None:
         return None
+    from align_uniform._checks import refuse_missing
     from align_uniform.files import read_column
 
-    return read_column(path)
+    found = read_column(path)
+    refuse_missing(path, [row for row, value in enumerate(found) if value == ""], len(found))
+    return found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from align_uniform._messages import listed
+from align_uniform._messages import listed, shortened
 from align_uniform.files.held import File, FileError, Key, Values
 
 
@@ -66,6 +68,31 @@ def txt(file: File) -> dict[Key, Values]:
     """Read a column of one value a line, which has no name."""
     with file.path.open(encoding="utf-8-sig") as stream:
         return {None: partial(numbers, [line.rstrip("\n") for line in stream])}
+
+
+def why_miscounted(path: str | Path, found: Sequence[Any], count: int) -> str:
+    """Return the likely reason why a column has not as many values as there are rows, and what to do.
+
+    Args:
+        path: the file, or FILE::KEY.
+        found: its values.
+        count: the number of rows.
+
+    Returns:
+        A clause that follows what is wrong, or nothing if no reason is likely.
+    """
+    file, _, key = str(path).partition("::")
+    ending, quoted, extra = Path(file).suffix.lower(), shlex.quote(file), len(found) - count
+    if ending == ".txt" and extra > 0 and not any(found[count:]):
+        return f"; it ends in blank lines, remove them: sed -i '{count + 1},$d' {quoted}"
+    if ending == ".txt" and extra == 1:
+        return f"; if its first line, {shortened(found[0])}, is a heading, remove it: sed -i 1d {quoted}"
+    if ending in (".csv", ".tsv") and extra == -1 and not key:
+        return (
+            "; its first line is taken for a name: if it is a value, put a name above it: sed -i '1i value' "
+            f"{quoted}"
+        )
+    return ""
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,17 @@ def values_of(name: str, values: Any) -> list[Hashable]:
 
 
 def codes_of(name: str, values: Any, count: int) -> Tensor:
-    """Return a whole number from 0 for each row, equal for equal values, in the order of first rows."""
+    """Return a whole number from 0 for each row, equal for equal values, in the order of first rows.
+
+    An empty field of a file is no value.
+    """
     numbers: dict[Hashable, int] = {}
+    names = names_of(name, values, count)
+    if isinstance(values, str | os.PathLike):
+        empty = [row for row, value in enumerate(names) if value == ""]
+        checks.refuse_missing(f"{name} ({os.fspath(values)})", empty, count)
     return torch.tensor(
-        [numbers.setdefault(value, len(numbers)) for value in names_of(name, values, count)],
+        [numbers.setdefault(value, len(numbers)) for value in names],
         dtype=torch.int64,
         device="cpu",
     )
@@ -58,7 +65,12 @@ def names_of(name: str, values: Any, count: int) -> list[Hashable]:
     """Return one value for each row, from an array, a sequence, or the path of a column."""
     names = values_of(name, values)
     if len(names) != count:
-        raise ValueError(f"{name} must be one for each of the {count} rows, got {len(names)}.")
+        why = ""
+        if isinstance(values, str | os.PathLike):
+            from align_uniform.files.tables import why_miscounted
+
+            why = why_miscounted(Path(values), names, count)
+        raise ValueError(f"{name} must be one for each of the {count} rows, got {len(names)}{why}.")
     return names
 
 

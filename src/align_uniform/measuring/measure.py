@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import time
@@ -237,7 +238,8 @@ def _classes_and_groups(
     """Return the labels, and the class and the group of each row as whole numbers from 0."""
     count = len(asked.rows)
     names = None if labels is None else values_of("labels", labels)
-    classes = None if names is None else codes_of("labels", names, count)
+    of_a_file = isinstance(labels, str | os.PathLike)  # which a message names
+    classes = None if names is None else codes_of("labels", labels if of_a_file else names, count)
     codes = None if groups is None else codes_of("groups", groups, count)
     is_one_exact_population = (
         not asked.are_towers and plan.method == "exact" and len(asked.populations[0]) == count

@@ -22,7 +22,7 @@ with needs("report"):
     from align_uniform.figures import Trajectory
     from align_uniform.report.drawings import drawings
     from align_uniform.report.numbers import headlines, number_groups
-    from align_uniform.report.rows import Contents, Pictures, tables
+    from align_uniform.report.rows import Contents, Pictures, Sides, tables
 
 __all__ = ["report_html", "write_report"]
 
@@ -31,8 +31,8 @@ def write_report(
     path: Path,
     measurement: Measurement,
     *,
-    texts: Sequence[str] | tuple[Sequence[str], Sequence[str]] | None = None,
-    images: Pictures | tuple[Pictures, Pictures] | None = None,
+    texts: Sides[Sequence[str]] = None,
+    images: Sides[Pictures] = None,
     runs: Sequence[Trajectory] = (),
     numbers: Sequence[tuple[str, str, str]] = (),
     force: bool = False,
@@ -62,8 +62,8 @@ def write_report(
 def report_html(
     measurement: Measurement,
     *,
-    texts: Sequence[str] | tuple[Sequence[str], Sequence[str]] | None = None,
-    images: Pictures | tuple[Pictures, Pictures] | None = None,
+    texts: Sides[Sequence[str]] = None,
+    images: Sides[Pictures] = None,
     runs: Sequence[Trajectory] = (),
     numbers: Sequence[tuple[str, str, str]] = (),
 ) -> str:
@@ -75,17 +75,16 @@ def report_html(
 
     Args:
         measurement: the measurement to show; figures need its `details`.
-        texts: a text for each row, shown next to its number. For two towers, a tuple of two, or the texts of
-            the second tower.
-        images: the path of a picture for each row, or the picture itself. For two towers, a tuple of two, or
-            the pictures of the first tower.
+        texts: a text for each row of features, shown next to its number; or a tuple of two, those of features
+            and those of positives. Views of one item have one text, unless both are given.
+        images: the path of a picture for each row, or the picture itself, in the same way.
         runs: alignment and uniformity during the training of the encoder.
         numbers: the label, the value and the meaning of numbers that were measured elsewhere.
 
     Raises:
-        ValueError: a row has no text or no path.
+        ValueError: there is not one text or path for each row.
     """
-    contents = Contents(texts, images, are_towers=measurement.towers is not None)
+    contents = Contents(texts, images, measurement)
     found = measurement.findings
     return _template().render(
         m=measurement,

@@ -9,14 +9,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from PIL import Image
 
 from align_uniform.files.pictures import read_picture
 from align_uniform.measuring.measurement import Measurement
-
-T = TypeVar("T")
 
 Item = TypeVar("Item", covariant=True)
 
@@ -31,6 +29,11 @@ class Indexed(Protocol[Item]):
 
 Pictures = Indexed[Path | Image.Image]
 """The paths of pictures, or the pictures."""
+
+Values = TypeVar("Values")
+
+Sides: TypeAlias = Values | tuple[Values | None, Values | None] | None
+"""The contents of the rows of features, or those of both views or towers."""
 
 LONGEST_TEXT = 240
 """The number of characters of a text that are shown."""
@@ -63,48 +66,61 @@ class Table:
 
 
 class Contents:
-    """The texts and pictures of rows; `cell` puts them next to the row's number."""
+    """The texts and pictures of rows; `cell` puts them next to the row's number.
+
+    Args:
+        texts: those of the first view or tower, or a tuple of those of both.
+        images: the same for pictures, or their paths.
+        measurement: the measurement whose rows they are of.
+
+    Raises:
+        ValueError: there is not one for each row.
+    """
 
     def __init__(
         self,
-        texts: Sequence[str] | tuple[Sequence[str], Sequence[str]] | None,
-        images: Pictures | tuple[Pictures, Pictures] | None,
-        *,
-        are_towers: bool,
+        texts: Sides[Sequence[str]],
+        images: Sides[Pictures],
+        measurement: Measurement,
     ) -> None:
-        # Rows of different views with one number are one item. For two towers, pictures alone belong to the
-        # first and texts alone to the second.
-        self.texts = _by_tower(texts, (None, texts)) if are_towers else (texts,)
-        self.images = _by_tower(images, (images, None)) if are_towers else (images,)
+        self.texts = _sides("texts", texts, measurement)
+        self.images = _sides("images", images, measurement)
+
+    @property
+    def differ(self) -> bool:
+        """Whether the rows of the second view have contents of their own."""
+        return self.texts[0] is not self.texts[-1] or self.images[0] is not self.images[-1]
 
     def cell(self, population: int, row: int) -> Cell:
         """Return the cell of a row of a view or tower."""
-        text = _content("texts", self.texts[min(population, len(self.texts) - 1)], row)
-        image = _content("images", self.images[min(population, len(self.images) - 1)], row)
+        texts, images = (values[min(population, len(values) - 1)] for values in (self.texts, self.images))
+        image = None if images is None else images[row]
         picture = "" if image is None else thumbnail(image)
-        note = "" if text is None else shortened(str(text))
+        note = "" if texts is None else shortened(str(texts[row]))
         if image is not None and not picture:
             note = f"{os.fspath(image)} cannot be read. {note}".strip()
         return Cell(f"{row:,}", row, note, picture)
 
 
-def _by_tower(values: Any, alone: tuple[Any, Any]) -> tuple[Any, ...]:
-    """Return the values of both towers, or of one tower and None."""
-    is_one_of_each = (
-        isinstance(values, tuple) and len(values) == 2 and not isinstance(values[0], str | os.PathLike)
-    )
-    return values if is_one_of_each else alone
+def _sides(name: str, values: Any, measurement: Measurement) -> tuple[Sequence[Any] | None, ...]:
+    """Return the values of each view or tower; views of one item have the same unless both are given."""
+    is_both = isinstance(values, tuple) and len(values) == 2 and not isinstance(values[0], str | os.PathLike)
+    sides = values if is_both else (values, None) if measurement.towers is not None else (values,)
+    for side, count in zip(sides, _counts(measurement, len(sides)), strict=True):
+        if side is not None and count is not None and len(side) != count:
+            raise ValueError(
+                f"{name} must be one for each of the {count:,} rows, got {len(side):,}; pass all of them in "
+                "the order of the rows."
+            )
+    return tuple(sides)
 
 
-def _content(name: str, values: Indexed[T] | None, row: int) -> T | None:
-    if values is None:
-        return None
-    if row >= len(values):
-        raise ValueError(
-            f"{name} must be one for each row, got {len(values)} where there is a row {row}; pass all of "
-            "them in the order of the rows."
-        )
-    return values[row]
+def _counts(measurement: Measurement, sides: int) -> list[int | None]:
+    """Return the number of rows of each view or tower; None where an old measurement does not say it."""
+    sources = measurement.provenance.get("sources", [])
+    shapes = [source.get("shape", []) for source in sources[:sides]]
+    found = [shape[-2] if len(shape) > 1 else None for shape in shapes]
+    return [*found, *[None] * (sides - len(found))]
 
 
 def shortened(text: str) -> str:
@@ -143,10 +159,10 @@ def tables(measurement: Measurement, contents: Contents) -> Iterator[Table]:
 
 
 def _pairs_table(measurement: Measurement, contents: Contents) -> Table:
-    other = 1 if measurement.towers else 0
+    other = 1 if measurement.towers or contents.differ else 0
     pairs = measurement.worst_pairs
     are_views = measurement.towers is None and all(pair.x == pair.y for pair in pairs)
-    if are_views:  # both rows belong to one item, which is named once
+    if are_views and not contents.differ:  # both rows belong to one item, which is named once
         columns = ["item", "distance"]
         rows = [[contents.cell(0, pair.x), _number(pair.distance)] for pair in pairs]
     else:

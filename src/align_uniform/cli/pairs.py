@@ -1,0 +1,193 @@
+"""The table of `--pairs`: which of its columns are read, and what is refused rather than ignored."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from align_uniform._messages import listed, shortened
+from align_uniform.cli.parser import did_you_mean
+
+SIDES = ("x", "y")
+"""The columns of pairs by default."""
+
+SENTENCES = ("sentence1", "sentence2")
+"""The columns of pairs of sentences, as STS-B and its like name them."""
+
+SCORE = "score"
+"""The column of scores by default."""
+
+NO_SCORES = ("", "index", "id", "idx", "row")
+"""Names of columns of numbers that are no scores: what numbers the rows of a table."""
+
+
+@dataclass(frozen=True)
+class PairsAsked:
+    """The options that say how a table of pairs is read."""
+
+    path: str
+    columns: tuple[str, str] | None
+    """The columns of pairs; None for x and y."""
+    score: str | None
+    """The column of scores; None for the usual one."""
+    threshold: float | None
+    """The score above which a pair is positive; None without scores."""
+    all_pairs: bool
+    """Whether all pairs are positive, although the table has scores."""
+
+
+@dataclass(frozen=True)
+class TableOfPairs:
+    """The pairs in a table."""
+
+    path: str
+    names: tuple[str, ...]
+    """The columns that are read."""
+    sides: tuple[list[Any], list[Any]]
+    """The row numbers or ids of both sides."""
+    scores: list[float] | None
+
+    @property
+    def words(self) -> str:
+        """The number of pairs, and the columns that they come from."""
+        return f"{self.path}: {len(self.sides[0]):,} pairs, from the columns {' and '.join(self.names)}"
+
+    def rows(self, ids: Sequence[Sequence[Any] | None]) -> list[tuple[int, int]]:
+        """Return the two row numbers of each pair.
+
+        Args:
+            ids: the id of each row of either side; None if the table has row numbers.
+
+        Raises:
+            ValueError: a value is no row number, or no row has this id.
+        """
+        x, y = (
+            _row_numbers(column, own, f"column {name} of {self.path}")
+            for column, own, name in zip(self.sides, ids, self.names[:2], strict=True)
+        )
+        return list(zip(x, y, strict=True))
+
+
+def read_pairs(asked: PairsAsked) -> TableOfPairs:
+    """Read the pairs of a table, and their scores if there is a threshold.
+
+    Raises:
+        ValueError: a column is missing, a score is no number, or the table has scores that nothing is said
+            about.
+        OSError: the file cannot be read.
+    """
+    from align_uniform.files import read_columns
+
+    table = read_columns(asked.path)
+    x, y = asked.columns or SIDES
+    if missing := [name for name in (x, y) if name not in table]:
+        raise ValueError(_without_columns(asked, missing[0], list(table)))
+    names: tuple[str, ...] = (x, y)
+    scores: list[float] | None = None
+    may_be_scores = [
+        name for name, column in table.items() if name not in names and _are_scores(name, column)
+    ]
+    if SCORE in table and SCORE not in names:
+        may_be_scores = [SCORE, *(name for name in may_be_scores if name != SCORE)]
+    if asked.threshold is not None:
+        name = _column_of_scores(asked, table, may_be_scores)
+        names, scores = (x, y, name), _numbers(asked.path, name, table[name])
+    elif may_be_scores and not asked.all_pairs:
+        column = may_be_scores[0]
+        option = "" if column == SCORE else f" and --score {shlex.quote(column)}"
+        raise ValueError(
+            f"{asked.path} has numbers that may be scores in the column {shortened(column)}; give "
+            f"--threshold{option}, above which a pair is positive, or --all-pairs."
+        )
+    elif asked.all_pairs and not may_be_scores:
+        raise ValueError(f"--all-pairs has no effect: {asked.path} has no column of scores; leave it out.")
+    return TableOfPairs(asked.path, names, (table[x], table[y]), scores)
+
+
+def _column_of_scores(asked: PairsAsked, table: Mapping[str, Any], may_be_scores: Sequence[str]) -> str:
+    name = asked.score or SCORE
+    if name in table:
+        return name
+    if asked.score is None and may_be_scores:
+        raise ValueError(
+            f"{asked.path} has no column {SCORE}; say which one has the scores, as in --score "
+            f"{shlex.quote(may_be_scores[0])}."
+        )
+    near = did_you_mean(name, table)
+    remedy = near.lstrip("; ") if near else "leave --threshold out if all pairs are positive."
+    raise ValueError(f"{asked.path} has no column {name}; it has {listed(table)}; {remedy}")
+
+
+def _without_columns(asked: PairsAsked, missing: str, names: Sequence[str]) -> str:
+    """Return what to say of a table without a column of pairs."""
+    path, has = asked.path, f"it has {listed(names)}"
+    if asked.columns is not None:
+        return f"{path} has no column {missing}; {has}{did_you_mean(missing, names)}."
+    if any(map(_is_number, names)):
+        header = {".tsv": r"\t"}.get(Path(path).suffix.lower(), ",").join(
+            ["x", "y", SCORE, *names][: len(names)]
+        )
+        return (
+            f"{path} must have columns x and y, got {listed(names)}; if that is its first row, put a line of "
+            f"names above it: sed -i {shlex.quote(f'1i {header}')} {shlex.quote(path)}"
+        )
+    others = [name for name in names if name != SCORE]
+    if len(others) < 2:
+        return f"{path} must have two columns of pairs, such as x and y, got {listed(names)}."
+    chosen = SENTENCES if {*SENTENCES} <= {*others} else others[:2]
+    return (
+        f"{path} must have columns x and y, got {listed(names)}; say which two are the pairs, as in "
+        f"--columns {shlex.join(chosen)}."
+    )
+
+
+def _are_scores(name: str, column: Sequence[Any]) -> bool:
+    """Whether a column that is not read as a side of pairs has numbers that may be scores."""
+    is_index = name.lower() in NO_SCORES or name.startswith("Unnamed: ")
+    return not is_index and not any(isinstance(value, str) for value in column)
+
+
+def _numbers(path: str, name: str, column: Sequence[Any]) -> list[float]:
+    """Return a column of numbers; one that has anything else is text, also where it looks like a number."""
+    for row, value in enumerate(column):
+        if not _is_number(value) or math.isnan(float(value)):
+            got = "none" if value == "" else shortened(repr(value))
+            raise ValueError(
+                f"column {name} of {path} must have a number for each pair, got {got} in pair {row}, counted "
+                "from 0; leave that pair out."
+            )
+    return [float(value) for value in column]
+
+
+def _row_numbers(column: Sequence[Any], ids: Sequence[Any] | None, name: str) -> list[int]:
+    """Return the row numbers in a column, or those of the first rows that have its ids."""
+    from align_uniform.measuring.columns import rows_of_ids
+
+    if ids is None:
+        strange = next((value for value in column if type(value) is not int), None)
+        if strange is not None:
+            raise ValueError(
+                f"{name} must be row numbers, from 0, got {shortened(repr(strange))}; if it has ids, give "
+                "the id of each row by --ids."
+            )
+        return list(column)
+    # A table of text has no types: what looks like a number may be an id that is text elsewhere.
+    if _are_texts(column) != _are_texts(ids):
+        column, ids = [str(value) for value in column], [str(value) for value in ids]
+    return rows_of_ids(name, column, ids, "correct --ids or the table")
+
+
+def _are_texts(column: Sequence[Any]) -> bool:
+    return all(isinstance(value, str) for value in column)
+
+
+def _is_number(text: Any) -> bool:
+    try:
+        float(text)
+    except (TypeError, ValueError):
+        return False
+    return True
