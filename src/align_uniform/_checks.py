@@ -178,7 +178,7 @@ def refuse_zero(name: str, numbers: list[int], rows: int) -> None:
         numbers,
         rows,
         "norm 0, and so without a direction",
-        "leave them out, or pass normalize=False",
+        "leave them out, or pass normalize=False (on the command line --as-is)",
     )
 
 

@@ -2,21 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from align_uniform import measure
 from align_uniform.cli import main
 from tests import rows
 from tests.cli.printed import printed_json
 
 
-def test_what_cannot_be_drawn_is_printed_still(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def measured_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail if anything is measured."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("nothing must be measured")
+
+    monkeypatch.setattr("align_uniform.measuring.comparison.compare", never)
+
+
+@pytest.mark.usefixtures("measured_nothing")
+def test_a_figure_without_alignments_is_refused_first(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["compare", "x.npy", "y.npy", "--figure", "plane"]) == 1
+    assert capsys.readouterr().err == (
+        "align-uniform: the plane of --figure needs an alignment, and x.npy has none; give --positives, or "
+        "leave --figure out.\n"
+    )
+
+
+def test_what_cannot_be_drawn_costs_no_number(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr("align_uniform.figures.plane_figure", fails)
+    command = ["compare", "x.npy", "y.npy", "--positives", "y.npy", "x.npy", "--figure", "plane"]
+    assert main(command) == 1
     printed = capsys.readouterr()
     assert "y − x" in printed.out
-    assert printed.err == "align-uniform: the plane needs an alignment, x has none; give --positives.\n"
+    assert "align-uniform: the figure (plane) could not be written: no fonts\n" in printed.err
+
+
+def test_embeddings_of_different_dimensions_are_drawn_with_their_gaps(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from align_uniform import figures
+
+    drawn: list[tuple[Sequence[figures.PlanePoint], float | None]] = []
+    plane = figures.plane_figure
+
+    def spy(points: Sequence[figures.PlanePoint], optimum: float | None) -> Figure:
+        drawn.append((points, optimum))
+        return plane(points, optimum)
+
+    monkeypatch.setattr(figures, "plane_figure", spy)
+    np.save("wide.npy", rows.unit(50, 12).numpy())
+    command = ["compare", "x.npy", "wide.npy", "--positives", "y.npy", "wide.npy", "--figure", "plane"]
+    assert main(command) == 0
+    ((points, optimum),) = drawn
+    assert optimum is None
+    gaps = [measure("x.npy", "y.npy").uniform.gap, measure("wide.npy", "wide.npy").uniform.gap]
+    assert [point.uniform for point in points] == gaps
 
 
 def test_a_figure_is_replaced_only_by_force(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,15 @@ def test_labels_give_alignment_and_tolerance_within_classes() -> None:
     mean, deviation = permuted_tolerance(sums, Moments.of(X))
     close(result.tolerance.z, (result.tolerance.value - mean) / deviation)
     close(result.tolerance.explained, explained_variance(sums) or 0)
-    assert measure(X, labels=labels, alpha=1).align is None  # no closed form: tolerance alone is given
+
+
+def test_classes_have_no_alignment_of_another_alpha() -> None:
+    labels = [number % 3 for number in range(40)]
+    with pytest.raises(ValueError, match=r"alpha must be 2 for classes.*got 1; leave it out\."):
+        measure(X, labels=labels, alpha=1)
+    of_pairs = measure(X, X.roll(1, 0), labels=labels, alpha=1)  # alpha is of the pairs
+    assert of_pairs.align is not None
+    assert of_pairs.align.of == "two views"
 
 
 def test_labels_of_one_class_and_rows_that_are_all_equal_have_no_z() -> None:

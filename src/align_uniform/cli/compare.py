@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from align_uniform._extras import require
 from align_uniform._options import Belongs, Options
-from align_uniform._writing import check_replaceable
 from align_uniform.cli.command import Command
 from align_uniform.cli.gates import Condition, conditions, failed, failures_of_numbers
+from align_uniform.cli.outputs import Unwritten, check_outputs
 
 if TYPE_CHECKING:
     from align_uniform.measuring.comparison import Comparison
@@ -93,7 +93,7 @@ def run(options: CompareOptions) -> int:
     accuracy = options.accuracy or None
     if stem is not None:
         require("report")
-        _check_figure(stem, force=options.force)
+        _check_figure(stem, options)
     found = _compared(options)
     results = found.measurements
     document = {
@@ -110,18 +110,31 @@ def run(options: CompareOptions) -> int:
         print(json.dumps(document))
     else:
         _print(found, accuracy)
+    unwritten = Unwritten()
     if stem is not None:
-        _draw(results, accuracy, stem)
+        with unwritten.writing(f"the figure ({stem})"):
+            _draw(results, accuracy, stem)
     if not options.json:
         _suggest_pairing(options, found)
-    return failed(failures_of_numbers(document, options.fail_if))
+    return unwritten.told(failed(failures_of_numbers(document, options.fail_if)))
 
 
-def _check_figure(stem: Path, *, force: bool) -> None:
+def _check_figure(stem: Path, options: CompareOptions) -> None:
+    """Refuse a figure that could not be drawn or written, before anything is measured."""
     from align_uniform import figures
+    from align_uniform.files import open_features
 
-    for path in figures.paths(stem):
-        check_replaceable(path, force=force)
+    outputs = {f"figure{path.suffix}": path for path in figures.paths(stem)}
+    check_outputs(outputs, {}, force=options.force)
+    for path in options.embeddings:
+        has_pairs = bool(options.positives) or (
+            _kept(path, options).align is not None if path.endswith(".json") else len(open_features(path)) > 1
+        )
+        if not has_pairs:
+            raise ValueError(
+                f"the plane of --figure needs an alignment, and {path} has none; give --positives, or leave "
+                "--figure out."
+            )
 
 
 def _compared(options: CompareOptions) -> Comparison:
@@ -202,23 +215,20 @@ def _suggest_pairing(options: CompareOptions, found: Comparison) -> None:
 def _draw(results: Sequence[Measurement], accuracy: Sequence[float] | None, stem: Path) -> None:
     from align_uniform import figures
 
-    if len({result.dim for result in results}) > 1:
-        raise ValueError(
-            "the plane shows embeddings of one dimension, since they share an optimum; leave --figure out."
-        )
+    have_one_dim = len({result.dim for result in results}) == 1
     points = []
     for number, result in enumerate(results):
-        if result.align is None:
-            raise ValueError(f"the plane needs an alignment, {result.name} has none; give --positives.")
+        assert result.align is not None
         points.append(
             figures.PlanePoint(
                 name=result.name,
                 align=result.align.value,
-                uniform=result.uniform.value,
+                uniform=result.uniform.value if have_one_dim else result.uniform.gap,
                 accuracy=None if accuracy is None else accuracy[number],
                 align_stderr=result.align.stderr,
                 uniform_stderr=result.uniform.total_stderr,
             )
         )
-    for path in figures.save(figures.plane_figure(points, results[0].uniform.optimum), stem):
+    optimum = results[0].uniform.optimum if have_one_dim else None
+    for path in figures.save(figures.plane_figure(points, optimum), stem):
         print(f"figure: {path}", file=sys.stderr)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from align_uniform._messages import print_json
 from align_uniform._options import Belongs, Options
-from align_uniform._writing import check_replaceable
 from align_uniform.cli.command import GATE_FAILED, Command
+from align_uniform.cli.outputs import Unwritten, check_outputs
 from align_uniform.cli.parser import UsageError
 from align_uniform.files.formats import ARRAYS
 
@@ -149,13 +149,15 @@ def run(options: DriftOptions) -> int:
         from align_uniform.measuring.row_files import check_row_file
 
         check_row_file(Path(options.rows_out))
-        check_replaceable(Path(options.rows_out), force=options.force)
+        inputs = {"OLD": options.old, "NEW": options.new}
+        check_outputs({"rows_out": Path(options.rows_out)}, inputs, force=options.force)
     result = _drift(options)
+    unwritten = Unwritten()
     if ranks.rank() == 0:
-        _show(result, options)
+        _show(result, options, unwritten)
     if "interrupted" in result.provenance["method"]:
         return 130
-    return GATE_FAILED if options.fail_if_moved and result.moved else 0
+    return unwritten.told(GATE_FAILED if options.fail_if_moved and result.moved else 0)
 
 
 def _drift(options: DriftOptions) -> Drift:
@@ -199,12 +201,13 @@ def _columns(paths: Sequence[str]) -> tuple[Sequence[Any], Sequence[Any]] | None
     return first, read_column(paths[1]) if len(paths) == 2 else first
 
 
-def _show(result: Drift, options: DriftOptions) -> None:
-    if options.rows_out is not None:
-        result.save_rows(Path(options.rows_out))
+def _show(result: Drift, options: DriftOptions, unwritten: Unwritten) -> None:
     if options.json:
         print_json(result.to_json())
     else:
         print(result)
+    if options.rows_out is not None:
+        with unwritten.writing(f"the numbers of each row ({options.rows_out})"):
+            result.save_rows(Path(options.rows_out))
     if options.fail_if_moved and result.moved:
         print(f"align-uniform: {result.names[0]} → {result.names[1]}: {result.verdict}", file=sys.stderr)

@@ -34,18 +34,21 @@ class PlanePoint:
     uniform_stderr: float | None = None
 
 
-def plane_figure(points: Sequence[PlanePoint], optimum: float, accuracy_name: str = "accuracy") -> Figure:
+def plane_figure(
+    points: Sequence[PlanePoint], optimum: float | None, accuracy_name: str = "accuracy"
+) -> Figure:
     """Draw encoders in the plane of alignment and uniformity, coloured by accuracy: the paper's figure 5.
 
-    Bars are 95% intervals, where a point has standard errors. Better is left and down.
+    Bars are 95% intervals, where a point has standard errors. Better is left and down. Encoders of different
+    dimensions have different optima: give their gaps in place of their uniformities, and no optimum.
 
-    The figure misleads for encoders of different dimensions, whose optima differ; for pairs that were made by
-    different augmentations, whose alignments measure different things; and as to which encoder is better
-    where neither is better in both.
+    The figure misleads for pairs that were made by different augmentations, whose alignments measure
+    different things; and as to which encoder is better where neither is better in both.
 
     Args:
-        points: encoders of one output dimension; those of one name (its seeds) share a marker.
-        optimum: the least uniformity there is, `uniform_optimum(dim, t)`, drawn as a line.
+        points: the encoders; those of one name (its seeds) share a marker.
+        optimum: the least uniformity there is, `uniform_optimum(dim, t)`, drawn as a line; None if the points
+            have gaps, the uniformity less its optimum, whose optimum is 0.
         accuracy_name: the label of the colours; without accuracies all points have one colour.
 
     Reference:
@@ -69,10 +72,11 @@ def plane_figure(points: Sequence[PlanePoint], optimum: float, accuracy_name: st
                 marker=marker, s=90, edgecolors=PAPER, label=name, zorder=3, **_colours(members, accuracies),
             )  # fmt: skip
         axes.margins(0.12, 0.16)
+        measured = "uniformity" if optimum is not None else "gap of uniformity to its optimum"
         axes.set(
-            xlabel="alignment of positive pairs (smaller is better)", ylabel="uniformity (smaller is better)"
+            xlabel="alignment of positive pairs (smaller is better)", ylabel=f"{measured} (smaller is better)"
         )
-        mark_optimum(axes, optimum)
+        mark_optimum(axes, 0.0 if optimum is None else optimum)
         if accuracies:
             figure.colorbar(dots, label=accuracy_name, fraction=0.05).outline.set_visible(False)
         most = max(sum(point.name == name for point in points) for name in markers)

@@ -27,7 +27,7 @@ class Closeness:
     distances: tuple[Tensor, ...]
     """The distances, [P], of each pair of views; none for features alone."""
     alignment: Alignment | None
-    """The alignment; None without pairs, and for classes with another alpha than 2."""
+    """The alignment; None for features alone, and for classes next to pairs with another alpha than 2."""
     tolerance: Tolerance | None
     """The mean cosine within classes; None without labels."""
     influences: dict[str, Influence]

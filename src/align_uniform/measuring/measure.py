@@ -105,7 +105,7 @@ def measure(
             measured: two measurements of the same names in the same order are subtracted item by item.
         t: inverse squared width of the Gaussian, above 0; several are measured in one sweep, the first comes
             first.
-        alpha: exponent of the distance, above 0.
+        alpha: exponent of the distance, above 0; 2 for classes.
         normalize: divide rows by their norm. The losses do not; what is measured is directions unless you say
             otherwise.
         method: "exact", over all N (N - 1) / 2 pairs, or "anchors": over the pairs of `anchors` random rows
@@ -145,7 +145,7 @@ def measure(
     alpha = checks.check_positive("alpha", alpha)
     _check_plan(plan, top)
     asked = subject(features, positives, choice, ids=ids, normalize=normalize, device=device, name=name)
-    labels, classes, codes = _classes_and_groups(asked, plan, labels, groups)
+    labels, classes, codes = _classes_and_groups(asked, plan, alpha, labels, groups)
     found = _found(asked, plan, alpha, classes, codes)
     spectra = [geometry.spectrum(population.survey.moments) for population in asked.populations]
     result = Measurement(
@@ -232,14 +232,23 @@ def _check_plan(plan: Plan, top: int) -> None:
     checks.check_choice("method", plan.method, ("exact", "anchors"))
 
 
+def _check_closed_form(alpha: float, asked: Subject, classes: Tensor | None) -> None:
+    if classes is not None and not asked.positives and alpha != 2:
+        raise ValueError(
+            f"alpha must be 2 for classes, whose alignment is found in closed form, got {alpha:g}; leave it "
+            "out."
+        )
+
+
 def _classes_and_groups(
-    asked: Subject, plan: Plan, labels: Any, groups: Any
+    asked: Subject, plan: Plan, alpha: float, labels: Any, groups: Any
 ) -> tuple[list[Hashable] | None, Tensor | None, Tensor | None]:
     """Return the labels, and the class and the group of each row as whole numbers from 0."""
     count = len(asked.rows)
     names = None if labels is None else values_of("labels", labels)
     of_a_file = isinstance(labels, str | os.PathLike)  # which a message names
     classes = None if names is None else codes_of("labels", labels if of_a_file else names, count)
+    _check_closed_form(alpha, asked, classes)
     codes = None if groups is None else codes_of("groups", groups, count)
     is_one_exact_population = (
         not asked.are_towers and plan.method == "exact" and len(asked.populations[0]) == count
