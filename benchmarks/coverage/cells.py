@@ -139,7 +139,7 @@ EQUAL, UNEQUAL = (5,) * 50, (2,) * 25 + (8,) * 25
 
 
 def _groups() -> Iterator[Cell]:
-    for sizes, names in ((EQUAL, (UNIFORM, CONE)), (UNEQUAL, (UNIFORM, CONE, ZIPF))):
+    for sizes, names in ((EQUAL, (UNIFORM, CONE, ZIPF)), (UNEQUAL, (UNIFORM, CONE, ZIPF))):
         for name in names:
             yield _of_groups(name, laws.views(LAWS[name], 0.3, 1), sizes, 0.3)
     for name in (UNIFORM, CONE):

@@ -32,6 +32,9 @@ WORDS = {
 }
 """The words by which warnings name numbers, by their keys or the first parts of those."""
 
+EVERY = "all errors"
+"""The words by which a warning names all numbers."""
+
 
 class Estimate(NamedTuple):
     """One number of one run."""
@@ -93,7 +96,7 @@ def simulate(cell: Cell, runs: int) -> Outcome:
         warnings = " ".join(getattr(measured, "warnings", ()))
         for number, estimate in estimates(measured):
             found.setdefault(number, []).append(estimate)
-            warned[number] += word_for(number) in warnings
+            warned[number] += word_for(number) in warnings or EVERY in warnings
     numbers = [
         coverage(number, truth, found[number], warned[number])
         for number, truth in cell.truths().items()

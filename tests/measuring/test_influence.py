@@ -76,8 +76,10 @@ def test_groups_have_the_error_of_the_kernel_between_groups(normalize: bool) -> 
                     k[a, b] = (block.sum() - value * block.size) * 12 * 11 / pairs
         off = k[~np.eye(12, dtype=bool)]
         zeta_2 = (off**2).mean()
-        zeta_1 = max(0, (11**2 * (k.sum(1) / 11).var(ddof=1) / 10 - zeta_2) / 8)
-        expected = math.sqrt((4 * 10 * zeta_1 + 2 * zeta_2) / (12 * 11)) / (value if log else 1)
+        left = [kernel[apart & (groups[:, None] != a) & (groups[None] != a)].mean() for a in range(12)]
+        squares = 12 * np.var(left) * 10**2 / (12 * 8)
+        least = 2 * zeta_2 / (12 * 11)
+        expected = math.sqrt(max(squares - 2 * zeta_2 / (11 * 8), least)) / (value if log else 1)
         assert quantity(key).value(result) == pytest.approx(math.log(value) if log else value, rel=1e-9)
         assert error_of(result, key) == pytest.approx(expected, rel=1e-9)
 
@@ -257,6 +259,13 @@ def crops(seed: int) -> Measurement:
     return measure(x, x + 0.3 * rows.normal(len(groups), 8, seed=seed + 2 * 10**6), groups=groups, top=0)
 
 
+def few_large_groups(seed: int) -> Measurement:
+    """5 items of 30 crops, with most of the rows, and 45 items of 2."""
+    groups = torch.repeat_interleave(torch.arange(50), torch.tensor([2] * 45 + [30] * 5))
+    items = rows.normal(50, 8, seed=seed) + 0.7
+    return measure(items[groups] + 0.3 * rows.normal(240, 8, seed=seed + 10**6), groups=groups, top=0)
+
+
 def captions(seed: int) -> Measurement:
     """Two towers, matched one to one."""
     x = rows.normal(100, 8, seed=seed) + 0.5
@@ -278,6 +287,8 @@ def captions(seed: int) -> Measurement:
         (crops, "align.relative"),
         (crops, "uniform"),
         (crops, "mean_cosine"),
+        (few_large_groups, "uniform"),
+        (few_large_groups, "mean_cosine"),
         (captions, "uniform"),
         (captions, "align.relative"),
         (captions, "towers.cross_uniform"),

@@ -256,6 +256,14 @@ def of_pairs_of_groups(totals: Tensor, squares: float, weighted: float, sizes: T
 
     .. math:: k_{ab} = (M_{ab} - U n_a n_b) \frac{g (g - 1)}{P}, \qquad P = \sum_{a \ne b} n_a n_b
 
+    A large group pulls the mean towards itself. Its influence is therefore what the mean changes by without
+    the group, as in the jackknife:
+
+    .. math:: U_{-a} = \frac{\sum M - 2 \sum_b M_{ab}}{P - 2 n_a (N - n_a)}, \qquad
+              \psi_a = (\bar U - U_{-a}) \frac{g - 2}{\sqrt{g (g - 4)}}
+
+    For groups of one size these are the influences of `of_all_pairs`.
+
     Args:
         totals: the sum over b of M_ab, [g], float64.
         squares: the sum of M_ab^2 over ordered pairs of groups.
@@ -266,11 +274,15 @@ def of_pairs_of_groups(totals: Tensor, squares: float, weighted: float, sizes: T
         The influences, or None for fewer than 5 groups.
     """
     groups, rows, second = len(sizes), float(sizes.sum()), float(sizes.square().sum())
+    if groups < 5:
+        return None
     pairs = rows**2 - second
     mean = float(totals.sum()) / pairs
-    means = (totals - mean * sizes * (rows - sizes)) * groups / pairs
+    without = (mean * pairs - 2 * totals) / (pairs - 2 * sizes * (rows - sizes))
+    values = (without.mean() - without) * (groups - 2) / math.sqrt(groups * (groups - 4))
     excess = squares - 2 * mean * weighted + mean**2 * (second**2 - float(sizes.pow(4).sum()))
-    return of_all_pairs(means, excess * groups * (groups - 1) / pairs**2, groups)
+    excess *= groups * (groups - 1) / pairs**2
+    return Influence(values, (Kernel(max(0.0, excess), groups),))
 
 
 def of_two_samples(

@@ -19,16 +19,16 @@ from align_uniform import _ranks as ranks
 from align_uniform import geometry
 from align_uniform._version import __version__
 from align_uniform.geometry import Moments
-from align_uniform.measuring import heuristics, notable_rows, packed
+from align_uniform.measuring import doubts, heuristics, notable_rows, packed
 from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.centered import centered
 from align_uniform.measuring.columns import codes_of, values_of
 from align_uniform.measuring.cosines import mean_cosine
-from align_uniform.measuring.influence import Influence, are_few, stderr
+from align_uniform.measuring.influence import Influence, stderr
 from align_uniform.measuring.items import items_of
 from align_uniform.measuring.measurement import Measurement
+from align_uniform.measuring.notable_rows import NearPairs
 from align_uniform.measuring.positives import PairChoice
-from align_uniform.measuring.quantities import quantity
 from align_uniform.measuring.results import Details, Towers, Uniformity
 from align_uniform.measuring.subject import Subject, subject
 from align_uniform.measuring.sweep import Alike, Plan, Sums, sweep, uniformities
@@ -148,6 +148,7 @@ def measure(
     labels, classes, codes = _classes_and_groups(asked, plan, alpha, labels, groups)
     found = _found(asked, plan, alpha, classes, codes)
     spectra = [geometry.spectrum(population.survey.moments) for population in asked.populations]
+    near = notable_rows.near_pairs(asked, found.sums, seed)
     result = Measurement(
         name=asked.name,
         n=len(asked.populations[0]),
@@ -165,13 +166,13 @@ def measure(
         mean_cosine_stderr=stderr(found.influences.get("mean_cosine")),
         tolerance=found.classes.tolerance,
         towers=found.towers,
-        duplicates=notable_rows.duplicates(asked, found.sums, seed),
+        duplicates=notable_rows.duplicates(asked, near, is_sampled=found.sums.is_sampled),
         norms=notable_rows.norms(asked),
         largest_share=statistics.fmean(map(_largest_share, spectra)),
         hubs=notable_rows.hubs(asked, seed),
         worst_pairs=notable_rows.worst_pairs(asked, found.pairs.distances, top),
         crowded=notable_rows.crowded_rows(asked, found.sums, top),
-        warnings=_warnings(asked, found, plan),
+        warnings=_warnings(asked, found, plan, codes, near),
         items=items_of(asked, items, labels),
         details=_details(asked, found, seed, torch.stack(spectra).mean(0)),
         provenance=_provenance(asked, found.sums, seed),
@@ -292,56 +293,20 @@ def _details(asked: Subject, found: _Found, seed: int, spectrum: Tensor) -> Deta
     )
 
 
-def _warnings(asked: Subject, found: _Found, plan: Plan) -> tuple[str, ...]:
-    """Return all reasons to doubt the numbers."""
+def _warnings(
+    asked: Subject,
+    found: _Found,
+    plan: Plan,
+    groups: Tensor | None,
+    near: Sequence[tuple[NearPairs, NearPairs]],
+) -> tuple[str, ...]:
     return (
         *packed.warnings_of(asked.everyone),
-        *_few_units_warnings(asked, found, plan),
-        *_gap_warnings(found.towers),
+        *doubts.of_groups(groups),
+        *doubts.of_uniformity(asked.populations, found.sums.potentials, plan.ts, near),
+        *doubts.of_other_numbers(found.influences),
+        *doubts.of_modality_gap(found.towers),
     )
-
-
-def _few_units_warnings(asked: Subject, found: _Found, plan: Plan) -> list[str]:
-    """Return a warning for each uniformity, and for all other numbers, whose errors rest on few units."""
-    warnings = []
-    for number, t in enumerate(plan.ts):
-        for part, population in zip(found.sums.potentials, asked.populations, strict=True):
-            few = _few_units(part[number].influence)
-            if few is not None:
-                warnings.append(
-                    f"at t = {t:g} the error of the uniformity of {population.name} rests on effectively "
-                    f"{few}, and may be too small. See the crowded rows, measure at a smaller t, or measure "
-                    "more rows."
-                )
-    for key, influence in found.influences.items():
-        few = None if key == "uniform" else _few_units(influence)
-        if few is not None:
-            warnings.append(
-                f"the error of {quantity(key).label} rests on effectively {few}, and may be too small. "
-                "Measure more of them."
-            )
-    return warnings
-
-
-def _few_units(influence: Influence | None) -> str | None:
-    """Return how few rows, items or groups carry an error, in words; None if they are enough."""
-    if influence is None:
-        return None
-    units, effective = int((influence.values != 0).sum()), influence.effective_units
-    return f"{effective:.3g} of {units:,} rows, items or groups" if are_few(effective, units) else None
-
-
-def _gap_warnings(towers: Towers | None) -> list[str]:
-    """Return a warning if sampling alone makes a modality gap larger by half of its error."""
-    if towers is None or not towers.modality_gap_stderr or towers.modality_gap_floor is None:
-        return []
-    excess = towers.modality_gap_floor**2 / (2 * max(towers.modality_gap, towers.modality_gap_floor))
-    if excess < towers.modality_gap_stderr / 2:
-        return []
-    return [
-        f"the modality gap of so few rows is about {excess:.2g} larger than the distance of the populations' "
-        f"means: two towers with one mean would have {towers.modality_gap_floor:.3g}. Measure more rows."
-    ]
 
 
 def _provenance(asked: Subject, sums: Sums, seed: int) -> dict[str, Any]:

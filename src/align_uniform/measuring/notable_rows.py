@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,28 +81,49 @@ def nearest_rows(population: Population, indices: Tensor) -> tuple[Tensor, Tenso
     return nearest, distances.cpu()
 
 
-def duplicates(asked: Subject, sums: Sums, seed: int) -> Duplicates:
-    """Count the rows that occur more than once, and those that have a near duplicate."""
-    exact = sum(population.survey.duplicates for population in asked.populations)
-    near = round(sum(map(_rows_within, asked.populations, sums.near, sums.weights, (0,) * len(sums.near))))
-    if sums.is_sampled:  # anchors may miss rows that are known to be equal
-        near = max(near, sum(population.survey.twins for population in asked.populations))
-    pairs = [
-        sum(
-            _rows_within(population, flags, weights, place)
-            * _others_within(population, _flagged(flags[place], anchors, seed), cosine)
-            for population, flags, weights, anchors in zip(
-                asked.populations, sums.near, sums.weights, sums.anchors, strict=True
-            )
+class NearPairs(NamedTuple):
+    """The rows of a population that have another within an angle, and the pairs that they make."""
+
+    rows: float
+    """The number of such rows."""
+    pairs: float
+    """The number of their ordered pairs."""
+
+
+def near_pairs(asked: Subject, sums: Sums, seed: int) -> list[tuple[NearPairs, NearPairs]]:
+    """Count the near duplicates in each population, and the rows within twice the angle.
+
+    Under anchors the rows are estimated from the anchors; the pairs are those of up to `NEAR_ROWS` rows.
+    """
+    found = []
+    for population, flags, weights, anchors in zip(
+        asked.populations, sums.near, sums.weights, sums.anchors, strict=True
+    ):
+        near, wider = (
+            _near_pairs(population, flag, weights, _flagged(flag, anchors, seed), cosine)
+            for flag, cosine in zip(flags, (NEAR_COSINE, WIDER_COSINE), strict=True)
         )
-        for place, cosine in enumerate((NEAR_COSINE, WIDER_COSINE))
-    ]
-    return Duplicates(exact=exact, near=near, near_growth=pairs[1] / pairs[0] if pairs[0] else None)
+        found.append((near, wider))
+    return found
 
 
-def _rows_within(population: Population, flags: Tensor, weights: Tensor, place: int) -> float:
-    """Return the number of rows that have another at an angle, from those rows that were summed."""
-    return float(flags[place].double() @ weights) * len(population)
+def _near_pairs(
+    population: Population, flags: Tensor, weights: Tensor, indices: Tensor, cosine: float
+) -> NearPairs:
+    rows = float(flags.double() @ weights) * len(population)
+    return NearPairs(rows, rows * _others_within(population, indices, cosine))
+
+
+def duplicates(
+    asked: Subject, near: Sequence[tuple[NearPairs, NearPairs]], *, is_sampled: bool
+) -> Duplicates:
+    """Return the rows that occur more than once, and those that have a near duplicate."""
+    exact = sum(population.survey.duplicates for population in asked.populations)
+    rows = round(sum(part[0].rows for part in near))
+    if is_sampled:  # anchors may miss rows that are known to be equal
+        rows = max(rows, sum(population.survey.twins for population in asked.populations))
+    close, wider = (sum(part[place].pairs for part in near) for place in (0, 1))
+    return Duplicates(exact=exact, near=rows, near_growth=wider / close if close else None)
 
 
 def _flagged(flags: Tensor, anchors: Tensor | None, seed: int) -> Tensor:
