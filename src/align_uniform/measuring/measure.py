@@ -147,7 +147,6 @@ def measure(
     asked = subject(features, positives, choice, ids=ids, normalize=normalize, device=device, name=name)
     labels, classes, codes = _classes_and_groups(asked, plan, alpha, labels, groups)
     found = _found(asked, plan, alpha, classes, codes)
-    spectra = [geometry.spectrum(population.survey.moments) for population in asked.populations]
     near = notable_rows.near_pairs(asked, found.sums, seed)
     result = Measurement(
         name=asked.name,
@@ -156,25 +155,19 @@ def measure(
         align=found.pairs.alignment or found.classes.alignment,
         uniform=found.uniforms[0],
         uniforms=found.uniforms,
-        rankme=_mean(asked, geometry.rankme),
-        rankme_uniform=_of_uniform_rows(asked, geometry.rankme_of_uniform),
-        w2=_mean(asked, geometry.w2_uniformity),
-        w2_floor=_of_uniform_rows(asked, geometry.w2_floor),
-        participation_ratio=_mean(asked, geometry.participation_ratio),
-        participation_ratio_uniform=_of_uniform_rows(asked, geometry.participation_ratio_of_uniform),
         mean_cosine=found.mean_cosine,
         mean_cosine_stderr=stderr(found.influences.get("mean_cosine")),
         tolerance=found.classes.tolerance,
         towers=found.towers,
         duplicates=notable_rows.duplicates(asked, near, is_sampled=found.sums.is_sampled),
         norms=notable_rows.norms(asked),
-        largest_share=statistics.fmean(map(_largest_share, spectra)),
+        **_of_moments(asked),
         hubs=notable_rows.hubs(asked, seed),
         worst_pairs=notable_rows.worst_pairs(asked, found.pairs.distances, top),
         crowded=notable_rows.crowded_rows(asked, found.sums, top),
         warnings=_warnings(asked, found, plan, codes, near),
         items=items_of(asked, items, labels),
-        details=_details(asked, found, seed, torch.stack(spectra).mean(0)),
+        details=_details(asked, found, seed),
         provenance=_provenance(asked, found.sums, seed),
     )
     if heuristics.is_cone(result):
@@ -262,6 +255,19 @@ def _classes_and_groups(
 # -------------------------------------------------------------------------------------- what is put together
 
 
+def _of_moments(asked: Subject) -> dict[str, Any]:
+    """Return the numbers that follow from the moments of the rows, by their names in a measurement."""
+    return {
+        "rankme": _mean(asked, geometry.rankme),
+        "rankme_uniform": _of_uniform_rows(asked, geometry.rankme_of_uniform),
+        "w2": _mean(asked, geometry.w2_uniformity),
+        "w2_floor": _of_uniform_rows(asked, geometry.w2_floor),
+        "participation_ratio": _mean(asked, geometry.participation_ratio),
+        "participation_ratio_uniform": _of_uniform_rows(asked, geometry.participation_ratio_of_uniform),
+        "largest_share": _mean(asked, lambda moments: _largest_share(geometry.spectrum(moments))),
+    }
+
+
 def _mean(asked: Subject, measure_of: Callable[[Moments], float]) -> float:
     """Return the mean of a measure over the populations."""
     return statistics.fmean(measure_of(population.survey.moments) for population in asked.populations)
@@ -282,14 +288,16 @@ def _of_uniform_rows(asked: Subject, measure_of: Callable[[int, int], float]) ->
     return _mean(asked, lambda moments: measure_of(moments.count, moments.dim))
 
 
-def _details(asked: Subject, found: _Found, seed: int, spectrum: Tensor) -> Details:
+def _details(asked: Subject, found: _Found, seed: int) -> Details:
     distances = found.pairs.distances
     return Details(
         distances=torch.cat(distances) if distances else None,
         influences=found.influences,
         row_means=found.sums.row_means,
         cosines=notable_rows.sampled_cosines(asked, seed),
-        spectrum=spectrum,
+        spectrum=torch.stack(
+            [geometry.spectrum(population.survey.moments) for population in asked.populations]
+        ).mean(0),
     )
 
 
