@@ -37,9 +37,9 @@ def test_rows_of_a_smooth_curve_have_no_rare_places() -> None:
 @pytest.mark.parametrize(
     ("sizes", "counts_as"),
     [
-        ([5] * 50, "count as 50 "),
-        ([2] * 25 + [8] * 25, "count as 36.8 "),
-        ([1] * 100 + [50], "count as 8.65 "),
+        ([5] * 50, "50"),
+        ([2] * 25 + [8] * 25, "36.8"),
+        ([1] * 100 + [50], "8.65"),
     ],
 )
 def test_few_or_unequal_groups_are_warned_of(sizes: list[int], counts_as: str) -> None:
