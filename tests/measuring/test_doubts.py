@@ -48,6 +48,12 @@ def test_few_or_unequal_groups_are_warned_of(sizes: list[int], counts_as: str) -
     assert f"all errors come from {len(sizes)} groups, which count as {counts_as} " in warnings[0]
 
 
+def test_few_rows_are_warned_of() -> None:
+    (warning,) = measure(rows.unit(99, 16)).warnings
+    assert warning.startswith("all errors come from 99 rows or items, and may be too small by a tenth.")
+    assert measure(rows.unit(100, 16)).warnings == ()
+
+
 def test_groups_that_are_enough_are_not_warned_of() -> None:
-    groups = torch.arange(60).repeat_interleave(4)
-    assert measure(rows.unit(240, 16), groups=groups).warnings == ()
+    groups = torch.arange(100).repeat_interleave(2)
+    assert measure(rows.unit(200, 16), groups=groups).warnings == ()

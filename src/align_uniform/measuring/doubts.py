@@ -14,24 +14,30 @@ from align_uniform.measuring.quantities import quantity
 from align_uniform.measuring.results import Towers
 from align_uniform.measuring.uniformity import Potentials
 
-ENOUGH_GROUPS = 60
-"""The number of groups from which errors can be relied on for any law; unequal groups count as fewer."""
+ENOUGH_FOR_ANY_LAW = 100
+"""The number of rows, items or groups from which errors can be relied on for any law; unequal groups count as
+fewer.
+"""
 
 
-def of_groups(groups: Tensor | None) -> Iterator[str]:
-    r"""Yield a warning if groups are few, or so unequal that few of them have most of the rows.
+def of_few(populations: Sequence[Population], groups: Tensor | None) -> Iterator[str]:
+    r"""Yield a warning if rows or items are few, or groups are few or so unequal that few have most rows.
 
-    By their sizes they count as :math:`(\sum n)^2 / \sum n^2`. Whether a law has so long a tail that the
-    errors of this many are too small cannot be seen in a sample of them.
+    By their sizes groups count as :math:`(\sum n)^2 / \sum n^2`. Whether a law has clusters so uneven, or a
+    tail so long, that the errors of this many are too small cannot be seen in a sample of them.
     """
     if groups is None:
-        return
-    sizes = groups.bincount().double()
-    effective = float(sizes.sum().square() / sizes.square().sum())
-    if effective < ENOUGH_GROUPS:
+        count = effective = float(min(map(len, populations)))
+        what, counting, remedy = "rows or items", "", "of them"
+    else:
+        sizes = groups.bincount().double()
+        count, effective = len(sizes), float(sizes.sum().square() / sizes.square().sum())
+        what, counting = "groups", f", which count as {effective:.3g} by their sizes"
+        remedy = "groups of similar sizes"
+    if effective < ENOUGH_FOR_ANY_LAW:
         yield (
-            f"all errors come from {len(sizes):,} groups, which count as {effective:.3g} by their sizes, and "
-            f"may be too small by a tenth. Measure at least {ENOUGH_GROUPS} groups of similar sizes."
+            f"all errors come from {count:,.0f} {what}{counting}, and may be too small by a tenth. "
+            f"Measure at least {ENOUGH_FOR_ANY_LAW} {remedy}."
         )
 
 

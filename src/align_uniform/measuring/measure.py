@@ -310,7 +310,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     return (
         *packed.warnings_of(asked.everyone),
-        *doubts.of_groups(groups),
+        *doubts.of_few(asked.populations, groups),
         *doubts.of_uniformity(asked.populations, found.sums.potentials, plan.ts, near),
         *doubts.of_other_numbers(found.influences),
         *doubts.of_modality_gap(found.towers),
