@@ -57,3 +57,12 @@ def test_few_rows_are_warned_of() -> None:
 def test_groups_that_are_enough_are_not_warned_of() -> None:
     groups = torch.arange(100).repeat_interleave(2)
     assert measure(rows.unit(200, 16), groups=groups).warnings == ()
+
+
+def test_views_share_a_warning() -> None:
+    """Each of five views is uniform, and at t = 20 few pairs decide its uniformity."""
+    views = torch.stack([rows.unit(256, 16, seed=seed) for seed in range(5)])
+    (warning,) = measure(views, t=20).warnings
+    assert warning.startswith(
+        "at t = 20 the error of the uniformity of view 0, view 1 and 3 more rests on effectively"
+    )

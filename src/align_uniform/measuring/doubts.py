@@ -7,12 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
+from align_uniform._messages import listed
 from align_uniform.measuring.influence import ENOUGH_UNITS, Influence, are_few, stderr
 from align_uniform.measuring.notable_rows import NearPairs
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.quantities import quantity
 from align_uniform.measuring.results import Towers
 from align_uniform.measuring.uniformity import Potentials
+
+MOST_NAMES = 2
+"""The most views that a warning names, which is given once for all."""
 
 ENOUGH_FOR_ANY_LAW = 100
 """The number of rows, items or groups from which errors can be relied on for any law; unequal groups count as
@@ -47,7 +51,7 @@ def of_uniformity(
     ts: Sequence[float],
     near: Sequence[tuple[NearPairs, NearPairs]],
 ) -> Iterator[str]:
-    """Yield a warning for each uniformity whose error rests on few rows, or leaves out a rare place.
+    """Yield a warning for each t at which an error rests on few rows, or leaves out a rare place.
 
     Args:
         populations: each view or tower.
@@ -55,20 +59,27 @@ def of_uniformity(
         ts: inverse squared widths of the Gaussian.
         near: the near duplicates in each population, and the rows within twice the angle.
     """
-    for population, parts, (_, close) in zip(populations, potentials, near, strict=True):
-        for part, t in zip(parts, ts, strict=True):
-            what = f"at t = {t:g} the error of the uniformity of {population.name}"
-            few = _few_units(part.influence)
-            if few is not None:
-                yield (
-                    f"{what} rests on effectively {few}, and may be too small. See the crowded rows, measure "
-                    "at a smaller t, or measure more rows."
-                )
-            elif _leaves_out_a_place(part, close):
-                yield (
-                    f"{what} may be too small: {close.rows:.0f} rows nearly repeat another, and a new "
-                    "sample could have several times as many. Remove what repeats, or measure more rows."
-                )
+    for number, t in enumerate(ts):
+        few: dict[str, str] = {}
+        rare: dict[str, float] = {}
+        for population, parts, (_, close) in zip(populations, potentials, near, strict=True):
+            words = _few_units(parts[number].influence)
+            if words is not None:
+                few[population.name] = words
+            elif _leaves_out_a_place(parts[number], close):
+                rare[population.name] = close.rows
+        what = f"at t = {t:g} the error of the uniformity of"
+        if few:
+            yield (
+                f"{what} {listed(few, MOST_NAMES)} rests on effectively {next(iter(few.values()))}, and may "
+                "be too small. See the crowded rows, measure at a smaller t, or measure more rows."
+            )
+        if rare:
+            yield (
+                f"{what} {listed(rare, MOST_NAMES)} may be too small: {max(rare.values()):.0f} rows nearly "
+                "repeat another, and a new sample could have several times as many. Remove what repeats, or "
+                "measure more rows."
+            )
 
 
 def of_other_numbers(influences: Mapping[str, Influence]) -> Iterator[str]:
