@@ -87,3 +87,12 @@ def test_a_device_without_float64_measures_what_the_cpu_measures() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_names_of_items_are_counted_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("nothing must be summed")
+
+    monkeypatch.setattr("align_uniform.measuring.measure.sweep", never)
+    with pytest.raises(ValueError, match=r"items must be one for each of the 20 rows, got 19"):
+        measure(X[:20], items=range(19))

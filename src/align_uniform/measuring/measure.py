@@ -146,6 +146,7 @@ def measure(
     _check_plan(plan, top)
     asked = subject(features, positives, choice, ids=ids, normalize=normalize, device=device, name=name)
     labels, classes, codes = _classes_and_groups(asked, plan, alpha, labels, groups)
+    order = items_of(asked, items, labels)  # whose length is checked before the work begins
     found = _found(asked, plan, alpha, classes, codes)
     near = notable_rows.near_pairs(asked, found.sums, seed)
     result = Measurement(
@@ -166,7 +167,7 @@ def measure(
         worst_pairs=notable_rows.worst_pairs(asked, found.pairs.distances, top),
         crowded=notable_rows.crowded_rows(asked, found.sums, top),
         warnings=_warnings(asked, found, plan, codes, near),
-        items=items_of(asked, items, labels),
+        items=order,
         details=_details(asked, found, seed),
         provenance=_provenance(asked, found.sums, seed),
     )
