@@ -17,10 +17,11 @@ INTERPRETED := tests/engine tests/functional tests/measuring/test_row_sums.py $(
 # those versions cannot do: fake tensors on a GPU where there is none, a loss exported for batches of any size, our
 # message within torch's for a loss that gathers, safetensors of complex numbers, .pt files read by another process,
 # our wording for a null in Parquet's lists of a fixed size, and numpy's trapezoid, by which tests integrate.
-# Recipes are left out too: their torchvision and tensorboard need a newer torch.
+# Recipes need a newer torch than the rest: `make test-floor-recipes` runs their tests with the oldest that they allow.
+FLOOR_EXTRAS := cli files metrics report
 FLOOR_TOOLS := "pytest>=8.4" "pytest-timeout>=2.4" "pytest-xdist>=3.6" "hypothesis>=6.130" "mpmath>=1.3" "scipy>=1.13" \
 	"scikit-learn>=1.5" "pyparsing>=3.1,<3.3" # matplotlib 3.9 uses what pyparsing 3.3 deprecates
-FLOOR_STATED = $(shell $(PYTHON) --version; grep -E '^(dependencies|cli|files|metrics|report) = .*>=' pyproject.toml)
+FLOOR_STATED = $(shell $(PYTHON) --version; grep -E '^(dependencies|$(subst $() ,|,$(FLOOR_EXTRAS))) = .*>=' pyproject.toml)
 FLOOR = $(HOME)/.cache/align-uniform/floor-$(shell echo '$(FLOOR_STATED) $(FLOOR_TOOLS)' | sha256sum | cut -c -12)
 FLOOR_TESTS := $(wildcard $(addprefix tests/,engine figures files functional geometry measuring metrics report cli/test_compare.py) \
 	$(patsubst %,tests/test_%.py,checks ids init losses metrics ranks sphere)) --ignore-glob "*_kernels.py"
@@ -28,7 +29,7 @@ FLOOR_CHOICE := $(subst $() , and ,$(addprefix not~,triton the_extra_installs in
 	few_operators an_exported_loss gathers_cannot_be_compiled complex64 opening_reads_a_small ragged_and_null \
 	density_of_angles the_curve_over_the_cosines))
 
-.PHONY: demo test test-browser test-floor floor lint bench gpu docs clean
+.PHONY: demo test test-browser test-floor test-floor-recipes floor lint bench gpu docs clean
 
 demo: .venv/demo
 	$(BIN)/align-uniform demo --force $(ARGS)
@@ -42,16 +43,19 @@ test-browser: .venv/dev
 
 test-floor:
 	@test -e $(FLOOR)/installed || $(MAKE) --no-print-directory floor
-	@$(FLOOR)/bin/python -c "import sys, torch; print(f'torch {torch.__version__}, the oldest that', \
-		'$(filter torch>=%,$(subst ", ,$(FLOOR_STATED)))', f'allows with a wheel for Python {sys.version.split()[0]}')"
+	@$(FLOOR)/bin/python -c "import sys, torch; print(f'torch {torch.__version__}, the oldest for', \
+		'$(FLOOR_EXTRAS)', f'with a wheel for Python {sys.version.split()[0]}')"
 	PYTHONPATH=$(CURDIR)/src $(FLOOR)/bin/python $(PYTEST) -k "$(subst ~, ,$(FLOOR_CHOICE))" $(FLOOR_TESTS) $(ARGS)
+
+test-floor-recipes:
+	$(MAKE) --no-print-directory test-floor FLOOR_EXTRAS="cli files metrics recipes report" FLOOR_TESTS=tests/recipes
 
 floor:
 	$(PYTHON) -m venv --clear $(FLOOR)
 	$(FLOOR)/bin/python -m pip install --quiet "uv>=0.5"
 	$(FLOOR)/bin/python -m uv pip install --quiet --python $(FLOOR)/bin/python --no-cache --only-binary :all: \
 		--resolution lowest-direct --requirements pyproject.toml \
-		--extra cli --extra files --extra metrics --extra report $(FLOOR_TOOLS)
+		$(addprefix --extra ,$(FLOOR_EXTRAS)) $(FLOOR_TOOLS)
 	touch $(FLOOR)/installed
 
 lint: .venv/dev
