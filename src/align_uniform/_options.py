@@ -168,7 +168,7 @@ def check_positive(name: str, value: float) -> float:
 
 def _is_number(value: Any) -> bool:
     """Return whether a value is one number, of Python, or of numpy, whose arrays may have no dimensions."""
-    if isinstance(value, float | int):
+    if isinstance(value, (float, int)):  # torch 2.6 compiles no union of types
         return True
     return hasattr(value, "__float__") and getattr(value, "shape", None) in (None, ())
 

@@ -102,7 +102,7 @@ def test_a_pattern_takes_columns_in_the_order_of_the_file(suffix: str, tmp_path:
 
 
 def test_dtypes_of_features_are_the_widest(tmp_path: Path) -> None:
-    narrow = {"a": pa.array([1.5, 2.5], pa.float16()), "b": pa.array([0.1, 0.2], pa.float32())}
+    narrow = {"a": pa.array(np.array([1.5, 2.5], np.float16)), "b": pa.array([0.1, 0.2], pa.float32())}
     rows = open_rows(write_parquet(tmp_path / "x.parquet", narrow))[0]
     assert rows.dtype == rows[:].dtype == torch.float32
     packed = {name: pa.array([1, 2], pa.int8()) for name in "ab"}

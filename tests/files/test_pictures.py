@@ -96,7 +96,7 @@ def hostile(folder: Path) -> dict[str, str]:
     (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:500])
     (folder / "folder.png").mkdir()
     return {
-        "text.png": "MAX_TEXT_CHUNK",
+        "text.png": "MAX_TEXT_CHUNK|Decompressed Data Too Large",
         "bomb.png": "exceeds limit of 2000 pixels",
         "empty.png": "cannot identify image file",
         "cut.png": "truncated",

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,8 +46,9 @@ def save_arrays(path: Path, arrays: Mapping[str, Tensor]) -> None:
         return
     import numpy as np
 
+    columns: dict[str, Any] = {name: value.numpy() for name, value in arrays.items()}
     with written_whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{name: value.numpy() for name, value in arrays.items()})
+        np.savez(file, **columns)
 
 
 def load_arrays(path: Path) -> dict[str, Tensor]:
