@@ -9,6 +9,7 @@ sides:
 * **Class sums**, the same class by class without the outer products, give tolerance and the alignment of
   classes.
 * **Nearest neighbours** give KoLeo, the near duplicates, and the hubs.
+* **Retrieval** ranks the partner of a row among all candidates: recall at k and the mean reciprocal rank.
 
 Moments and class sums are float64, small, and mergeable with `+`. Rows in many files, or on many processes,
 are measured a part at a time, with the same result as the whole. Nothing here has a gradient.
@@ -28,6 +29,7 @@ from align_uniform.geometry.classes import (
 )
 from align_uniform.geometry.moments import Moments, cross_mean_squared_distance, mean_cosine, modality_gap
 from align_uniform.geometry.neighbours import koleo, nearest_neighbours, occurrences, skewness
+from align_uniform.geometry.retrieval import Ranks, partner_ranks
 from align_uniform.geometry.spectra import (
     participation_ratio,
     participation_ratio_of_uniform,
@@ -42,6 +44,7 @@ from align_uniform.geometry.spectra import (
 __all__ = [
     "ClassSums",
     "Moments",
+    "Ranks",
     "class_alignment",
     "cross_mean_squared_distance",
     "explained_variance",
@@ -52,6 +55,7 @@ __all__ = [
     "occurrences",
     "participation_ratio",
     "participation_ratio_of_uniform",
+    "partner_ranks",
     "permuted_tolerance",
     "rankme",
     "rankme_of_uniform",

@@ -56,6 +56,18 @@ class Difference:
     """The difference of tolerance."""
     tolerance_stderr: float | None = None
     """The standard error of `tolerance`."""
+    recall_1: float | None = None
+    """The difference of recall@1."""
+    recall_1_stderr: float | None = None
+    """The standard error of `recall_1`."""
+    mrr: float | None = None
+    """The difference of the mean reciprocal rank."""
+    mrr_stderr: float | None = None
+    """The standard error of `mrr`."""
+    backward_recall_1: float | None = None
+    """The difference of recall@1 where the second row of a pair looks for the first."""
+    backward_recall_1_stderr: float | None = None
+    """The standard error of `backward_recall_1`."""
 
     @property
     def heading(self) -> str:
@@ -145,7 +157,8 @@ def difference(
 
 def _field(record: Quantity) -> str:
     """Return the name of a number in a `Difference`, the last part of its key."""
-    return record.key.rsplit(".", 1)[-1]
+    *path, name = record.key.split(".")
+    return f"backward_{name}" if "backward" in path else name
 
 
 def _decision(a: Results, b: Results, paired: bool | None, obstacle: str | None) -> tuple[bool, str]:

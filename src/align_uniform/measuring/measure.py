@@ -29,7 +29,8 @@ from align_uniform.measuring.items import items_of
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.notable_rows import NearPairs
 from align_uniform.measuring.positives import PairChoice
-from align_uniform.measuring.results import Details, Towers, Uniformity
+from align_uniform.measuring.results import Details, Retrieval, Towers, Uniformity
+from align_uniform.measuring.retrieval import retrieval
 from align_uniform.measuring.subject import Subject, subject
 from align_uniform.measuring.sweep import Alike, Plan, Sums, sweep, uniformities
 from align_uniform.measuring.towers import towers
@@ -160,6 +161,7 @@ def measure(
         mean_cosine_stderr=stderr(found.influences.get("mean_cosine")),
         tolerance=found.classes.tolerance,
         towers=found.towers,
+        retrieval=found.retrieval,
         duplicates=notable_rows.duplicates(asked, near, is_sampled=found.sums.is_sampled),
         norms=notable_rows.norms(asked),
         **_of_moments(asked),
@@ -189,6 +191,7 @@ class _Found:
     classes: Closeness
     mean_cosine: float
     towers: Towers | None
+    retrieval: Retrieval | None
     influences: dict[str, Influence]
     """The influence of each unit on a number, by the key of the number."""
 
@@ -201,11 +204,12 @@ def _found(asked: Subject, plan: Plan, alpha: float, classes: Tensor | None, gro
     of_pairs = alignment_of_pairs(asked, alpha, units)
     of_classes = alignment_of_classes(asked, classes, alpha, units)
     cosine, of_cosine = mean_cosine(asked, units, alike)
+    ranked, of_ranks = retrieval(asked, units, groups, plan.seed)
     between, of_towers = towers(asked, sums.cross, units, is_sampled=sums.is_sampled)
     means = {"uniform": of_uniform, "mean_cosine": of_cosine}
     influences = {key: each for key, each in means.items() if each is not None}
-    influences |= of_classes.influences | of_pairs.influences | of_towers
-    return _Found(sums, uniforms, of_pairs, of_classes, cosine, between, influences)
+    influences |= of_classes.influences | of_pairs.influences | of_towers | of_ranks
+    return _Found(sums, uniforms, of_pairs, of_classes, cosine, between, ranked, influences)
 
 
 # ---------------------------------------------------------------------------------------------- what is asked

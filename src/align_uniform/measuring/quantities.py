@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from align_uniform.measuring.quantities_of_retrieval import OF_RETRIEVAL
 from align_uniform.measuring.quantities_of_rows import OF_ROWS
 from align_uniform.measuring.quantity import (
     GROUPS,
@@ -86,6 +87,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "share of positive pairs that are farther apart than half of all pairs of random rows",
         note=lambda _: "0.5 for random pairs, half of the share of wrong ones",
     ),
+    *OF_RETRIEVAL,
     Quantity(
         "uniform",
         "uniformity",

@@ -13,9 +13,17 @@ if TYPE_CHECKING:
 Face = Literal["table", "report", "compare", "difference", "scalars"]
 """A place that shows numbers; "difference" is a line of `a - b`."""
 
-Group = Literal["Alignment", "Uniformity", "Centred rows", "Two towers", "Shape", "Rows"]
+Group = Literal["Alignment", "Retrieval", "Uniformity", "Centred rows", "Two towers", "Shape", "Rows"]
 
-GROUPS: tuple[Group, ...] = ("Alignment", "Uniformity", "Centred rows", "Two towers", "Shape", "Rows")
+GROUPS: tuple[Group, ...] = (
+    "Alignment",
+    "Retrieval",
+    "Uniformity",
+    "Centred rows",
+    "Two towers",
+    "Shape",
+    "Rows",
+)
 """The groups in the order in which they are shown."""
 
 

@@ -129,6 +129,42 @@ class Towers:
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """How often a row finds its partner, and at which place, among all candidates."""
+
+    queries: int
+    """The number of pairs whose first row looked for the second: all, or a random sample."""
+    candidates: int
+    """The number of rows that are searched; a query, its other partners and its group do not count."""
+    recall_1: float
+    """The share of queries whose partner is the nearest candidate; ties are shared."""
+    recall_5: float
+    """The share of queries whose partner is among the 5 nearest candidates."""
+    recall_10: float
+    """The share of queries whose partner is among the 10 nearest candidates."""
+    mrr: float
+    """The mean reciprocal rank of the partner."""
+    recall_1_stderr: float | None = None
+    """The standard error of `recall_1`, for these candidates."""
+    recall_5_stderr: float | None = None
+    """The standard error of `recall_5`, for these candidates."""
+    recall_10_stderr: float | None = None
+    """The standard error of `recall_10`, for these candidates."""
+    mrr_stderr: float | None = None
+    """The standard error of `mrr`, for these candidates."""
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The search for partners in both directions."""
+
+    forward: Ranking
+    """The first row of a pair looks for the second."""
+    backward: Ranking
+    """The second row of a pair looks for the first."""
+
+
+@dataclass(frozen=True)
 class Hubs:
     """The unevenness with which rows are neighbours of others, among at most 2,000 random rows."""
 
@@ -353,6 +389,8 @@ class Results:
     """The expected `participation_ratio` of as many uniform rows: see
     `geometry.participation_ratio_of_uniform`.
     """
+    retrieval: Retrieval | None = None
+    """The search for the partners of pairs; None without pairs."""
     items: Items = Items(None, "unknown")
     """The items that were measured, by which measurements of the same items are known."""
     details: Details | None = field(default=None, repr=False, compare=False)

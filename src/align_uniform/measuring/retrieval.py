@@ -1,0 +1,179 @@
+"""Retrieval: the search for the partner of each row of a pair among all rows of the other side."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from align_uniform.engine.precision import widened
+from align_uniform.geometry.retrieval import Ranks, ranks_in_blocks
+from align_uniform.measuring.influence import Influence, centred_shares, of_pairs, stderr
+from align_uniform.measuring.populations import Population, block_slices, take
+from align_uniform.measuring.positives import Positives
+from align_uniform.measuring.results import Ranking, Retrieval
+from align_uniform.measuring.subject import Subject
+from align_uniform.measuring.sweep import random_rows
+from align_uniform.measuring.units import Units, pair_ends
+
+PRODUCTS = 10**8
+"""The number of pairs of a query and a candidate up to which all pairs are queries, in either direction."""
+
+SAMPLE = 2000
+"""The number of random pairs that are queries where there are more."""
+
+FEW = 4
+"""The number of hits, or of misses, below which deviations say little about the error of a share."""
+
+DEPTHS = (1, 5, 10)
+"""The numbers of nearest candidates among which partners are looked for."""
+
+
+def retrieval(
+    asked: Subject, units: Units, groups: Tensor | None, seed: int
+) -> tuple[Retrieval | None, dict[str, Influence]]:
+    """Search for all partners, in both directions and between all views.
+
+    The errors are those of the queries, for these candidates: among more candidates a partner is harder to
+    find.
+
+    Args:
+        asked: the subject; without pairs there is no retrieval.
+        units: the units of its rows.
+        groups: the group of each row, [N]; other rows of a query's group are no candidates.
+        seed: of the sample of pairs.
+
+    Returns:
+        The results, and the influences of the units by the keys of the numbers.
+    """
+    if not asked.positives:
+        return None, {}
+    sides = [_Side.both(asked, number) for number in range(len(asked.positives))]
+    first = asked.positives[0]
+    count = len(sides[0][0].queries)
+    candidates = max(len(side.candidates) for pair in sides for side in pair)
+    sample = random_rows(count, None if count * candidates <= PRODUCTS else SAMPLE, seed)
+    ends = pair_ends(units, (first.x_rows, first.y_rows), (0, 1 if first.x is not first.y else 0))
+    if sample is not None:
+        ends = ends[0][sample], ends[1][sample]
+    used = min(len(end.unique()) for end in ends)  # pairs of one row, item or group are one observation
+    rankings, influences = [], {}
+    for direction, name in enumerate(("forward", "backward")):
+        values = _values([pair[direction].ranks(sample, groups) for pair in sides])
+        found = {
+            key: of_pairs(centred_shares(of_pair), ends, units.count, split=units.split)
+            for key, of_pair in values.items()
+        }
+        means = {key: float(of_pair.mean()) for key, of_pair in values.items()}
+        errors = {f"{key}_stderr": _error(means[key], used, each) for key, each in found.items()}
+        rankings.append(Ranking(len(ends[0]), len(sides[0][direction].candidates), **means, **errors))
+        influences |= {f"retrieval.{name}.{key}": each for key, each in found.items() if each is not None}
+    return Retrieval(*rankings), influences
+
+
+def _values(ranks: list[Ranks]) -> dict[str, Tensor]:
+    """Return what each pair adds to each number, averaged over pairs of views, [queries]."""
+    values = {f"recall_{depth}": [each.recall(depth) for each in ranks] for depth in DEPTHS}
+    values["mrr"] = [each.reciprocal() for each in ranks]
+    return {key: torch.stack(parts).mean(0) for key, parts in values.items()}
+
+
+def _error(value: float, units: int, influence: Influence | None) -> float | None:
+    """Return the standard error of a share, or a mean from 0 to 1.
+
+    Without a single miss the deviations say 0, which is no error: another sample may well have some. For
+    fewer than 4 hits or misses the error is that of Agresti and Coull, The American Statistician 52, 1998.
+
+    Args:
+        value: the share.
+        units: the number of independent rows, items or groups that queries are of.
+        influence: the influence of each unit on it.
+    """
+    if influence is None:
+        return None
+    if FEW <= units * value <= units - FEW:
+        return stderr(influence)
+    moved = (units * value + 2) / (units + 4)
+    return math.sqrt(moved * (1 - moved) / (units + 4))
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One direction of the search between two populations."""
+
+    own: Population
+    """The rows that queries are of."""
+    candidates: Population
+    """The rows that are searched."""
+    queries: Tensor
+    """The row of `own` that each pair looks from, [P]."""
+    partners: Tensor
+    """The row of `candidates` that each pair looks for, [P]."""
+
+    @classmethod
+    def both(cls, asked: Subject, number: int) -> tuple[_Side, _Side]:
+        """Return both directions of the pairs of this number; an entity is one row."""
+        positives = asked.positives[number]
+        x, y = (_number_of(asked, population) for population in (positives.x, positives.y))
+        x_rows, y_rows = _entities(asked, positives, x, y)
+        own, other = asked.populations[x], asked.populations[y]
+        return cls(own, other, x_rows, y_rows), cls(other, own, y_rows, x_rows)
+
+    def ranks(self, sample: Tensor | None, groups: Tensor | None) -> Ranks:
+        """Rank the partner of every pair, or of those in the sample."""
+        queries = self.queries if sample is None else self.queries[sample]
+        partners = self.partners if sample is None else self.partners[sample]
+        centre = widened(self.candidates.centre)
+        blocks = (
+            (part.start, widened(self.candidates[part]) - centre) for part in block_slices(self.candidates)
+        )
+        rows, targets = (
+            widened(take(population, numbers)) - centre
+            for population, numbers in ((self.own, queries), (self.candidates, partners))
+        )
+        return ranks_in_blocks(rows, targets, blocks, partners, self._left_out(queries, groups))
+
+    def _left_out(self, queries: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the queries and candidates that do not count: other partners, the row itself, its group."""
+        left_out = [_matches(queries, self.queries, self.partners)]
+        if self.own is self.candidates:
+            left_out += [
+                _matches(queries, self.partners, self.queries),
+                (torch.arange(len(queries)), queries),
+            ]
+        if groups is not None:
+            left_out.append(_matches(groups[queries], groups, torch.arange(len(groups))))
+        numbers, rows = (torch.cat(part) for part in zip(*left_out, strict=True))
+        return numbers, rows
+
+
+def _number_of(asked: Subject, population: Population) -> int:
+    """Return the number of a view or tower; two views of one object are one."""
+    return next(number for number, each in enumerate(asked.everyone) if each is population)
+
+
+def _entities(asked: Subject, positives: Positives, x: int, y: int) -> tuple[Tensor, Tensor]:
+    """Return the entities of both rows of each pair, by their rows in `Subject.populations`."""
+    found = []
+    for population, rows, number in (
+        (positives.x, positives.x_rows, x),
+        (positives.y, positives.y_rows, y),
+    ):
+        every = torch.arange(len(population)) if rows is None else rows
+        codes = asked.entities[number]
+        found.append(every if codes is None else codes[every])
+    return found[0], found[1]
+
+
+def _matches(wanted: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the place of each wanted key and every value that the key has, pair by pair."""
+    order = keys.argsort(stable=True)
+    sorted_keys = keys[order]
+    wanted = wanted.contiguous()
+    first = torch.searchsorted(sorted_keys, wanted)
+    counts = torch.searchsorted(sorted_keys, wanted, right=True) - first
+    places = torch.arange(len(wanted)).repeat_interleave(counts)
+    offsets = torch.arange(len(places)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return places, values[order[first.repeat_interleave(counts) + offsets]]
