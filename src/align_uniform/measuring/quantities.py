@@ -87,7 +87,6 @@ QUANTITIES: tuple[Quantity, ...] = (
         "share of positive pairs that are farther apart than half of all pairs of random rows",
         note=lambda _: "0.5 for random pairs, half of the share of wrong ones",
     ),
-    *OF_RETRIEVAL,
     Quantity(
         "uniform",
         "uniformity",
@@ -159,6 +158,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "uniformity of each view or tower, whose mean is uniformity",
         applies=lambda m: len(m.uniform.by_population) > 1,
     ),
+    *OF_RETRIEVAL,
     Quantity(
         "centered.align",
         "centred: alignment",

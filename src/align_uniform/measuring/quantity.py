@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 Face = Literal["table", "report", "compare", "difference", "scalars"]
 """A place that shows numbers; "difference" is a line of `a - b`."""
 
-Group = Literal["Alignment", "Retrieval", "Uniformity", "Centred rows", "Two towers", "Shape", "Rows"]
+Group = Literal["Alignment", "Uniformity", "Retrieval", "Centred rows", "Two towers", "Shape", "Rows"]
 
 GROUPS: tuple[Group, ...] = (
     "Alignment",
-    "Retrieval",
     "Uniformity",
+    "Retrieval",
     "Centred rows",
     "Two towers",
     "Shape",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,15 +60,18 @@ def retrieval(
     if sample is not None:
         ends = ends[0][sample], ends[1][sample]
     used = min(len(end.unique()) for end in ends)  # pairs of one row, item or group are one observation
-    rankings, influences = [], {}
+    rankings: list[Ranking] = []
+    influences: dict[str, Influence] = {}
     for direction, name in enumerate(("forward", "backward")):
         values = _values([pair[direction].ranks(sample, groups) for pair in sides])
         found = {
             key: of_pairs(centred_shares(of_pair), ends, units.count, split=units.split)
             for key, of_pair in values.items()
         }
-        means = {key: float(of_pair.mean()) for key, of_pair in values.items()}
-        errors = {f"{key}_stderr": _error(means[key], used, each) for key, each in found.items()}
+        means: dict[str, Any] = {key: float(of_pair.mean()) for key, of_pair in values.items()}
+        errors: dict[str, Any] = {
+            f"{key}_stderr": _error(means[key], used, each) for key, each in found.items()
+        }
         rankings.append(Ranking(len(ends[0]), len(sides[0][direction].candidates), **means, **errors))
         influences |= {f"retrieval.{name}.{key}": each for key, each in found.items() if each is not None}
     return Retrieval(*rankings), influences
