@@ -87,8 +87,6 @@ class CompareOptions(Options):
 
 def run(options: CompareOptions) -> int:
     """Measure or read each embedding, print the table and the differences, and draw the figure."""
-    from align_uniform.measuring.measurement import SCHEMA_VERSION
-
     stem = None if options.figure is None else Path(options.figure)
     accuracy = options.accuracy or None
     if stem is not None:
@@ -96,16 +94,7 @@ def run(options: CompareOptions) -> int:
         _check_figure(stem, options)
     found = _compared(options)
     results = found.measurements
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "embeddings": [json.loads(result.to_json()) for result in results],
-        "differences": [
-            vars(each) | {"p": p, "adjusted_p": adjusted}
-            for each, p, adjusted in zip(found.differences, found.p, found.adjusted_p, strict=True)
-        ],
-        "accuracy": accuracy,
-        "p_adjusted_by": f"Holm, for the {len(found.differences)} differences of one number",
-    }
+    document = found.to_dict(accuracy)
     if options.json:
         print(json.dumps(document))
     else:

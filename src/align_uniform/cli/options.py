@@ -8,18 +8,15 @@ whether a list may be typed in several parts.
 from __future__ import annotations
 
 import argparse
-import ast
-import inspect
 import re
-import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from align_uniform._field_docs import documented_fields
 from align_uniform._options import choices_of
 from align_uniform.cli.parser import Parser, did_you_mean
 
@@ -96,7 +93,8 @@ def add_options(parser: Parser, options: type) -> None:
 
 def options_of(options: type) -> list[Option]:
     """Return what each field of a dataclass of options is on the command line."""
-    hints, choices, documented = get_type_hints(options), choices_of(options), dict(_documented(options))
+    hints, choices = get_type_hints(options), choices_of(options)
+    documented = dict(documented_fields(options))
     return [
         _option(
             field,
@@ -199,18 +197,6 @@ def _heading(options: type, name: str) -> str:
     """The first line of the docstring of the class that declares a field first, if it is not the last one."""
     owner = [each for each in options.__mro__ if name in vars(each).get("__annotations__", {})][-1]
     return "" if owner is options else str(owner.__doc__).strip().splitlines()[0].rstrip(".:")
-
-
-def _documented(options: type) -> Iterator[tuple[str, str]]:
-    """Yield the fields and the docstrings under them, those of a class after those of its bases."""
-    for owner in reversed(options.__mro__[:-1]):
-        (declared,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
-        body = declared.body if isinstance(declared, ast.ClassDef) else []
-        for statement, following in pairwise(body):
-            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-                text = following.value if isinstance(following, ast.Expr) else None
-                if isinstance(text, ast.Constant):
-                    yield statement.target.id, " ".join(str(text.value).split())
 
 
 def _in_words(default: object) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from align_uniform import _ranks as ranks
 from align_uniform._progress import progress_bar
+from align_uniform.measuring import notebook
 from align_uniform.measuring.difference import Difference, difference
 from align_uniform.measuring.joint import joint_cosines, joint_potentials
 from align_uniform.measuring.measure import measure
-from align_uniform.measuring.measurement import Measurement
+from align_uniform.measuring.measurement import SCHEMA_VERSION, Measurement
+from align_uniform.measuring.plain import to_plain
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.positives import PairChoice
 from align_uniform.measuring.quantity import with_error
@@ -21,6 +24,30 @@ from align_uniform.measuring.significance import holm, normal_p, text_of_p
 from align_uniform.measuring.subject import subject
 
 NO_PAIRS = PairChoice(None, None, None, strict=True)
+
+
+@dataclass(frozen=True)
+class DifferenceWithP(Difference):
+    """A difference, with the p of each of its numbers."""
+
+    p: Mapping[str, float | None] = field(default_factory=dict)
+    """The two-sided p of each number, by its key; None without an error."""
+    adjusted_p: Mapping[str, float | None] = field(default_factory=dict)
+    """The same, adjusted for all differences of one number."""
+
+
+@dataclass(frozen=True)
+class ComparisonDocument:
+    """Several embeddings and their differences from the first, as JSON has them."""
+
+    embeddings: tuple[Measurement, ...]
+    """The measurement of each embedding."""
+    differences: tuple[DifferenceWithP, ...]
+    """The numbers of every embedding but the first, less those of the first."""
+    accuracy: tuple[float, ...] | None
+    """The accuracy of each embedding in some task, if it was given."""
+    p_adjusted_by: str
+    """The method by which p was adjusted."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +77,34 @@ class Comparison:
                 if key in ps[place]:
                     found[place][key] = adjusted
         return tuple(found)
+
+    def to_dict(self, accuracy: Sequence[float] | None = None) -> dict[str, Any]:
+        """Return everything except single rows as the dictionaries and lists that `compare --json` prints.
+
+        Args:
+            accuracy: the accuracy of each embedding in some task, to be kept with the rest.
+        """
+        document = ComparisonDocument(
+            self.measurements,
+            tuple(
+                DifferenceWithP(**vars(each), p=p, adjusted_p=adjusted)
+                for each, p, adjusted in zip(self.differences, self.p, self.adjusted_p, strict=True)
+            ),
+            None if accuracy is None else tuple(accuracy),
+            f"Holm, for the {len(self.differences)} differences of one number",
+        )
+        parts = {name: value for name, value in vars(document).items() if name != "embeddings"}
+        plain: dict[str, Any] = to_plain(parts)
+        embeddings = [measurement.to_dict() for measurement in self.measurements]
+        return {"schema_version": SCHEMA_VERSION, "embeddings": embeddings} | plain
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON; a number that is not finite is null."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+
+    def _repr_html_(self) -> str:
+        """Return the numbers of all embeddings, and the differences, as notebooks show them."""
+        return notebook.comparison_html(self)
 
     def __str__(self) -> str:
         """Return every measurement, and the differences line by line."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from align_uniform.measuring import notebook
 from align_uniform.measuring.difference import Difference
 from align_uniform.measuring.discrepancy import Discrepancy, WitnessRow
 from align_uniform.measuring.measurement import SCHEMA_VERSION, Measurement
@@ -85,27 +86,36 @@ class Drift:
 
     def __str__(self) -> str:
         """Return the table of all numbers, the verdict, and the rows that are most typical of either side."""
-        lines = [(label, value, note) for label, value, note in (*self._moves(), *self._changes())]
+        lines = self.lines()
         widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
         table = [
             f"{label:<{widths[0]}}  {value:<{widths[1]}}  {note}".rstrip() for label, value, note in lines
         ]
         reason = [] if self.rotation_invariant is None else [f"{self.rotation_invariant}.", ""]
-        parts = [self._heading(), "", *table, "", *reason, self.verdict, *self._typical_lines()]
+        parts = [self.heading, "", *table, "", *reason, self.verdict, *self._typical_lines()]
         return "\n".join([*parts, *(f"warning: {warning}" for warning in self.warnings)])
 
-    def to_json(self) -> str:
-        """Return everything except numbers of single rows as JSON; a number that is not finite is null."""
+    def _repr_html_(self) -> str:
+        """Return the table of all numbers and the verdict, as notebooks show them."""
+        return notebook.drift_html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything except numbers of single rows as dictionaries and lists, as JSON has them.
+
+        A number that is not finite is None.
+        """
         parts = {name: value for name, value in vars(self).items() if name != "measurements"}
-        plain = to_plain(parts) | {"moved": self.moved, "verdict": self.verdict}
+        plain: dict[str, Any] = to_plain(parts) | {"moved": self.moved, "verdict": self.verdict}
         if self.discrepancy is not None:
             del plain["discrepancy"]["witness"]
         if self.test is not None:
             plain["test"]["effect"] = to_plain(self.test.effect)
-        plain["measurements"] = [json.loads(each.to_json()) for each in self.measurements]
-        return json.dumps(
-            {"schema_version": SCHEMA_VERSION} | plain, indent=2, allow_nan=False, ensure_ascii=False
-        )
+        plain["measurements"] = [each.to_dict() for each in self.measurements]
+        return {"schema_version": SCHEMA_VERSION} | plain
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON; a number that is not finite is null."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
 
     def save_rows(self, path: Path) -> None:
         """Write the witness of each row to an .npz or .parquet file, as arrays `old` and `new`.
@@ -118,12 +128,18 @@ class Drift:
         old, new = self.discrepancy.witness
         save_arrays(path, {"old": old, "new": new})
 
-    def _heading(self) -> str:
+    @property
+    def heading(self) -> str:
+        """The names of both sides, the numbers of rows and features, and the method."""
         old, new = self.measurements
         rows = f"{old.n:,} rows" if old.n == new.n else f"{old.n:,} and {new.n:,} rows"
         dims = f"{old.dim:,} features" if old.dim == new.dim else f"{old.dim:,} and {new.dim:,} features"
         pairs = "paired" if self.paired else "unpaired"
         return f"{self.names[0]} → {self.names[1]}: {rows} of {dims}, {pairs}, {self.provenance['method']}"
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Return the label, the value and the note of every number that is printed."""
+        return [*self._moves(), *self._changes()]
 
     def _moves(self) -> list[tuple[str, str, str]]:
         """Return the lines on the squared MMD: label, value and note."""

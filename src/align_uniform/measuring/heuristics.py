@@ -60,9 +60,13 @@ class Finding:
     """A number beyond its threshold."""
 
     name: str
+    """The name of the rule."""
     severity: Severity
+    """The severity that goes with the threshold."""
     number: float
+    """The number that crossed a threshold."""
     threshold: float
+    """The threshold that the number crossed."""
     side: Literal["above", "below"]
     """The side of the threshold on which the number lies."""
     quantity: str

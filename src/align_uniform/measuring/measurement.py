@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-from align_uniform.measuring import quantities, verdict
+from align_uniform._extras import require
+from align_uniform.measuring import notebook, quantities, verdict
 from align_uniform.measuring.difference import Difference, difference
 from align_uniform.measuring.heuristics import Finding
 from align_uniform.measuring.plain import from_plain, to_plain
@@ -57,9 +62,11 @@ class Measurement(Results):
     def __str__(self) -> str:
         """Return the table of the main numbers, alignment and uniformity first, and the verdict in a line."""
         warnings = [f"warning: {warning}" for warning in self.warnings]
-        return "\n".join([self._heading(), "", *self._lines(), *warnings, verdict.headline(self.findings)])
+        return "\n".join([self.heading, "", *self._lines(), *warnings, verdict.headline(self.findings)])
 
-    def _heading(self) -> str:
+    @property
+    def heading(self) -> str:
+        """The name, the numbers of rows and features, and the method."""
         method = self.provenance.get("method", "exact")
         return f"{self.name}: {self.n:,} rows of {self.dim:,} features, {method}"
 
@@ -96,15 +103,50 @@ class Measurement(Results):
         """The findings of the verdict, the worst first; often there are none. See `verdict.findings`."""
         return verdict.findings(self)
 
-    def to_json(self) -> str:
-        """Return everything except the details as JSON, with the findings; what is not finite is null."""
+    def _repr_html_(self) -> str:
+        """Return the verdict and the table of the main numbers, as notebooks show them."""
+        return notebook.measurement_html(self)
+
+    def report(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Write the report, one HTML page with the verdict, all numbers, figures, and the rows to look at.
+
+        Args:
+            path: the file to write.
+            **options: `texts`, `images`, `force` and others, as `align_uniform.report.write_report` takes
+                them.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            ModuleNotFoundError: a library of the extra `report` is missing.
+            ValueError: the file exists and `force` is not given, or `write_report` refuses an option.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from align_uniform import measure
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     page = measure(torch.eye(8)).report(f"{folder}/report.html")
+            ...     page.read_text(encoding="utf-8")[:15].lower()
+            '<!doctype html>'
+        """
+        require("report")
+        import_module("align_uniform.report").write_report(Path(path), self, **options)
+        return Path(path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything except the details as dictionaries and lists, with the findings.
+
+        A number that is not finite is None. The JSON Schema is `measuring/measurement.schema.json` in the
+        package; see `measuring.schema`.
+        """
         parts = {name: value for name, value in vars(self).items() if name != "details"}
-        return json.dumps(
-            {"schema_version": SCHEMA_VERSION} | to_plain(parts | {"findings": self.findings}),
-            indent=2,
-            allow_nan=False,
-            ensure_ascii=False,
-        )
+        plain: dict[str, Any] = to_plain(parts | {"findings": self.findings})
+        return {"schema_version": SCHEMA_VERSION} | plain
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str, source: str = "the text") -> Measurement:
