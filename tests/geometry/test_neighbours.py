@@ -13,7 +13,7 @@ import torch
 from scipy import spatial, stats  # type: ignore[import-untyped]  # it has no annotations
 
 from align_uniform.geometry import koleo, nearest_neighbours, occurrences, skewness
-from align_uniform.geometry.neighbours import nearest_in_blocks
+from align_uniform.geometry.neighbours import majority, nearest_in_blocks
 from tests import rows
 from tests.oracle import numbers
 
@@ -139,3 +139,17 @@ def test_hubs_need_more_rows_than_neighbours() -> None:
         occurrences(torch.eye(10))
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         occurrences(torch.eye(3), 0)
+
+
+def test_the_commonest_label_wins_and_the_first_of_equals() -> None:
+    labels = torch.tensor([[1, 2, 2, 0, 0], [3, 1, 1, 2, 1], [5, -1, -1, -1, -1], [-1, -1, -1, -1, -1]])
+    assert majority(labels).tolist() == [2, 1, 5, -1]
+
+
+def test_queries_do_not_find_rows_of_their_group() -> None:
+    x = torch.tensor([[0.0], [0.1], [1.0], [1.1]])
+    groups = torch.tensor([0, 0, 1, 1])
+    blocks = ((start, x[start : start + 3]) for start in (0, 3))
+    proximities, numbers = nearest_in_blocks(x, blocks, 3, groups=(groups, groups))
+    assert numbers[:, :2].tolist() == [[2, 3], [2, 3], [1, 0], [1, 0]]
+    assert bool((proximities[:, 2] == -torch.inf).all())

@@ -8,7 +8,7 @@ import torch
 
 from align_uniform import Measurement, measure
 from align_uniform.measuring import retrieval as module
-from align_uniform.measuring.results import Ranking
+from align_uniform.measuring.answers import Ranking
 from tests import oracle, rows
 
 

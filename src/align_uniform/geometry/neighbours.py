@@ -194,6 +194,7 @@ def nearest_in_blocks(
     *,
     by: Literal["distance", "product"] = "distance",
     own: Tensor | None = None,
+    groups: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Find the k nearest rows of each query, exactly, among rows that come in blocks.
 
@@ -209,6 +210,8 @@ def nearest_in_blocks(
         by: the order, by distance or by product.
         own: the number of the row that each query is, [Q], on the CPU: a query does not find itself. None for
             queries that are no rows.
+        groups: the group of each query, [Q], and of each row, [N], whole numbers: a query does not find rows
+            of its group, and has the proximity -inf to what it finds where no other is left.
 
     Returns:
         The proximities and the numbers of the neighbours, [Q, k], the nearest first. Which of several equally
@@ -224,6 +227,9 @@ def nearest_in_blocks(
         )
         if own is not None:
             _leave_out(tile, own - start)
+        if groups is not None:
+            of_queries, of_rows = groups[0], groups[1][start : start + len(rows)]
+            tile.masked_fill_((of_queries.unsqueeze(1) == of_rows).to(tile.device), -math.inf)
         near, positions = _largest(tile, k)
         if start:
             near, numbers = torch.cat([proximities, near], 1), torch.cat([numbers, positions + start], 1)
@@ -232,6 +238,15 @@ def nearest_in_blocks(
         else:
             proximities, numbers = near, positions
     return proximities, numbers
+
+
+def majority(labels: Tensor) -> Tensor:
+    """Return the commonest label of each row of labels, [Q] for [Q, k]; the first of equally common ones.
+
+    A label below 0 has no vote.
+    """
+    votes = (labels.unsqueeze(2) == labels.unsqueeze(1)).sum(2).masked_fill(labels < 0, 0)
+    return labels.gather(1, votes.argmax(1, keepdim=True)).squeeze(1)
 
 
 def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -119,7 +119,7 @@ def _mean_squares(own: Population, other: Population) -> Tensor:
 def _grouped_mean(positives: Positives, units: Units) -> float | None:
     """Return the mean squared distance of a row of x and a row of y that are of different groups."""
     groups = units.of_rows[0]
-    x, y = (_class_sums(side, groups) for side in (positives.x, positives.y))
+    x, y = (class_sums(side, groups) for side in (positives.x, positives.y))
     total = positives.x.survey.moments.count**2
     pairs = total - int(x.counts.square().sum())
     if not pairs:
@@ -129,7 +129,8 @@ def _grouped_mean(positives: Positives, units: Units) -> float | None:
     return (mean * total - float(within)) / pairs
 
 
-def _class_sums(population: Population, classes: Tensor) -> geometry.ClassSums:
+def class_sums(population: Population, classes: Tensor) -> geometry.ClassSums:
+    """Return the sums of the rows of each class, on the CPU."""
     parts = (
         geometry.ClassSums.of(population[part].cpu(), classes[part]) for part in block_slices(population)
     )
@@ -148,12 +149,16 @@ def alignment_of_classes(asked: Subject, classes: Tensor | None, alpha: float, u
     if classes is None:
         return Closeness((), None, None, {})
     rows, blocks, moments = asked.rows, block_slices(asked.rows), asked.rows.survey.moments
-    sums = _class_sums(rows, classes)
+    sums = class_sums(rows, classes)
     shares = torch.cat(
         [geometry.within_class_products(rows[part].cpu(), classes[part], sums) for part in blocks]
     )
     of_rows = geometry.tolerance_influence(shares, classes, sums)
     within = Influence(sums_by(of_rows, units.of_rows[0], units.count))
+    alignment, more = _class_alignment(asked, classes, sums, shares, units, within)
+    influences = {"tolerance": within}
+    if "align.relative" in more:
+        influences["tolerance.within_between"] = more["align.relative"]
     tolerance = Tolerance(
         value=geometry.tolerance(sums),
         stderr=stderr(within),
@@ -161,13 +166,12 @@ def alignment_of_classes(asked: Subject, classes: Tensor | None, alpha: float, u
         skipped=sums.singletons,
         z=_permutation_z(sums, moments) if asked.rows.normalize else None,
         explained=geometry.explained_variance(sums),
+        within_between=alignment.relative,
+        within_between_stderr=alignment.relative_stderr,
     )
-    influences = {"tolerance": within}
-    alignment = None
-    if alpha == 2:
-        alignment, more = _class_alignment(asked, classes, sums, shares, units, within)
-        influences |= more
-    return Closeness((), alignment, tolerance, influences)
+    if alpha != 2:
+        return Closeness((), None, tolerance, influences)
+    return Closeness((), alignment, tolerance, influences | more)
 
 
 def _permutation_z(sums: geometry.ClassSums, moments: geometry.Moments) -> float | None:

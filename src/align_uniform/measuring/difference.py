@@ -68,6 +68,10 @@ class Difference:
     """The difference of recall@1 where the second row of a pair looks for the first."""
     backward_recall_1_stderr: float | None = None
     """The standard error of `backward_recall_1`."""
+    knn: float | None = None
+    """The difference of the accuracy by nearest neighbours."""
+    knn_stderr: float | None = None
+    """The standard error of `knn`."""
 
     @property
     def heading(self) -> str:

@@ -85,10 +85,10 @@ def of_uniformity(
 def of_other_numbers(influences: Mapping[str, Influence]) -> Iterator[str]:
     """Yield a warning for each other number whose error rests on few units.
 
-    The errors of retrieval hold for few hits or misses too.
+    The errors of shares, of partners or classes that are found, hold for few hits or misses too.
     """
     for key, influence in influences.items():
-        few = None if key.startswith(("uniform", "retrieval")) else _few_units(influence)
+        few = None if key.startswith(("uniform", "retrieval", "classes")) else _few_units(influence)
         if few is not None:
             yield (
                 f"the error of {quantity(key).label} rests on effectively {few}, and may be too small. "

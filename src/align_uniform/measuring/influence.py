@@ -34,6 +34,10 @@ UNITS_FOR_ONE = 12
 """The number of units for each effective one that few rows must have; normal deviations have 3."""
 
 
+FEW = 4
+"""The number of hits, or of misses, below which deviations say little about the error of a share."""
+
+
 class Kernel(NamedTuple):
     """A mean over all pairs of units, as far as single pairs deviate from it."""
 
@@ -152,6 +156,25 @@ def variance(influence: Influence) -> float:
 def stderr(influence: Influence | None) -> float | None:
     """Return the standard error of the number that these influences are of; None if there are none."""
     return None if influence is None else math.sqrt(variance(influence))
+
+
+def share_stderr(value: float, units: int, influence: Influence | None) -> float | None:
+    """Return the standard error of a share, or a mean from 0 to 1.
+
+    Without a single miss the deviations say 0, which is no error: another sample may well have some. For
+    fewer than 4 hits or misses the error is that of Agresti and Coull, The American Statistician 52, 1998.
+
+    Args:
+        value: the share.
+        units: the number of independent rows, items or groups that queries are of.
+        influence: the influence of each unit on it.
+    """
+    if influence is None:
+        return None
+    if FEW <= units * value <= units - FEW:
+        return stderr(influence)
+    moved = (units * value + 2) / (units + 4)
+    return math.sqrt(moved * (1 - moved) / (units + 4))
 
 
 def resized_stderr(influence: Influence, size: int) -> float:

@@ -21,7 +21,9 @@ from align_uniform._version import __version__
 from align_uniform.geometry import Moments
 from align_uniform.measuring import doubts, heuristics, notable_rows, packed
 from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
+from align_uniform.measuring.answers import Classes, Retrieval
 from align_uniform.measuring.centered import centered
+from align_uniform.measuring.classes import classes
 from align_uniform.measuring.columns import codes_of, values_of
 from align_uniform.measuring.cosines import mean_cosine
 from align_uniform.measuring.influence import Influence, stderr
@@ -29,7 +31,7 @@ from align_uniform.measuring.items import items_of
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.notable_rows import NearPairs
 from align_uniform.measuring.positives import PairChoice
-from align_uniform.measuring.results import Details, Retrieval, Towers, Uniformity
+from align_uniform.measuring.results import Details, Towers, Uniformity
 from align_uniform.measuring.retrieval import retrieval
 from align_uniform.measuring.subject import Subject, subject
 from align_uniform.measuring.sweep import Alike, Plan, Sums, sweep, uniformities
@@ -146,9 +148,9 @@ def measure(
     alpha = checks.check_positive("alpha", alpha)
     _check_plan(plan, top)
     asked = subject(features, positives, choice, ids=ids, normalize=normalize, device=device, name=name)
-    labels, classes, codes = _classes_and_groups(asked, plan, alpha, labels, groups)
+    labels, of_classes, codes = _classes_and_groups(asked, plan, alpha, labels, groups)
     order = items_of(asked, items, labels)  # whose length is checked before the work begins
-    found = _found(asked, plan, alpha, classes, codes)
+    found = _found(asked, plan, alpha, labels, of_classes, codes)
     near = notable_rows.near_pairs(asked, found.sums, seed)
     result = Measurement(
         name=asked.name,
@@ -162,6 +164,7 @@ def measure(
         tolerance=found.classes.tolerance,
         towers=found.towers,
         retrieval=found.retrieval,
+        classes=found.table,
         duplicates=notable_rows.duplicates(asked, near, is_sampled=found.sums.is_sampled),
         norms=notable_rows.norms(asked),
         **_of_moments(asked),
@@ -174,7 +177,7 @@ def measure(
         provenance=_provenance(asked, found.sums, seed),
     )
     if heuristics.is_cone(result):
-        result = replace(result, centered=centered(asked, plan, alpha, codes, classes))
+        result = replace(result, centered=centered(asked, plan, alpha, codes, of_classes))
     return _timed(result, time.perf_counter() - started)
 
 
@@ -192,24 +195,34 @@ class _Found:
     mean_cosine: float
     towers: Towers | None
     retrieval: Retrieval | None
+    table: Classes | None
     influences: dict[str, Influence]
     """The influence of each unit on a number, by the key of the number."""
 
 
-def _found(asked: Subject, plan: Plan, alpha: float, classes: Tensor | None, groups: Tensor | None) -> _Found:
+def _found(
+    asked: Subject,
+    plan: Plan,
+    alpha: float,
+    labels: Sequence[Hashable] | None,
+    codes: Tensor | None,
+    groups: Tensor | None,
+) -> _Found:
     units = units_of(asked, groups)
     sums = sweep(asked, plan, groups)
     alike = Alike.of(asked, units)
     uniforms, of_uniform = uniformities(sums, asked, plan, units, alike)
     of_pairs = alignment_of_pairs(asked, alpha, units)
-    of_classes = alignment_of_classes(asked, classes, alpha, units)
+    of_classes = alignment_of_classes(asked, codes, alpha, units)
     cosine, of_cosine = mean_cosine(asked, units, alike)
     ranked, of_ranks = retrieval(asked, units, groups, plan.seed)
+    table, of_neighbours = classes(asked, labels, codes, units, plan.ts[0], plan.seed)
     between, of_towers = towers(asked, sums.cross, units, is_sampled=sums.is_sampled)
     means = {"uniform": of_uniform, "mean_cosine": of_cosine}
     influences = {key: each for key, each in means.items() if each is not None}
-    influences |= of_classes.influences | of_pairs.influences | of_towers | of_ranks
-    return _Found(sums, uniforms, of_pairs, of_classes, cosine, between, ranked, influences)
+    influences |= of_classes.influences | of_pairs.influences
+    influences |= of_towers | of_ranks | of_neighbours
+    return _Found(sums, uniforms, of_pairs, of_classes, cosine, between, ranked, table, influences)
 
 
 # ---------------------------------------------------------------------------------------------- what is asked

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from align_uniform.measuring.quantities_of_classes import OF_CLASSES
 from align_uniform.measuring.quantities_of_retrieval import OF_RETRIEVAL
 from align_uniform.measuring.quantities_of_rows import OF_ROWS
 from align_uniform.measuring.quantity import (
@@ -159,6 +160,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         applies=lambda m: len(m.uniform.by_population) > 1,
     ),
     *OF_RETRIEVAL,
+    *OF_CLASSES,
     Quantity(
         "centered.align",
         "centred: alignment",

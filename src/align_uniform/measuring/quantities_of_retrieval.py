@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from align_uniform.measuring.answers import Ranking
 from align_uniform.measuring.quantity import Face, Quantity, faces
-from align_uniform.measuring.results import Ranking, Results
+from align_uniform.measuring.results import Results
 
 DIRECTIONS = {
     "forward": ("", "second", "first"),

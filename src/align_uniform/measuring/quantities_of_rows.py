@@ -26,13 +26,6 @@ def _norms(measurement: Results) -> str:
     return "then divided by their norms" if measurement.norms.normalized else "measured as they are"
 
 
-def _classes(measurement: Results) -> str:
-    tolerance = measurement.tolerance
-    assert tolerance is not None
-    skipped = f"; {tolerance.skipped:,} classes of one row left out" if tolerance.skipped else ""
-    return f"within {tolerance.classes:,} classes{skipped}"
-
-
 def _hub_rows(measurement: Results) -> str:
     return "" if measurement.hubs is None else f"among {measurement.hubs.rows:,} rows"
 
@@ -120,30 +113,6 @@ OF_ROWS: tuple[Quantity, ...] = (
         caution="It sees a cone and nothing else.",
         errors=("mean_cosine_stderr",),
         faces=faces("table", "compare", "difference"),
-    ),
-    Quantity(
-        "tolerance",
-        "tolerance",
-        "Shape",
-        "mean cosine of two distinct rows of one class",
-        note=_classes,
-        caution="Its error is conditional on the classes.",
-        errors=("tolerance.stderr",),
-        faces=faces("table", "compare", "difference"),
-    ),
-    Quantity(
-        "tolerance.z",
-        "z of tolerance",
-        "Shape",
-        "tolerance less its mean over permuted labels, in standard deviations over permuted labels",
-        caution="It grows with the number of rows: it says that classes are there, not how well they show.",
-        form=four_digits,
-    ),
-    Quantity(
-        "tolerance.explained",
-        "variance between classes",
-        "Shape",
-        "share of the variance of the rows that their classes explain, adjusted for chance",
     ),
     Quantity("n", "rows", "Rows", "number of rows of one view", form=count, faces=frozenset({"scalars"})),
     Quantity("dim", "features", "Rows", "number of features", form=count, faces=frozenset({"scalars"})),

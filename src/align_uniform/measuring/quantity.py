@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 Face = Literal["table", "report", "compare", "difference", "scalars"]
 """A place that shows numbers; "difference" is a line of `a - b`."""
 
-Group = Literal["Alignment", "Uniformity", "Retrieval", "Centred rows", "Two towers", "Shape", "Rows"]
+Group = Literal[
+    "Alignment", "Uniformity", "Retrieval", "Classes", "Centred rows", "Two towers", "Shape", "Rows"
+]
 
 GROUPS: tuple[Group, ...] = (
     "Alignment",
     "Uniformity",
     "Retrieval",
+    "Classes",
     "Centred rows",
     "Two towers",
     "Shape",

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from align_uniform.measuring.answers import Classes, Retrieval
 from align_uniform.measuring.influence import Influence
 from align_uniform.measuring.row_files import load_arrays, save_arrays
 
@@ -108,6 +109,10 @@ class Tolerance:
     """The share of the variance of the rows that the classes explain, adjusted for chance: see
     `geometry.explained_variance`.
     """
+    within_between: float | None = None
+    """The mean squared distance of rows of one class, over that of rows of different classes."""
+    within_between_stderr: float | None = None
+    """The standard error of `within_between`, conditional on the classes."""
 
 
 @dataclass(frozen=True)
@@ -126,42 +131,6 @@ class Towers:
     """The `modality_gap` that sampling alone gives to as many rows of two towers with one mean, about."""
     cross_uniform_stderr: float | None = None
     """The standard error of `cross_uniform`."""
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """How often a row finds its partner, and at which place, among all candidates."""
-
-    queries: int
-    """The number of pairs whose first row looked for the second: all, or a random sample."""
-    candidates: int
-    """The number of rows that are searched; a query, its other partners and its group do not count."""
-    recall_1: float
-    """The share of queries whose partner is the nearest candidate; ties are shared."""
-    recall_5: float
-    """The share of queries whose partner is among the 5 nearest candidates."""
-    recall_10: float
-    """The share of queries whose partner is among the 10 nearest candidates."""
-    mrr: float
-    """The mean reciprocal rank of the partner."""
-    recall_1_stderr: float | None = None
-    """The standard error of `recall_1`, for these candidates."""
-    recall_5_stderr: float | None = None
-    """The standard error of `recall_5`, for these candidates."""
-    recall_10_stderr: float | None = None
-    """The standard error of `recall_10`, for these candidates."""
-    mrr_stderr: float | None = None
-    """The standard error of `mrr`, for these candidates."""
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """The search for partners in both directions."""
-
-    forward: Ranking
-    """The first row of a pair looks for the second."""
-    backward: Ranking
-    """The second row of a pair looks for the first."""
 
 
 @dataclass(frozen=True)
@@ -391,6 +360,8 @@ class Results:
     """
     retrieval: Retrieval | None = None
     """The search for the partners of pairs; None without pairs."""
+    classes: Classes | None = None
+    """The classes of the nearest rows, and a table of the classes; None without labels."""
     items: Items = Items(None, "unknown")
     """The items that were measured, by which measurements of the same items are known."""
     details: Details | None = field(default=None, repr=False, compare=False)

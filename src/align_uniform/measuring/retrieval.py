@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,10 @@ from torch import Tensor
 
 from align_uniform.engine.precision import widened
 from align_uniform.geometry.retrieval import Ranks, ranks_in_blocks
-from align_uniform.measuring.influence import Influence, centred_shares, of_pairs, stderr
+from align_uniform.measuring.answers import Ranking, Retrieval
+from align_uniform.measuring.influence import Influence, centred_shares, of_pairs, share_stderr
 from align_uniform.measuring.populations import Population, block_slices, take
 from align_uniform.measuring.positives import Positives
-from align_uniform.measuring.results import Ranking, Retrieval
 from align_uniform.measuring.subject import Subject
 from align_uniform.measuring.sweep import random_rows
 from align_uniform.measuring.units import Units, pair_ends
@@ -24,9 +23,6 @@ PRODUCTS = 10**8
 
 SAMPLE = 2000
 """The number of random pairs that are queries where there are more."""
-
-FEW = 4
-"""The number of hits, or of misses, below which deviations say little about the error of a share."""
 
 DEPTHS = (1, 5, 10)
 """The numbers of nearest candidates among which partners are looked for."""
@@ -70,7 +66,7 @@ def retrieval(
         }
         means: dict[str, Any] = {key: float(of_pair.mean()) for key, of_pair in values.items()}
         errors: dict[str, Any] = {
-            f"{key}_stderr": _error(means[key], used, each) for key, each in found.items()
+            f"{key}_stderr": share_stderr(means[key], used, each) for key, each in found.items()
         }
         rankings.append(Ranking(len(ends[0]), len(sides[0][direction].candidates), **means, **errors))
         influences |= {f"retrieval.{name}.{key}": each for key, each in found.items() if each is not None}
@@ -82,25 +78,6 @@ def _values(ranks: list[Ranks]) -> dict[str, Tensor]:
     values = {f"recall_{depth}": [each.recall(depth) for each in ranks] for depth in DEPTHS}
     values["mrr"] = [each.reciprocal() for each in ranks]
     return {key: torch.stack(parts).mean(0) for key, parts in values.items()}
-
-
-def _error(value: float, units: int, influence: Influence | None) -> float | None:
-    """Return the standard error of a share, or a mean from 0 to 1.
-
-    Without a single miss the deviations say 0, which is no error: another sample may well have some. For
-    fewer than 4 hits or misses the error is that of Agresti and Coull, The American Statistician 52, 1998.
-
-    Args:
-        value: the share.
-        units: the number of independent rows, items or groups that queries are of.
-        influence: the influence of each unit on it.
-    """
-    if influence is None:
-        return None
-    if FEW <= units * value <= units - FEW:
-        return stderr(influence)
-    moved = (units * value + 2) / (units + 4)
-    return math.sqrt(moved * (1 - moved) / (units + 4))
 
 
 @dataclass(frozen=True)

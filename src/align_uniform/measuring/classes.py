@@ -1,0 +1,158 @@
+"""Classes: whether the nearest rows are of one class, and a table of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from align_uniform.engine.precision import widened
+from align_uniform.functional import uniform_loss
+from align_uniform.geometry import ClassSums
+from align_uniform.geometry.neighbours import majority, nearest_in_blocks
+from align_uniform.measuring.alignment import class_sums
+from align_uniform.measuring.answers import Classes, ClassRow
+from align_uniform.measuring.influence import Influence, of_mean, share_stderr
+from align_uniform.measuring.populations import Population, block_slices, take
+from align_uniform.measuring.quantities_of_classes import NEIGHBOURS
+from align_uniform.measuring.subject import Subject
+from align_uniform.measuring.sweep import random_rows
+from align_uniform.measuring.units import Units
+
+PRODUCTS = 10**8
+"""The number of pairs of rows up to which every row looks for its neighbours."""
+
+SAMPLE = 5000
+"""The number of random rows that look for their neighbours where there are more."""
+
+QUERIES = 1024
+"""The number of rows that look for their neighbours at a time."""
+
+LONGEST = 1000
+"""The most classes that the table has: those with the most rows."""
+
+ROWS_OF_CLASS = 2000
+"""The most rows of a class whose pairs make its uniformity; of more, random ones are taken."""
+
+
+def classes(
+    asked: Subject,
+    labels: Sequence[Hashable] | None,
+    codes: Tensor | None,
+    units: Units,
+    t: float,
+    seed: int,
+) -> tuple[Classes | None, dict[str, Influence]]:
+    """Measure the neighbours of rows, and each class by itself.
+
+    Args:
+        asked: the subject; the classes are those of its first view or tower.
+        labels: the label of each row; without labels there are no classes.
+        codes: the class of each row, [N], whole numbers from 0 in the order of first rows.
+        units: the units of its rows; rows of a row's own unit are not among its neighbours.
+        t: the inverse squared width of the Gaussian, for uniformity.
+        seed: of the samples.
+
+    Returns:
+        The results, and the influences of the units by the keys of the numbers.
+    """
+    if labels is None or codes is None:
+        return None, {}
+    rows, sums = asked.rows, class_sums(asked.rows, codes)
+    sample = random_rows(len(rows), None if len(rows) ** 2 <= PRODUCTS else SAMPLE, seed)
+    queries = torch.arange(len(rows), device="cpu") if sample is None else sample
+    of_rows = units.of_rows[0]
+    near = _classes_of_neighbours(rows, queries, codes, of_rows)
+    own = codes[queries]
+    hits = (majority(near) == own).double()
+    influence = of_mean(hits, of_rows[queries])
+    accuracy = float(hits.mean())
+    found = Classes(
+        k=near.shape[1],
+        queries=len(queries),
+        knn=accuracy,
+        knn_stderr=share_stderr(accuracy, len(of_rows[queries].unique()), influence),
+        count=len(sums.counts),
+        table=tuple(_table(rows, _names(labels, codes), codes, sums, t, seed, _shares(near, own, sums))),
+    )
+    return found, {} if influence is None else {"classes.knn": influence}
+
+
+def _classes_of_neighbours(rows: Population, queries: Tensor, codes: Tensor, units: Tensor) -> Tensor:
+    """Return the classes of the rows nearest to each query, the nearest first; -1 where there is no row."""
+    k = min(NEIGHBOURS, len(rows) - 1)
+    centre = widened(rows.centre)
+    found = []
+    for part in queries.split(QUERIES):
+        blocks = ((block.start, widened(rows[block]) - centre) for block in block_slices(rows))
+        proximities, numbers = nearest_in_blocks(
+            widened(take(rows, part)) - centre, blocks, k, groups=(units[part], units)
+        )
+        near = codes[numbers.cpu()]
+        found.append(near.masked_fill(proximities.cpu() == -torch.inf, -1))
+    return torch.cat(found)
+
+
+def _shares(near: Tensor, own: Tensor, sums: ClassSums) -> list[float | None]:
+    """Return the share of the neighbours of each class that are of it; None if none of its rows looked."""
+    known = near >= 0
+    size = len(sums.counts)
+    of_own = torch.zeros(size, dtype=torch.float64, device="cpu")
+    every = torch.zeros_like(of_own)
+    of_own.index_add_(0, own, (near == own.unsqueeze(1)).sum(1).double())
+    every.index_add_(0, own, known.sum(1).double())
+    return [float(a / b) if b else None for a, b in zip(of_own, every, strict=True)]
+
+
+def _names(labels: Sequence[Hashable], codes: Tensor) -> list[str]:
+    """Return the name of each class, in the order of their numbers."""
+    names: dict[int, str] = {}
+    for label, code in zip(labels, codes.tolist(), strict=True):
+        names.setdefault(code, str(label))
+    return [names[code] for code in range(len(names))]
+
+
+def _table(
+    rows: Population,
+    names: list[str],
+    codes: Tensor,
+    sums: ClassSums,
+    t: float,
+    seed: int,
+    shares: list[float | None],
+) -> Iterator[ClassRow]:
+    """Yield the line of each class, the class with the most rows first."""
+    order = sums.counts.argsort(descending=True, stable=True)[:LONGEST].tolist()
+    nearest = _nearest_classes(sums, order)
+    by_class = codes.argsort(stable=True).split(sums.counts.tolist())
+    squares = (sums.counts * sums.squares - sums.sums.square().sum(1)).clamp(min=0)
+    for place, number in enumerate(order):
+        size = int(sums.counts[number])
+        other = nearest[place]
+        yield ClassRow(
+            name=names[number],
+            rows=size,
+            align=2 * float(squares[number]) / (size * (size - 1)) if size > 1 else None,
+            uniform=_uniformity(rows, by_class[number], t, seed) if size > 1 else None,
+            nearest=None if other is None else names[other],
+            own=shares[number],
+        )
+
+
+def _uniformity(rows: Population, members: Tensor, t: float, seed: int) -> float:
+    """Return the uniformity of the rows of a class, at most 2,000 of them."""
+    sample = random_rows(len(members), ROWS_OF_CLASS, seed)
+    chosen = take(rows, members if sample is None else members[sample])
+    return float(uniform_loss(widened(chosen), t, normalize=False))
+
+
+def _nearest_classes(sums: ClassSums, of: list[int]) -> list[int | None]:
+    """Return the class whose mean is nearest to that of each of these classes; None for a single class."""
+    if len(sums.counts) < 2:
+        return [None] * len(of)
+    means = sums.sums / sums.counts.unsqueeze(1)
+    means = means - means.mean(0)
+    own = torch.tensor(of, device="cpu")
+    blocks = iter([(0, means)])
+    return list(nearest_in_blocks(means[own.to(means.device)], blocks, own=own)[1].squeeze(1).tolist())
