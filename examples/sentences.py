@@ -19,6 +19,7 @@ other. This takes thousands of dot products and known pairs; it is made of align
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -123,12 +124,17 @@ def draw_verses(count: int, seed: int) -> dict[str, list[str]]:
 
 
 @torch.inference_mode()
-def encode(sentences: list[str], name: str) -> Tensor:
-    """Return [layers, N, 384]: the mean of each layer's vectors over the word pieces of a sentence."""
+def encode(sentences: list[str], name: str, model: Any = None) -> Tensor:
+    """Return [layers, N, 384]: the mean of each layer's vectors over the word pieces of a sentence.
+
+    The model is the one that was trained unless another of its kind is given.
+    """
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder(), local_files_only=True)
-    model = AutoModel.from_pretrained(model_folder(), local_files_only=True).eval()
+    if model is None:
+        model = AutoModel.from_pretrained(model_folder(), local_files_only=True)
+    model.eval()
 
     by_length = sorted(
         range(len(sentences)), key=lambda number: len(sentences[number])

@@ -39,6 +39,7 @@ OPTIONS = {
         "--as-is/--no-as-is",
         "--device",
         "--name",
+        "--kind {sentences,images}",
         "--json/--no-json",
         "--report",
         "--texts",

@@ -18,7 +18,7 @@ from align_uniform.cli.command import GATE_FAILED, Command
 from align_uniform.cli.contents import ContentFiles, Contents, counts_of_rows, read_contents
 from align_uniform.cli.gates import GateOptions
 from align_uniform.cli.outputs import Unwritten, check_outputs
-from align_uniform.cli.pairs import PairsAsked, TableOfPairs, read_pairs
+from align_uniform.cli.pairs import PairsAsked, TableOfPairs, ids_of, read_pairs
 from align_uniform.cli.parser import UsageError
 from align_uniform.files.formats import ARRAYS, COLUMNS
 from align_uniform.recipes.encoders.options import EncodeOptions, EncoderOverrides, ViewsOptions
@@ -129,6 +129,10 @@ class ResultOptions(Options):
 
     name: str | None = None
     """Name of the embedding. Default: the name of the file, of the encoder, or of the folder of a run."""
+    kind: Literal["sentences", "images"] | None = None
+    """Items that were encoded, for the known encoders that the numbers are placed among. Default: images with
+    --encoder, else not known.
+    """
     json: bool = False
     """Print JSON instead of a table."""
     report: str | None = _file("HTML")
@@ -349,6 +353,7 @@ def _measure(options: MeasureOptions, inputs: _Inputs, encoded: Encoded | None) 
         device=measuring_device(options.device),
         labels=labels,
         name=name,
+        kind=options.kind or (None if encoded is None else "images"),
     )
     if inputs.pairs is not None and ranks.rank() == 0:
         print(inputs.pairs.words, file=sys.stderr)
@@ -388,9 +393,13 @@ def _show(result: Measurement, options: MeasureOptions, unwritten: Unwritten) ->
     if options.json:
         print_json(result.to_json())
         return result
+    from align_uniform.measuring import reference_points
+
     print(result)
     for finding in result.findings:
         print(f"{finding.name}: {finding.what} {finding.advice}")
+    if lines := reference_points.paragraph(result):
+        print("", *lines, sep="\n")
     return result
 
 
@@ -416,10 +425,10 @@ def _report(
 def _ids(options: MeasureOptions) -> Any:
     """Return the ids as `measure` takes them: one column, or one for each of two towers."""
     if options.positives is None:
-        return _column(options.ids)
+        return ids_of(options.ids)
     if (options.ids is None) != (options.positive_ids is None):
         raise ValueError("with --positives, --ids and --positive-ids go together; give both.")
-    return None if options.ids is None else (_column(options.ids), _column(options.positive_ids))
+    return None if options.ids is None else (ids_of(options.ids), ids_of(options.positive_ids))
 
 
 def _ids_in_files(options: MeasureOptions) -> Any:
@@ -432,15 +441,3 @@ def _ids_in_files(options: MeasureOptions) -> Any:
     known = [open_features(path)[0].ids for path in (options.features, options.positives) if path is not None]
     first, last = (None if ids is None else numbers([*ids]) for ids in (known[0], known[-1]))
     return first, last
-
-
-def _column(path: str | None) -> Any:
-    """Return the ids in a file, of which none may be an empty field."""
-    if path is None:
-        return None
-    from align_uniform._checks import refuse_missing
-    from align_uniform.files import read_column
-
-    found = read_column(path)
-    refuse_missing(path, [row for row, value in enumerate(found) if value == ""], len(found))
-    return found

@@ -1,4 +1,4 @@
-"""The table of `--pairs`: which of its columns are read, and what is refused rather than ignored."""
+"""The table of `--pairs` and the ids of rows: what is read, and what is refused rather than ignored."""
 
 from __future__ import annotations
 
@@ -191,3 +191,15 @@ def _is_number(text: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def ids_of(path: str | None) -> Any:
+    """Return the ids in a file, of which none may be an empty field."""
+    if path is None:
+        return None
+    from align_uniform._checks import refuse_missing
+    from align_uniform.files import read_column
+
+    found = read_column(path)
+    refuse_missing(path, [row for row, value in enumerate(found) if value == ""], len(found))
+    return found

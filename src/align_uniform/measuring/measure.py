@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from align_uniform.measuring.items import items_of
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.notable_rows import NearPairs
 from align_uniform.measuring.positives import PairChoice
+from align_uniform.measuring.reference_points import Kind
 from align_uniform.measuring.results import Details, Towers, Uniformity
 from align_uniform.measuring.retrieval import retrieval
 from align_uniform.measuring.subject import Subject, subject
@@ -61,6 +62,7 @@ def measure(
     top: int = 10,
     device: str | torch.device | None = None,
     name: str | None = None,
+    kind: Kind | None = None,
     progress: bool = False,
     interruptible: bool = False,
     distributed: bool = False,
@@ -118,6 +120,8 @@ def measure(
         top: how many of the worst pairs, and of the most crowded rows, to name.
         device: where to compute; by default where features are, or the CPU.
         name: of the embedding, for tables.
+        kind: "sentences" or "images": what was encoded, by which `Measurement.places` compares with known
+            encoders. Nothing that is measured depends on it.
         progress: draw a bar on stderr.
         interruptible: Ctrl-C ends an exact sum early, and uniformity is measured from the anchors instead.
         distributed: share the work with all processes of the process group, all of which must then call
@@ -147,6 +151,7 @@ def measure(
     plan = Plan(_widths(t), method, anchors, seed, progress, interruptible)
     alpha = checks.check_positive("alpha", alpha)
     _check_plan(plan, top)
+    checks.check_choice("kind", kind, (None, *get_args(Kind)))
     asked = subject(features, positives, choice, ids=ids, normalize=normalize, device=device, name=name)
     labels, of_classes, codes = _classes_and_groups(asked, plan, alpha, labels, groups)
     order = items_of(asked, items, labels)  # whose length is checked before the work begins
@@ -174,7 +179,7 @@ def measure(
         warnings=_warnings(asked, found, plan, codes, near),
         items=order,
         details=_details(asked, found, seed),
-        provenance=_provenance(asked, found.sums, seed),
+        provenance=_provenance(asked, found.sums, seed) | ({} if kind is None else {"kind": kind}),
     )
     if heuristics.is_cone(result):
         result = replace(result, centered=centered(asked, plan, alpha, codes, of_classes))

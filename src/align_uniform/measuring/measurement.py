@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from align_uniform._extras import require
-from align_uniform.measuring import notebook, quantities, verdict
+from align_uniform.measuring import notebook, quantities, reference_points, verdict
 from align_uniform.measuring.difference import Difference, difference
 from align_uniform.measuring.heuristics import Finding
 from align_uniform.measuring.plain import from_plain, to_plain
+from align_uniform.measuring.reference_points import Kind, Place
 from align_uniform.measuring.results import Results
 
 SCHEMA_VERSION = 2
@@ -97,6 +98,22 @@ class Measurement(Results):
             (-4.0, True)
         """
         return quantities.scalars(self, prefix)
+
+    def places(self, kind: Kind | None = None) -> tuple[Place, ...]:
+        """Return where the numbers that can be compared lie among those of known encoders.
+
+        Args:
+            kind: "sentences" or "images": the kind of the encoders to compare with. Default: the kind that
+                `measure` was told, or else encoders of all kinds.
+
+        Example:
+            >>> import torch
+            >>> from align_uniform import measure
+            >>> rows = torch.randn(256, 32, generator=torch.Generator().manual_seed(0))
+            >>> print(measure(rows + 2).places("images")[0])
+            gap 3.0: between pixels of digits (2.5) and AugNet (3.1)
+        """
+        return reference_points.places(self, kind)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -1,0 +1,261 @@
+"""Known encoders and baselines as they were measured, and the place of a number among them.
+
+`reference_points.json` was written by examples/reference_points.py; nothing in it was entered by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+from align_uniform._options import check_choice
+from align_uniform._unit_norm import LARGEST_DEVIATION
+from align_uniform.measuring.plain import from_plain
+from align_uniform.measuring.quantities import quantity
+from align_uniform.measuring.quantities_of_rows import SAME_CLASS
+from align_uniform.measuring.quantity import at, count, fixed, with_error
+from align_uniform.measuring.results import Results
+
+Kind = Literal["sentences", "images"]
+"""The kind of the items that an encoder encodes."""
+
+RECALL = "retrieval.forward.recall_1"
+"""The number that depends on the number of candidates, and can be compared only where that is similar."""
+
+COMPARABLE = ("align.relative", RECALL, "uniform.gap", "uniform.equivalent_dim", "mean_cosine")
+"""The numbers that can be compared between embeddings of different dimensions."""
+
+SHOWN = ("align.relative", RECALL, "uniform.equivalent_dim", "mean_cosine")
+"""The few numbers whose places are printed; the gap and the equivalent dimension say the same."""
+
+T = 2.0
+"""The t at which all were measured."""
+
+UNKNOWN = "all kinds (kind not known: see --kind)"
+"""The words for the kind where nobody said what was encoded."""
+
+WIDTH = 80
+"""The number of columns of printed lines."""
+
+FILE = Path(__file__).with_suffix(".json")
+"""The recorded measurements."""
+
+
+@dataclass(frozen=True)
+class ReferencePoint:
+    """An encoder or a baseline, as it was measured."""
+
+    name: str
+    """The name of the encoder."""
+    source: str
+    """The package that holds the encoder, and its licence; or how the encoder was made."""
+    dim: int
+    """The number of features."""
+    numbers: Mapping[str, float]
+    """The numbers of `COMPARABLE`, by their keys."""
+    errors: Mapping[str, float]
+    """The standard errors of the numbers, by the same keys."""
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """Encoders that were measured on the same items."""
+
+    kind: Kind
+    """The kind of the items."""
+    items: str
+    """The items and their positive pairs, in a few words."""
+    data: str
+    """The package that holds the items, and its licence."""
+    protocol: str
+    """The choice of the items and of their pairs, so that the set can be measured again."""
+    rows: int
+    """The number of items, each of which is one positive pair."""
+    points: tuple[ReferencePoint, ...]
+    """The encoders."""
+
+
+@dataclass(frozen=True)
+class ReferenceFile:
+    """The contents of the file."""
+
+    command: str
+    """The command that measured everything and wrote the file."""
+    versions: Mapping[str, str]
+    """The versions of the libraries that computed the numbers."""
+    sets: tuple[ReferenceSet, ...]
+    """The sets of encoders."""
+
+
+@cache
+def reference_file() -> ReferenceFile:
+    """Return the recorded measurements."""
+    found: ReferenceFile = from_plain(ReferenceFile, json.loads(FILE.read_text(encoding="utf-8")), FILE.name)
+    return found
+
+
+# ------------------------------------------------------------------------------------------ places among them
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A known encoder that has a number."""
+
+    name: str
+    """The name of the encoder."""
+    kind: Kind
+    """The kind of the items that it encodes."""
+    value: float
+    """The number of the encoder."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({_short(self.value)})"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a number among those of known encoders."""
+
+    key: str
+    """The key of the number."""
+    value: float
+    """The number that is placed."""
+    kind: Kind | None
+    """The kind of the encoders among which it is placed; None for all kinds."""
+    below: Neighbour | None
+    """The encoder with the largest number that is not above the value; None if all are above."""
+    above: Neighbour | None
+    """The encoder with the smallest number above the value; None if none is."""
+
+    @property
+    def words(self) -> str:
+        """The place, as in "between AugNet (0.19) and MobileNetV2 (0.35)"."""
+        around = [each for each in (self.below, self.above) if each is not None]
+        near = min(around, key=lambda each: abs(each.value - self.value))
+        if _short(near.value) == _short(self.value):
+            return f"about that of {near.name}"
+        if self.below is None:
+            return f"below all; {self.above} has the least"
+        if self.above is None:
+            return f"above all; {self.below} has the most"
+        return f"between {self.below} and {self.above}"
+
+    def __str__(self) -> str:
+        """Return the name of the number, its value and its place."""
+        return f"{quantity(self.key).label} {_short(self.value)}: {self.words}"
+
+
+def nearest(kind: Kind | None, key: str, value: float, *, candidates: int | None = None) -> Place | None:
+    """Return the place of a number among those of known encoders; None if no known encoder compares.
+
+    Args:
+        kind: the kind of the encoders to compare with; None for all kinds.
+        key: the key of the number, one of `COMPARABLE`.
+        value: the number.
+        candidates: for `RECALL`, the number of rows that were searched. It is compared where half to twice as
+            many were.
+
+    Raises:
+        ValueError: the kind or the key is not known.
+
+    Example:
+        >>> from align_uniform.measuring.reference_points import nearest
+        >>> place = nearest("images", "mean_cosine", 1.5)
+        >>> place.above is None, place.below.kind
+        (True, 'images')
+    """
+    check_choice("kind", kind, (None, *get_args(Kind)))
+    check_choice("key", key, COMPARABLE)
+    found = sorted(_neighbours(kind, key, candidates), key=lambda neighbour: neighbour.value)
+    if not found:
+        return None
+    below = [each for each in found if each.value <= value]
+    above = [each for each in found if each.value > value]
+    return Place(key, value, kind, below[-1] if below else None, above[0] if above else None)
+
+
+def _neighbours(kind: Kind | None, key: str, candidates: int | None) -> Iterator[Neighbour]:
+    for each in reference_file().sets:
+        is_alike = key != RECALL or (candidates is not None and 0.5 <= candidates / each.rows <= 2)
+        if kind in (None, each.kind) and is_alike:
+            for point in each.points:
+                if key in point.numbers:
+                    yield Neighbour(point.name, each.kind, point.numbers[key])
+
+
+def places(measurement: Results, kind: Kind | None = None) -> tuple[Place, ...]:
+    """Return the places of the numbers of a measurement that can be compared with known encoders.
+
+    All of them were measured at t = 2, on the sphere, and with two views of each item as pairs: numbers at
+    another t, of rows that are not on the sphere, and of pairs of one class are left out.
+
+    Args:
+        measurement: the measurement.
+        kind: the kind of the items. Default: the kind that the measurement was told.
+    """
+    found = []
+    told = measurement.provenance.get("kind")
+    kind = kind or (told if told in get_args(Kind) else None)
+    candidates = None if measurement.retrieval is None else measurement.retrieval.forward.candidates
+    for key in COMPARABLE:
+        value = at(measurement, key)
+        if value is not None and math.isfinite(value) and _compares(measurement, key):
+            found.append(nearest(kind, key, value, candidates=candidates))
+    return tuple(filter(None, found))
+
+
+def _compares(measurement: Results, key: str) -> bool:
+    """Whether a number of a measurement is of the same thing as that of the known encoders."""
+    align, norms = measurement.align, measurement.norms
+    deviation = max(norms.largest - 1, 1 - norms.smallest)
+    if not norms.normalized and deviation > LARGEST_DEVIATION:
+        return False
+    if key.startswith("align."):
+        return align is not None and align.of != SAME_CLASS
+    return not key.startswith("uniform.") or measurement.uniform.t == T
+
+
+def _short(value: float) -> str:
+    """Return a number with about two digits."""
+    return count(value) if abs(value) >= 10 else fixed(value, 1 if abs(value) >= 1 else 2)
+
+
+def paragraph(measurement: Results) -> list[str]:
+    """Return the lines that say where the main numbers lie among known encoders; none if none compares."""
+    found = [place for place in places(measurement) if place.key in SHOWN]
+    if not found:
+        return []
+    kind = found[0].kind
+    heading = f"Among known encoders of {kind or UNKNOWN}:"
+    lines = [textwrap.fill(str(place), WIDTH, subsequent_indent="  ") for place in found]
+    return [heading, *lines]
+
+
+# ------------------------------------------------------------------------------------------ for documentation
+
+
+def markdown_tables(file: ReferenceFile) -> list[str]:
+    """Return the table of each set for the documentation, below its items and its protocol."""
+    return [f"{_introduction(each)}\n\n{_table(each)}" for each in file.sets]
+
+
+def _introduction(of: ReferenceSet) -> str:
+    return f"**{of.kind.capitalize()}: {of.items}.** Data: {of.data}. Protocol: {of.protocol}."
+
+
+def _table(of: ReferenceSet) -> str:
+    labels = [quantity(key).label for key in COMPARABLE]
+    lines = [["encoder", *labels, "features", "source"], ["---", *["---:"] * (len(labels) + 1), "---"]]
+    for point in of.points:
+        numbers = [
+            with_error(point.numbers[key], point.errors.get(key)) if key in point.numbers else ""
+            for key in COMPARABLE
+        ]
+        lines.append([point.name, *numbers, f"{point.dim:,}", point.source])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
