@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy import stats  # type: ignore[import-untyped]  # it has no annotations
 
 from align_uniform import measure
 from tests import rows
@@ -80,3 +81,46 @@ def test_pairing_can_be_said_and_refused() -> None:
         a.difference(measure(rows.normal(50, 8)), paired=True)
     with pytest.raises(ValueError, match="was measured from anchors; measure it exactly"):
         a.difference(measure(rows.normal(60, 8), method="anchors", anchors=20), paired=True)
+
+
+def test_every_number_that_has_an_influence_has_a_difference() -> None:
+    labels = [row % 3 for row in range(60)]
+    a, b = (example(noise=noise, items=list(range(60)), labels=labels) for noise in (0.3, 0.8))
+    difference = a - b
+    assert a.details is not None
+    keys = {record.key for record, _, error in difference.numbers() if error is not None}
+    assert keys == {*a.details.influences, "uniform.gap", "uniform.equivalent_dim"}
+    towers = [
+        measure(rows.unit(50, 6, seed=seed), rows.unit(40, 6), pairs=[[0, 0], [1, 1]]) for seed in (1, 2)
+    ]
+    found = {record.key for record, _, error in (towers[0] - towers[1]).numbers() if error is not None}
+    assert {"towers.modality_gap", "towers.cross_uniform"} <= found
+
+
+def test_z_and_p_are_those_of_a_normal_distribution() -> None:
+    difference = example(noise=0.3) - example(noise=0.4)
+    assert difference.uniform_stderr is not None
+    z, p = difference.z["uniform"], difference.p["uniform"]
+    assert z is not None
+    assert z == pytest.approx(difference.uniform / difference.uniform_stderr)
+    assert p == pytest.approx(2 * stats.norm.sf(abs(z)))
+    assert f"z = {z:.2f}, p" in str(difference)
+    plain = difference.to_dict()
+    assert (plain["z"]["uniform"], plain["p"]["uniform"]) == (z, p)
+
+
+def test_few_hits_of_one_alone_are_no_certainty() -> None:
+    """Three queries that one of two encoders alone answers have p = 0.25 by McNemar's test."""
+    x = rows.unit(200, 16)
+    near = torch.nn.functional.normalize(x + 0.05 * rows.unit(200, 16, seed=1))
+    worse = near.clone()
+    worse[[0, 1, 2]] = near[[1, 2, 0]]
+    difference = measure(x, near, items=range(200)) - measure(x, worse, items=range(200))
+    assert difference.paired
+    assert difference.recall_1 == pytest.approx(0.015)
+    p = difference.p["retrieval.forward.recall_1"]
+    assert p is not None
+    assert 0.1 < p < 0.3
+    same = measure(x, near, items=range(200)) - measure(x, near, items=range(200))
+    assert (same.recall_1, same.p["retrieval.forward.recall_1"]) == (0, 1)
+    assert same.recall_1_stderr == pytest.approx(2**0.5 / 202)

@@ -19,21 +19,18 @@ from align_uniform.measuring.measurement import SCHEMA_VERSION, Measurement
 from align_uniform.measuring.plain import to_plain
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.positives import PairChoice
-from align_uniform.measuring.quantity import with_error
-from align_uniform.measuring.significance import holm, normal_p, text_of_p
+from align_uniform.measuring.significance import holm
 from align_uniform.measuring.subject import subject
 
 NO_PAIRS = PairChoice(None, None, None, strict=True)
 
 
 @dataclass(frozen=True)
-class DifferenceWithP(Difference):
-    """A difference, with the p of each of its numbers."""
+class AdjustedDifference(Difference):
+    """A difference that is one of several."""
 
-    p: Mapping[str, float | None] = field(default_factory=dict)
-    """The two-sided p of each number, by its key; None without an error."""
     adjusted_p: Mapping[str, float | None] = field(default_factory=dict)
-    """The same, adjusted for all differences of one number."""
+    """The p of each number, by its key, adjusted for all differences of the number."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class ComparisonDocument:
 
     embeddings: tuple[Measurement, ...]
     """The measurement of each embedding."""
-    differences: tuple[DifferenceWithP, ...]
+    differences: tuple[AdjustedDifference, ...]
     """The numbers of every embedding but the first, less those of the first."""
     accuracy: tuple[float, ...] | None
     """The accuracy of each embedding in some task, if it was given."""
@@ -62,10 +59,7 @@ class Comparison:
     @property
     def p(self) -> tuple[Mapping[str, float | None], ...]:
         """The two-sided p of each number of each difference, by its key, if there were no difference."""
-        return tuple(
-            {record.key: normal_p(value, error) for record, value, error in each.numbers()}
-            for each in self.differences
-        )
+        return tuple(each.p for each in self.differences)
 
     @property
     def adjusted_p(self) -> tuple[Mapping[str, float | None], ...]:
@@ -87,16 +81,16 @@ class Comparison:
         document = ComparisonDocument(
             self.measurements,
             tuple(
-                DifferenceWithP(**vars(each), p=p, adjusted_p=adjusted)
-                for each, p, adjusted in zip(self.differences, self.p, self.adjusted_p, strict=True)
+                AdjustedDifference(**vars(each), adjusted_p=adjusted)
+                for each, adjusted in zip(self.differences, self.adjusted_p, strict=True)
             ),
             None if accuracy is None else tuple(accuracy),
             f"Holm, for the {len(self.differences)} differences of one number",
         )
-        parts = {name: value for name, value in vars(document).items() if name != "embeddings"}
-        plain: dict[str, Any] = to_plain(parts)
-        embeddings = [measurement.to_dict() for measurement in self.measurements]
-        return {"schema_version": SCHEMA_VERSION, "embeddings": embeddings} | plain
+        plain: dict[str, Any] = to_plain(vars(document) | {"embeddings": (), "differences": ()})
+        plain["embeddings"] = [each.to_dict() for each in document.embeddings]
+        plain["differences"] = [each.to_dict() for each in document.differences]
+        return {"schema_version": SCHEMA_VERSION} | plain
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON; a number that is not finite is null."""
@@ -111,31 +105,18 @@ class Comparison:
         return "\n\n".join([*map(str, self.measurements), self.text_of_differences()])
 
     def text_of_differences(self) -> str:
-        """Return the differences line by line, each with its error and p."""
+        """Return the main differences line by line, each with its error, z and p."""
+        is_family = len(self.differences) > 1
         parts = [
-            "\n".join(_lines(*each, is_family=len(self.differences) > 1))
-            for each in zip(self.differences, self.p, self.adjusted_p, strict=True)
+            "\n".join([each.heading, *each.lines(adjusted if is_family else None)])
+            for each, adjusted in zip(self.differences, self.adjusted_p, strict=True)
         ]
-        if len(self.differences) > 1:
+        if is_family:
             parts.append(
                 f"adjusted p: by Holm's method, for the {len(self.differences)} differences of one number. "
                 "Errors and p are of single differences."
             )
         return "\n\n".join(parts)
-
-
-def _lines(
-    found: Difference, p: Mapping[str, float | None], adjusted: Mapping[str, float | None], *, is_family: bool
-) -> list[str]:
-    rows = []
-    for record, value, error in found.numbers():
-        remark, of_family = p[record.key], adjusted[record.key]
-        text = "" if remark is None else text_of_p(remark)
-        text += f", adjusted {text_of_p(of_family)}" if is_family and of_family is not None else ""
-        rows.append((record.label, with_error(value, error), text))
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"{label:<{widths[0]}}  {value:<{widths[1]}}  {text}".rstrip() for label, value, text in rows]
-    return [found.heading, *lines]
 
 
 @ranks.alone_unless_distributed

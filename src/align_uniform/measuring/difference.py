@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from align_uniform import sphere
 from align_uniform.measuring import quantities
-from align_uniform.measuring.influence import Influence, stderr
+from align_uniform.measuring.influence import Influence, share_difference_stderr, stderr
 from align_uniform.measuring.joint import Joint
+from align_uniform.measuring.plain import to_plain
 from align_uniform.measuring.quantities import Quantity, with_error
 from align_uniform.measuring.results import Results
+from align_uniform.measuring.significance import normal_p, text_of_p
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,14 @@ class Difference:
     """The difference of recall@1."""
     recall_1_stderr: float | None = None
     """The standard error of `recall_1`."""
+    recall_5: float | None = None
+    """The difference of recall@5."""
+    recall_5_stderr: float | None = None
+    """The standard error of `recall_5`."""
+    recall_10: float | None = None
+    """The difference of recall@10."""
+    recall_10_stderr: float | None = None
+    """The standard error of `recall_10`."""
     mrr: float | None = None
     """The difference of the mean reciprocal rank."""
     mrr_stderr: float | None = None
@@ -68,10 +79,34 @@ class Difference:
     """The difference of recall@1 where the second row of a pair looks for the first."""
     backward_recall_1_stderr: float | None = None
     """The standard error of `backward_recall_1`."""
+    backward_recall_5: float | None = None
+    """The difference of recall@5 where the second row of a pair looks for the first."""
+    backward_recall_5_stderr: float | None = None
+    """The standard error of `backward_recall_5`."""
+    backward_recall_10: float | None = None
+    """The difference of recall@10 where the second row of a pair looks for the first."""
+    backward_recall_10_stderr: float | None = None
+    """The standard error of `backward_recall_10`."""
+    backward_mrr: float | None = None
+    """The difference of the mean reciprocal rank where the second row of a pair looks for the first."""
+    backward_mrr_stderr: float | None = None
+    """The standard error of `backward_mrr`."""
+    within_between: float | None = None
+    """The difference of the ratio of distances within and between classes."""
+    within_between_stderr: float | None = None
+    """The standard error of `within_between`."""
     knn: float | None = None
     """The difference of the accuracy by nearest neighbours."""
     knn_stderr: float | None = None
     """The standard error of `knn`."""
+    modality_gap: float | None = None
+    """The difference of the modality gap."""
+    modality_gap_stderr: float | None = None
+    """The standard error of `modality_gap`."""
+    cross_uniform: float | None = None
+    """The difference of cross-uniformity."""
+    cross_uniform_stderr: float | None = None
+    """The standard error of `cross_uniform`."""
 
     @property
     def heading(self) -> str:
@@ -86,12 +121,38 @@ class Difference:
             if value is not None:
                 yield record, value, getattr(self, f"{_field(record)}_stderr")
 
+    def main_numbers(self) -> Iterator[tuple[Quantity, float, float | None]]:
+        """Yield those numbers that the table of a measurement has."""
+        return (each for each in self.numbers() if "table" in each[0].faces)
+
+    @property
+    def z(self) -> Mapping[str, float | None]:
+        """The difference of each number in its standard errors, by its key; None without an error."""
+        return {record.key: value / error if error else None for record, value, error in self.numbers()}
+
+    @property
+    def p(self) -> Mapping[str, float | None]:
+        """The two-sided p of each number, by its key, if there were no difference; None without an error."""
+        return {record.key: normal_p(value, error) for record, value, error in self.numbers()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all numbers with their z and p, as JSON has them; what is not finite is None."""
+        plain: dict[str, Any] = to_plain(vars(self) | {"z": self.z, "p": self.p})
+        return plain
+
     def __str__(self) -> str:
-        """Return the differences line by line."""
-        numbers = list(self.numbers())
-        width = max(len(record.label) for record, _, _ in numbers)
-        lines = [f"{record.label:<{width}}  {with_error(value, error)}" for record, value, error in numbers]
-        return "\n".join([self.heading, *lines])
+        """Return the main differences line by line, each with its error, z and p."""
+        return "\n".join([self.heading, *self.lines()])
+
+    def lines(self, adjusted_p: Mapping[str, float | None] | None = None) -> list[str]:
+        """Return the lines of the main differences, with the p adjusted for several if it is given."""
+        z, p = self.z, self.p
+        rows = [
+            (record.label, with_error(value, error), _remark(record.key, z, p, adjusted_p))
+            for record, value, error in self.main_numbers()
+        ]
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        return [f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows]
 
 
 def difference(
@@ -136,7 +197,7 @@ def difference(
     found: dict[str, float | None] = {}
     for record in quantities.shown_by("difference"):
         values = record.value(a), record.value(b)
-        if None in values:
+        if None in values or not (record.applies(a) and record.applies(b)):
             continue
         name = _field(record)
         found[name] = values[0] - values[1]
@@ -157,6 +218,23 @@ def difference(
         uniform_stderr=found.pop("uniform_stderr"),
         **{name: value for name, value in found.items() if name in known and name != "uniform"},
     )
+
+
+def _remark(
+    key: str,
+    z: Mapping[str, float | None],
+    p: Mapping[str, float | None],
+    adjusted_p: Mapping[str, float | None] | None,
+) -> str:
+    """Return z and p of a difference in words, as far as they are known."""
+    parts = []
+    if (deviations := z.get(key)) is not None:
+        parts.append(f"z = {deviations:.2f}" if abs(deviations) < 100 else f"z = {deviations:.0f}")
+    if (chance := p.get(key)) is not None:
+        parts.append(text_of_p(chance))
+    if adjusted_p is not None and (of_family := adjusted_p.get(key)) is not None:
+        parts.append(f"adjusted {text_of_p(of_family)}")
+    return ", ".join(parts)
 
 
 def _field(record: Quantity) -> str:
@@ -203,6 +281,8 @@ def _paired_error(
     if influences[0] is None or influences[1] is None or not influences[0].matches(influences[1]):
         return None
     found = influences[0] - influences[1]
+    if record.is_share:
+        return share_difference_stderr(found)
     of_potentials, of_cosines = joints
     slopes = _slope(record, a), _slope(record, b)
     if of_cosines is not None and record.key == "mean_cosine":

@@ -110,6 +110,7 @@ class Drift:
             del plain["discrepancy"]["witness"]
         if self.test is not None:
             plain["test"]["effect"] = to_plain(self.test.effect)
+        plain["difference"] = self.difference.to_dict()
         plain["measurements"] = [each.to_dict() for each in self.measurements]
         return {"schema_version": SCHEMA_VERSION} | plain
 

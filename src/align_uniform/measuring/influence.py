@@ -177,6 +177,16 @@ def share_stderr(value: float, units: int, influence: Influence | None) -> float
     return math.sqrt(moved * (1 - moved) / (units + 4))
 
 
+def share_difference_stderr(influence: Influence) -> float:
+    """Return the standard error of the difference of two shares of the same units.
+
+    Where few units are a hit for one and a miss for the other, their deviations say too little, and none at
+    all say 0. As Bonett and Price do, Journal of Educational and Behavioral Statistics 37, 2012, one more of
+    either kind is counted.
+    """
+    return math.hypot(math.sqrt(variance(influence)), math.sqrt(2) / (len(influence.values) + 2))
+
+
 def resized_stderr(influence: Influence, size: int) -> float:
     """Return the standard error of a mean over all pairs of another number of units of a population."""
     ((excess, units),) = influence.kernels

@@ -60,7 +60,7 @@ def comparison_html(comparison: Comparison) -> str:
     ):
         lines = [
             [record.label, with_error(value, error), _p(p[record.key]), _p(adjusted[record.key])]
-            for record, value, error in difference.numbers()
+            for record, value, error in difference.main_numbers()
         ]
         columns = ["", "difference", "p", "adjusted p"]
         shown = len(columns) if len(comparison.differences) > 1 else 3  # of one difference both p are equal

@@ -218,7 +218,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "distance between the means of the two towers",
         note=_equal_means,
         errors=("towers.modality_gap_stderr",),
-        faces=faces("table", "compare"),
+        faces=faces("table", "compare", "difference"),
     ),
     Quantity(
         "towers.cross_uniform",
@@ -227,7 +227,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "log of the mean of exp(−t ‖x − y‖²) over all pairs of a row of one tower and a row of the other",
         note=lambda m: f"t = {m.uniform.t:g}, between the towers",
         errors=("towers.cross_uniform_stderr",),
-        faces=faces("table", "compare"),
+        faces=faces("table", "compare", "difference"),
     ),
     *OF_ROWS,
 )

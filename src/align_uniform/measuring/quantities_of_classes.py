@@ -65,7 +65,7 @@ OF_CLASSES: tuple[Quantity, ...] = (
         caution="Where pairs are of one class, it is the relative alignment.",
         errors=("tolerance.within_between_stderr",),
         applies=_is_not_relative_alignment,
-        faces=faces("table"),
+        faces=faces("table", "difference"),
     ),
     Quantity(
         "classes.knn",
@@ -76,6 +76,7 @@ OF_CLASSES: tuple[Quantity, ...] = (
         caution="It falls with fewer rows of each class.",
         errors=("classes.knn_stderr",),
         faces=faces("table", "compare", "difference"),
+        is_share=True,
     ),
 )
 """The numbers of the group "Classes"."""

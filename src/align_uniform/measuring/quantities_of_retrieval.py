@@ -15,12 +15,12 @@ DIRECTIONS = {
 """The words of each direction: before the label, for the partner, and for the row that looks for it."""
 
 SHOWN: dict[str, tuple[Face, ...]] = {
-    "forward.recall_1": ("table", "compare", "difference"),
+    "forward.recall_1": ("table", "compare"),
     "forward.recall_10": ("table",),
-    "forward.mrr": ("table", "compare", "difference"),
-    "backward.recall_1": ("table", "compare", "difference"),
+    "forward.mrr": ("table", "compare"),
+    "backward.recall_1": ("table", "compare"),
 }
-"""The faces, besides report and scalars, that show a number."""
+"""The faces, besides report, scalars and differences, that show a number."""
 
 
 def _candidates(direction: str) -> Callable[[Results], str]:
@@ -60,7 +60,8 @@ def _record(path: str, label: str, meaning: str, direction: str) -> Quantity:
         note=_candidates(direction),
         caution="It falls with the number of candidates: compare values among equally many.",
         errors=(f"retrieval.{path}_stderr",),
-        faces=faces(*SHOWN.get(path, ())),
+        faces=faces("difference", *SHOWN.get(path, ())),
+        is_share=True,
     )
 
 

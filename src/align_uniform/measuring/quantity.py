@@ -93,6 +93,8 @@ class Quantity:
     """Whether the value says anything about a measurement that has it."""
     faces: frozenset[Face] = frozenset({"report", "scalars"})
     """The places that show the number."""
+    is_share: bool = False
+    """Whether the number is the share of hits among units, or a mean of scores from 0 to 1."""
 
     def value(self, measurement: Results) -> Any:
         """Return the number, a tuple of several numbers, or None if the measurement has none."""

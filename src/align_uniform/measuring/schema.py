@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from align_uniform._field_docs import documented_fields
-from align_uniform.measuring.comparison import ComparisonDocument
+from align_uniform.measuring.comparison import AdjustedDifference, ComparisonDocument
+from align_uniform.measuring.difference import Difference
 from align_uniform.measuring.drift_result import Drift
 from align_uniform.measuring.measurement import SCHEMA_VERSION, Measurement
 from align_uniform.measuring.plain import SCALARS
@@ -32,6 +33,8 @@ PROPERTIES: dict[type, tuple[str, ...]] = {
     Measurement: ("findings",),
     Drift: ("moved", "verdict"),
     PermutationTest: ("effect",),
+    Difference: ("z", "p"),
+    AdjustedDifference: ("z", "p"),
 }
 """The properties of dataclasses that are part of the JSON, next to their fields."""
 
