@@ -190,7 +190,7 @@ def digits(seed: int) -> ReferenceSet:
     torch.manual_seed(seed)
     x, y = (pictures.random_views(split.test.images) for _ in range(2))
     points = [point(x.flatten(1), y.flatten(1), "pixels of digits", "the pixels of a view, 16 × 16")]
-    network = f"the small convolutional network of align-uniform demo, {demo.DIM} features on the sphere"
+    network = "the small convolutional network of align-uniform demo, its output on the sphere"
     objectives = {
         "random small CNN": None,
         "contrastive CNN": demo.OBJECTIVES[demo.CONTRASTIVE],

@@ -66,6 +66,15 @@ def test_the_verdict_stands_above_with_its_advice() -> None:
     assert "warning: it is made up." in page.text
 
 
+def test_places_among_known_encoders_are_shown_if_the_kind_is_known() -> None:
+    told = replace(example(), provenance={"kind": "images"})
+    assert "Among known encoders" not in shown(example()).text
+    text = shown(told).text
+    assert "Among known encoders of images:" in text
+    assert told.places()
+    assert all(str(place) in text for place in told.places() if place.key == "mean_cosine")
+
+
 def test_names_are_escaped_and_nothing_runs_or_is_loaded() -> None:
     name = "<script>alert(1)</script> & 'x'"
     x, y = unit(60, 8), unit(60, 8, seed=1)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from align_uniform.measuring import quantities, verdict
+from align_uniform.measuring import quantities, reference_points, verdict
 from align_uniform.measuring.heuristics import Finding
 from align_uniform.measuring.quantity import with_error
 from align_uniform.measuring.significance import text_of_p
@@ -41,6 +41,7 @@ def measurement_html(measurement: Measurement) -> str:
         _verdict(found),
         _table((), rows, (WORDS, NUMBER, WORDS)),
         _warnings(measurement.warnings),
+        _places(measurement),
     )
 
 
@@ -95,6 +96,15 @@ def _verdict(found: Sequence[Finding]) -> str:
         f"<li><b>{escape(each.name)}</b>: {escape(each.what)} {escape(each.advice)}</li>" for each in found
     )
     return _barred(f"<details><summary>{sentence}</summary><ul>{items}</ul></details>", colour)
+
+
+def _places(measurement: Measurement) -> str:
+    """Return the places among known encoders, folded, if the kind of the measurement is known."""
+    found = [place for place in reference_points.main_places(measurement) if place.kind is not None]
+    if not found:
+        return ""
+    items = "".join(f"<li>{escape(str(place))}</li>" for place in found)
+    return f"<details><summary>{escape(reference_points.heading(found))}</summary><ul>{items}</ul></details>"
 
 
 def _barred(html: str, colour: str) -> str:

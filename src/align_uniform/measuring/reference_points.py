@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -226,36 +226,61 @@ def _short(value: float) -> str:
     return count(value) if abs(value) >= 10 else fixed(value, 1 if abs(value) >= 1 else 2)
 
 
+def heading(found: Sequence[Place]) -> str:
+    """Return the words above places, which name the kind of the encoders."""
+    return f"Among known encoders of {found[0].kind or UNKNOWN}:"
+
+
+def main_places(measurement: Results) -> list[Place]:
+    """Return the places of the few numbers that are printed, among the kind that the measurement was told."""
+    return [place for place in places(measurement) if place.key in SHOWN]
+
+
 def paragraph(measurement: Results) -> list[str]:
     """Return the lines that say where the main numbers lie among known encoders; none if none compares."""
-    found = [place for place in places(measurement) if place.key in SHOWN]
-    if not found:
+    if not (found := main_places(measurement)):
         return []
-    kind = found[0].kind
-    heading = f"Among known encoders of {kind or UNKNOWN}:"
-    lines = [textwrap.fill(str(place), WIDTH, subsequent_indent="  ") for place in found]
-    return [heading, *lines]
+    return [heading(found), *(textwrap.fill(str(place), WIDTH, subsequent_indent="  ") for place in found)]
 
 
 # ------------------------------------------------------------------------------------------ for documentation
 
 
 def markdown_tables(file: ReferenceFile) -> list[str]:
-    """Return the table of each set for the documentation, below its items and its protocol."""
-    return [f"{_introduction(each)}\n\n{_table(each)}" for each in file.sets]
-
-
-def _introduction(of: ReferenceSet) -> str:
-    return f"**{of.kind.capitalize()}: {of.items}.** Data: {of.data}. Protocol: {of.protocol}."
+    """Return the items, the table, the sources and the protocol of each set for the documentation."""
+    return [
+        "\n\n".join(
+            [
+                f"**{each.kind.capitalize()}: {each.items}**",
+                _table(each),
+                f"{_sources(each)}\n- Data: {each.data}. Protocol: {each.protocol}.",
+            ]
+        )
+        for each in file.sets
+    ]
 
 
 def _table(of: ReferenceSet) -> str:
     labels = [quantity(key).label for key in COMPARABLE]
-    lines = [["encoder", *labels, "features", "source"], ["---", *["---:"] * (len(labels) + 1), "---"]]
+    lines = [["encoder", *labels], ["---", *["---:"] * len(labels)]]
     for point in of.points:
         numbers = [
             with_error(point.numbers[key], point.errors.get(key)) if key in point.numbers else ""
             for key in COMPARABLE
         ]
-        lines.append([point.name, *numbers, f"{point.dim:,}", point.source])
+        lines.append([point.name, *numbers])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _sources(of: ReferenceSet) -> str:
+    """Return a line for each source, with the encoders that come from it."""
+    names: dict[tuple[str, int], list[str]] = {}
+    for point in of.points:
+        names.setdefault((point.source, point.dim), []).append(point.name)
+    return "\n".join(
+        f"- {_listed(each)}: {source}; {dim:,} features." for (source, dim), each in names.items()
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
