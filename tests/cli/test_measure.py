@@ -28,6 +28,20 @@ def test_measure_prints_a_table_with_alignment_and_uniformity_first(
     assert printed.err == ""
 
 
+def test_places_among_known_encoders_come_last(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", "x.npy", "--positives", "y.npy"]) == 0
+    assert (
+        "\n\nAmong known encoders of all kinds (kind not known: see --kind):\nrelative"
+        in capsys.readouterr().out
+    )
+    assert main(["measure", "x.npy", "--kind", "images"]) == 0
+    paragraph = capsys.readouterr().out.split("\n\n")[-1].splitlines()
+    assert paragraph[0] == "Among known encoders of images:"
+    expected = [str(place) for place in measure("x.npy").places("images") if place.key != "uniform.gap"]
+    assert " ".join(paragraph[1:]).split() == " ".join(expected).split()
+    assert printed_json(capsys, "measure", "x.npy", "--kind", "images")["provenance"]["kind"] == "images"
+
+
 def test_the_json_of_measure_is_that_of_the_api(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = printed_json(
         capsys, "measure", "x.npy", "--positives", "y.npy", "--alpha", "1", "--labels", "labels.txt"

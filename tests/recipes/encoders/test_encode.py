@@ -56,7 +56,7 @@ def printed_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 def numbers(document: dict[str, Any]) -> dict[str, Any]:
     """Return what is measured, without the source, and without the items, which files of rows do not name."""
-    apart = ("provenance", "name", "tolerance", "items")
+    apart = ("provenance", "name", "tolerance", "classes", "items")
     return {name: value for name, value in document.items() if name not in apart}
 
 
@@ -69,6 +69,7 @@ def test_alignment_is_of_two_views_of_each_image_and_labels_are_folders(
     assert found["tolerance"]["classes"] == 3
     assert found["provenance"]["views"] == "stl10, 16 pixels"
     assert found["provenance"]["images"] == "images"
+    assert found["provenance"]["kind"] == "images"
 
     encoder = networks.build("small-conv", 8).eval()
     encoder.load_state_dict(torch.load("encoder.pth", weights_only=True))
