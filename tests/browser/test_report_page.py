@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
+from xml.etree import ElementTree
 
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from torch.nn.functional import normalize
 
-from align_uniform import measure
+from align_uniform import Measurement, measure
 from align_uniform.report import write_report
 from tests.rows import normal, unit
 
@@ -157,7 +158,7 @@ def test_a_table_is_sorted_by_click(page: Page) -> None:
 @pytest.mark.parametrize("key", ["Enter", "Space"])
 def test_a_table_is_sorted_by_keyboard(page: Page, key: str) -> None:
     distances = column(page, 1)
-    for _ in range(20):  # everything that can be used can be reached, and is seen when it is
+    for _ in range(60):  # everything that can be used can be reached, and is seen when it is
         page.keyboard.press("Tab")
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
         if page.evaluate("document.activeElement.matches('table.sortable th:nth-child(2) button')"):
@@ -165,6 +166,81 @@ def test_a_table_is_sorted_by_keyboard(page: Page, key: str) -> None:
     page.keyboard.press(key)
     assert column(page, 1) == sorted(distances)
     assert page.evaluate("document.activeElement.innerText") == "distance"
+
+
+# ---------------------------------------------------------------------------------------------------- the map
+
+
+def test_points_show_what_they_are_when_the_mouse_is_over_them(page: Page) -> None:
+    point = page.locator(".map circle[data-colours]").nth(7)
+    words = point.get_attribute("data-words")
+    assert words is not None
+    assert "mean potential" in words
+    assert page.locator(".map .tip").is_hidden()
+    point.hover(force=True)
+    tip = page.locator(".map .tip")
+    assert tip.is_visible()
+    assert tip.inner_text() in page.locator(".map").evaluate(
+        "map => [...map.querySelectorAll('circle')].map(point => point.dataset.words)"
+    )
+    box, frame = tip.bounding_box(), page.locator(".map").bounding_box()
+    assert box is not None
+    assert frame is not None
+    assert frame["x"] <= box["x"]
+    assert box["x"] + box["width"] <= frame["x"] + frame["width"]
+    page.mouse.move(1, 1)
+    assert tip.is_hidden()
+
+
+def test_the_map_is_coloured_in_another_way_by_click(page: Page) -> None:
+    colours = "map => [...map.querySelectorAll('circle[data-colours]')].map(p => p.getAttribute('fill'))"
+    before = page.locator(".map").evaluate(colours)
+    button = page.locator(".map .keys button", has_text="by pair distance")
+    button.click()
+    assert button.get_attribute("aria-pressed") == "true"
+    assert page.locator(".map").evaluate(colours) != before
+    assert page.locator(".map .key:visible").inner_text().startswith("partner near")
+    page.locator(".map .keys button", has_text="by crowding").click()
+    assert page.locator(".map").evaluate(colours) == before
+
+
+# -------------------------------------------------------------------------------------------------- downloads
+
+
+def downloaded(page: Page, tab: Tab, button: Locator, folder: Path) -> Path:
+    """Click a button that saves a file, and return the file."""
+    with page.expect_download() as waiting:
+        button.click()
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    assert tab.complaints == []
+    return path
+
+
+def test_measurement_and_rows_can_be_saved(tab: Tab, tmp_path: Path) -> None:
+    buttons = tab.page.locator(".downloads button")
+    names = [text.split(" (")[0] for text in buttons.all_inner_texts()]
+    assert names == ["measurement.json", "rows.csv", "pairs.csv"]
+    files = [downloaded(tab.page, tab, buttons.nth(place), tmp_path) for place in range(3)]
+    assert [file.name for file in files] == [f"verses-layer-4-{name}" for name in names]
+    assert Measurement.from_json(files[0].read_text(encoding="utf-8")).n == ITEMS
+    assert len(files[1].read_text(encoding="utf-8").splitlines()) == 1 + 2 * ITEMS
+    assert len(files[2].read_text(encoding="utf-8").splitlines()) == 1 + ITEMS
+
+
+@pytest.mark.parametrize("title", ["Map", "Crowding", "Spectrum"])
+def test_figures_can_be_saved(tab: Tab, tmp_path: Path, title: str, screenshots: Path) -> None:
+    tab.page.emulate_media(color_scheme="dark")
+    heading = tab.page.locator("figure h3", has_text=title)
+    svg = downloaded(tab.page, tab, heading.get_by_text("SVG"), tmp_path)
+    root = ElementTree.parse(svg).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "var(--" not in svg.read_text(encoding="utf-8")
+    png = downloaded(tab.page, tab, heading.get_by_text("PNG"), screenshots)
+    picture = Image.open(png).convert("RGB")
+    assert picture.width == 1600
+    assert picture.getpixel((2, 2)) == (255, 255, 255)
+    assert len(set(picture.resize((80, 60)).get_flattened_data())) > 20
 
 
 # -------------------------------------------------------------------------------------------------- the looks
@@ -249,7 +325,7 @@ def test_tables_fit_on_paper_where_nothing_scrolls(page: Page) -> None:
     widths = page.evaluate(
         "[...document.querySelectorAll('.scroll')].map(box => [box.scrollWidth, box.clientWidth])"
     )
-    assert len(widths) == 3
+    assert len(widths) == 3  # worst pairs, crowded rows, hubs
     assert [pair for pair in widths if pair[0] > pair[1]] == []
 
 

@@ -10,13 +10,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from align_uniform import Measurement, measure
-from align_uniform.report import report_html, write_report
+from align_uniform.report import downloads, report_html, write_report
 from tests.report.page import HOSTILE, KINDS, Page
-from tests.rows import unit
+from tests.rows import normal, unit
 
 # ---------------------------------------------------------------------------------------- the page as a whole
 
@@ -76,12 +77,15 @@ def test_the_verdict_comes_first_and_names_number_threshold_and_advice() -> None
     shown = Page(report_html(measure(rows))).shown
     order = [
         "Worth a look: cone.",
+        "Nothing known speaks against search",
         "What to do",
         "What was checked",
-        "The two quantities",
-        "All numbers",
-        "Figures",
-        "Rows to look at",
+        "Uniformity (smaller is better)",
+        "Map (principal components)",
+        "Most crowded rows",
+        "found by",
+        "The number after ±",
+        "The measurement as JSON",
     ]
     places = [shown.index(words) for words in order]
     assert places == sorted(places)
@@ -92,6 +96,61 @@ def test_nothing_stands_out_is_a_verdict() -> None:
     shown = Page(report_html(measure(unit(100, 32)))).shown
     assert "Nothing stands out." in shown
     assert "no proof of quality" in shown
+
+
+def test_the_title_says_what_was_measured_against_what(tmp_path: Path) -> None:
+    for name, seed in (("kjv", 0), ("web", 1)):
+        np.save(tmp_path / f"{name}.npy", unit(60, 16, seed=seed).numpy())
+    shown = Page(report_html(measure(tmp_path / "kjv.npy", tmp_path / "web.npy"))).shown
+    assert "kjv.npy against web.npy: 60 rows with 16 features, 60 positive pairs (two views)" in shown
+    assert (
+        "60 rows with 16 features, no positive pairs; all pairs of rows."
+        in Page(report_html(measure(unit(60, 16)))).shown
+    )
+
+
+def test_the_contents_lead_to_the_sections_that_there_are(pages: dict[str, str]) -> None:
+    for kind in KINDS:
+        page = Page(pages[kind])
+        links = [link.removeprefix("#") for link in page.attributes("href") if link.startswith("#")]
+        sections = [attributes["id"] for tag, attributes in page.tags if tag == "h2"]
+        assert links[: len(sections)] == sections
+        assert ("classes" in sections) == (kind == "labels")
+
+
+def test_few_numbers_have_cards_with_what_searches_find() -> None:
+    x = unit(80, 16)
+    views = Page(report_html(measure(x, x + 0.5 * unit(80, 16, seed=1)))).shown
+    labelled = Page(report_html(measure(x, labels=[row % 4 for row in range(80)]))).shown
+    assert "Recall@1 (larger is better)" in views
+    assert "backwards: recall@1" in views
+    assert "A row finds its partner first in" in views
+    assert "5-nn accuracy (larger is better)" in labelled
+    assert "foreign neighbours" in labelled
+
+
+def test_norms_of_unit_rows_are_said_once() -> None:
+    unit_rows, others = (Page(report_html(measure(rows))).shown for rows in (unit(60, 8), normal(60, 8)))
+    assert "mean norm" in unit_rows
+    assert "smallest norm" not in unit_rows
+    assert "smallest norm" in others
+
+
+def test_the_page_keeps_the_numbers_of_rows_and_pairs_as_files(
+    pages: dict[str, str], two_views: Measurement
+) -> None:
+    assert two_views.details is not None
+    assert two_views.details.distances is not None
+    files = dict(downloads.files(two_views))
+    lines = [line.split(",") for line in files["rows.csv"].splitlines()]
+    assert lines[0] == ["view", "row", "mean_potential"]
+    assert [line[:2] for line in lines[1:]] == [[str(v), str(r)] for v in (1, 2) for r in range(120)]
+    assert float(lines[1][2]) == pytest.approx(float(two_views.details.row_means[0][0]), rel=1e-5)
+    pairs = [line.split(",") for line in files["pairs.csv"].splitlines()]
+    assert float(pairs[5][1]) == pytest.approx(float(two_views.details.distances[4]), rel=1e-5)
+    page = Page(pages["two views"])
+    assert page.attributes("data-file") == ["measurement.json", "rows.csv", "pairs.csv"]
+    assert dict(downloads.files(measure(unit(200, 16), method="anchors", anchors=50))) == {}
 
 
 def test_the_page_keeps_the_measurement_itself(pages: dict[str, str], two_views: Measurement) -> None:

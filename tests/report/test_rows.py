@@ -27,7 +27,9 @@ def test_rows_are_shown_with_their_pictures(two_views: Measurement, tmp_path: Pa
     images = [picture(tmp_path / "a.png")] * 120
     page = Page(report_html(two_views, images=images))
     sources = page.attributes("src")
-    assert len(sources) == len(two_views.worst_pairs) + 2 * len(two_views.crowded)
+    assert two_views.hubs is not None
+    hubs = len(two_views.hubs.top)
+    assert len(sources) == len(two_views.worst_pairs) + 2 * len(two_views.crowded) + hubs
     small = Image.open(io.BytesIO(base64.b64decode(sources[0].removeprefix("data:image/jpeg;base64,"))))
     assert small.size == (THUMBNAIL, round(THUMBNAIL * 200 / 300))
 
@@ -86,6 +88,24 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_rest_is_shown(
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
 def test_pictures_of_any_kind_are_made_small(mode: str, tmp_path: Path) -> None:
     assert thumbnail(picture(tmp_path / "a.tiff", mode=mode)).startswith("data:image/jpeg;base64,")
+
+
+def test_pictures_of_a_few_pixels_are_enlarged_without_blur(tmp_path: Path) -> None:
+    small = Image.new("RGB", (16, 8))
+    small.putpixel((0, 0), (255, 255, 255))
+    shown = Image.open(io.BytesIO(base64.b64decode(thumbnail(small).partition(",")[2]))).convert("L")
+    assert shown.size == (112, 56)
+    corner, beside = shown.getpixel((3, 3)), shown.getpixel((12, 3))
+    assert isinstance(corner, int)
+    assert isinstance(beside, int)
+    assert (corner > 200, beside < 60) == (True, True)
+
+
+def test_hubs_are_rows_that_most_others_find(two_views: Measurement) -> None:
+    page = Page(report_html(two_views, texts=[f"<{number}>" for number in range(120)]))
+    assert two_views.hubs is not None
+    first = two_views.hubs.top[0]
+    assert f"{first.row:,}<{first.row}>" in "".join(page.shown.split())
 
 
 def test_long_texts_are_cut_and_characters_that_deceive_are_left_out() -> None:

@@ -34,6 +34,7 @@ from align_uniform.measuring.positives import PairChoice
 from align_uniform.measuring.reference_points import Kind
 from align_uniform.measuring.results import Details, Towers, Uniformity
 from align_uniform.measuring.retrieval import retrieval
+from align_uniform.measuring.row_samples import row_samples
 from align_uniform.measuring.subject import Subject, subject
 from align_uniform.measuring.sweep import Alike, Plan, Sums, sweep, uniformities
 from align_uniform.measuring.towers import towers
@@ -173,12 +174,12 @@ def measure(
         duplicates=notable_rows.duplicates(asked, near, is_sampled=found.sums.is_sampled),
         norms=notable_rows.norms(asked),
         **_of_moments(asked),
-        hubs=notable_rows.hubs(asked, seed),
+        hubs=notable_rows.hubs(asked, seed, top),
         worst_pairs=notable_rows.worst_pairs(asked, found.pairs.distances, top),
         crowded=notable_rows.crowded_rows(asked, found.sums, top),
         warnings=_warnings(asked, found, plan, codes, near),
         items=order,
-        details=_details(asked, found, seed),
+        details=_details(asked, found, labels, seed),
         provenance=_provenance(asked, found.sums, seed) | ({} if kind is None else {"kind": kind}),
     )
     if heuristics.is_cone(result):
@@ -311,7 +312,7 @@ def _of_uniform_rows(asked: Subject, measure_of: Callable[[int, int], float]) ->
     return _mean(asked, lambda moments: measure_of(moments.count, moments.dim))
 
 
-def _details(asked: Subject, found: _Found, seed: int) -> Details:
+def _details(asked: Subject, found: _Found, labels: Sequence[Hashable] | None, seed: int) -> Details:
     distances = found.pairs.distances
     return Details(
         distances=torch.cat(distances) if distances else None,
@@ -321,6 +322,7 @@ def _details(asked: Subject, found: _Found, seed: int) -> Details:
         spectrum=torch.stack(
             [geometry.spectrum(population.survey.moments) for population in asked.populations]
         ).mean(0),
+        samples=row_samples(asked, found.sums, found.pairs.distances, labels, seed),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from align_uniform._extras import require
 from align_uniform.measuring import notebook, quantities, reference_points, verdict
 from align_uniform.measuring.difference import Difference, difference
+from align_uniform.measuring.fitness import Fitness, fitness
 from align_uniform.measuring.heuristics import Finding
 from align_uniform.measuring.plain import from_plain, to_plain
 from align_uniform.measuring.reference_points import Kind, Place
@@ -114,6 +115,11 @@ class Measurement(Results):
             gap 3.0: between pixels of digits (2.5) and AugNet (3.1)
         """
         return reference_points.places(self, kind)
+
+    @property
+    def fitness(self) -> Fitness:
+        """The answer to "is it fit for search?", with the reasons. See `fitness.fitness`."""
+        return fitness(self, self.findings)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

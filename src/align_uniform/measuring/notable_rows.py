@@ -14,7 +14,7 @@ from align_uniform.engine.precision import widened
 from align_uniform.geometry.neighbours import nearest_in_blocks
 from align_uniform.measuring.populations import Population, block_slices, take
 from align_uniform.measuring.quantities_of_rows import NEAR_COSINE, WIDER_COSINE
-from align_uniform.measuring.results import CrowdedRow, Duplicates, Hubs, Norms, PairDistance
+from align_uniform.measuring.results import CrowdedRow, Duplicates, HubRow, Hubs, Norms, PairDistance
 from align_uniform.measuring.subject import Subject
 from align_uniform.measuring.sweep import Sums, random_rows
 
@@ -160,16 +160,20 @@ def norms(asked: Subject) -> Norms:
     )
 
 
-def hubs(asked: Subject, seed: int) -> Hubs | None:
+def hubs(asked: Subject, seed: int, top: int) -> Hubs | None:
     """Count how often rows are neighbours of others, in a sample of each population; None for few rows."""
     found = []
-    for population in asked.populations:
+    for view, population in enumerate(asked.populations):
         sample = random_rows(len(population), HUB_ROWS, seed)
         rows = population[slice(0, len(population))] if sample is None else take(population, sample)
         if len(rows) > NEIGHBOURS:
             counts = geometry.occurrences(rows, NEIGHBOURS)
             antihubs = float((counts == 0).double().mean())
-            found.append(Hubs(len(rows), geometry.skewness(counts), antihubs))
+            most = counts.topk(min(top, len(counts)))
+            indices = most.indices if sample is None else sample[most.indices]
+            numbers = population.number_of(indices).tolist()
+            named = tuple(HubRow(view, *each) for each in zip(numbers, most.values.tolist(), strict=True))
+            found.append(Hubs(len(rows), geometry.skewness(counts), antihubs, named))
     return max(found, key=lambda hubs: hubs.skewness, default=None)
 
 

@@ -22,6 +22,12 @@ def _of_uniform_rows(value: float | None) -> str:
     return "" if value is None else f"about {dimensions(value)} for as many uniform rows"
 
 
+def _norms_differ(measurement: Results) -> bool:
+    """Return whether the norms of the rows differ by more than rounding."""
+    norms = measurement.norms
+    return norms.largest - norms.smallest > 1e-3 * norms.largest
+
+
 def _norms(measurement: Results) -> str:
     return "then divided by their norms" if measurement.norms.normalized else "measured as they are"
 
@@ -117,7 +123,12 @@ OF_ROWS: tuple[Quantity, ...] = (
     Quantity("n", "rows", "Rows", "number of rows of one view", form=count, faces=frozenset({"scalars"})),
     Quantity("dim", "features", "Rows", "number of features", form=count, faces=frozenset({"scalars"})),
     Quantity(
-        "norms.smallest", "smallest norm", "Rows", "smallest norm of a row as it was given", form=four_digits
+        "norms.smallest",
+        "smallest norm",
+        "Rows",
+        "smallest norm of a row as it was given",
+        form=four_digits,
+        applies=_norms_differ,
     ),
     Quantity(
         "norms.mean",
@@ -128,7 +139,12 @@ OF_ROWS: tuple[Quantity, ...] = (
         form=four_digits,
     ),
     Quantity(
-        "norms.median", "median norm", "Rows", "median norm of the rows as they were given", form=four_digits
+        "norms.median",
+        "median norm",
+        "Rows",
+        "median norm of the rows as they were given",
+        form=four_digits,
+        applies=_norms_differ,
     ),
     Quantity(
         "norms.largest_ratio",
@@ -136,9 +152,15 @@ OF_ROWS: tuple[Quantity, ...] = (
         "Rows",
         "largest norm of a row over the median norm, of the view or tower in which it is largest",
         form=four_digits,
+        applies=_norms_differ,
     ),
     Quantity(
-        "norms.largest", "largest norm", "Rows", "largest norm of a row as it was given", form=four_digits
+        "norms.largest",
+        "largest norm",
+        "Rows",
+        "largest norm of a row as it was given",
+        form=four_digits,
+        applies=_norms_differ,
     ),
     Quantity(
         "duplicates.exact",

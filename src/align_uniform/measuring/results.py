@@ -134,6 +134,18 @@ class Towers:
 
 
 @dataclass(frozen=True)
+class HubRow:
+    """A row that is a neighbour of many others."""
+
+    view: int
+    """The number of the view or tower, from 0."""
+    row: int
+    """The number of the row."""
+    occurrences: float
+    """The number of rows that have it among their 10 nearest; rows that tie for the last place share it."""
+
+
+@dataclass(frozen=True)
 class Hubs:
     """The unevenness with which rows are neighbours of others, among at most 2,000 random rows."""
 
@@ -143,6 +155,8 @@ class Hubs:
     """The skewness of the number of rows that a row is a neighbour of."""
     antihubs: float
     """The share of rows that are among the neighbours of no other row."""
+    top: tuple[HubRow, ...] = ()
+    """The rows that are neighbours of most others."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +227,26 @@ class CrowdedRow:
 
 
 @dataclass(frozen=True)
+class RowSample:
+    """Random rows of a view or tower, and what is known of each."""
+
+    view: int
+    """The number of the view or tower, from 0."""
+    total: int
+    """The number of rows that they were drawn from."""
+    numbers: Tensor
+    """The number of each row, [S]."""
+    rows: Tensor
+    """The rows as they were measured, [S, m]."""
+    potentials: Tensor
+    """The mean potential of each row with all others, [S]."""
+    distances: Tensor | None
+    """The mean distance of each row to its partners, [S], NaN without one; None without pairs."""
+    classes: tuple[str, ...] | None
+    """The label of each row; None without labels."""
+
+
+@dataclass(frozen=True)
 class Details:
     """One number for each pair, row or dimension of a measurement.
 
@@ -236,6 +270,8 @@ class Details:
     """
     spectrum: Tensor
     """The eigenvalues of the covariance, [m], the largest first, averaged over the views or towers."""
+    samples: tuple[RowSample, ...] = ()
+    """Random rows with their features, of the first view or of both towers; `save` leaves them out."""
 
     def save(self, path: Path) -> None:
         """Write the details to an .npz file, or to a .parquet file of a column for each array."""

@@ -20,9 +20,12 @@ with needs("report"):
     import jinja2
 
     from align_uniform.figures import Trajectory
+    from align_uniform.report.downloads import files
     from align_uniform.report.drawings import drawings
+    from align_uniform.report.heading import lead
+    from align_uniform.report.map import map_of
     from align_uniform.report.numbers import headlines, number_groups
-    from align_uniform.report.rows import Contents, Pictures, Sides, tables
+    from align_uniform.report.rows import Contents, Pictures, Sides, class_table, tables
 
 __all__ = ["report_html", "write_report"]
 
@@ -67,7 +70,7 @@ def report_html(
     runs: Sequence[Trajectory] = (),
     numbers: Sequence[tuple[str, str, str]] = (),
 ) -> str:
-    """Return the page of a measurement: the verdict, the numbers, figures, and the rows to look at.
+    """Return the page of a measurement: the verdict, the main numbers, figures, rows to look at, all numbers.
 
     The page is one document: figures are inline SVG and pictures are `data:` URIs. A Content-Security-Policy
     admits nothing else, and no script or style except the page's own, by their hashes. Everything that comes
@@ -86,21 +89,46 @@ def report_html(
     """
     contents = Contents(texts, images, measurement)
     found = measurement.findings
-    return _template().render(
+    groups = [*number_groups(measurement), *([("Measured during training", numbers)] if numbers else [])]
+    named = list(tables(measurement, contents))
+    return template("report.html.j2").render(
         m=measurement,
+        lead=lead(measurement),
+        sections=_sections(measurement, has_rows=bool(named)),
         verdict=verdict.headline(found),
+        fitness=measurement.fitness,
         findings=found,
         checks=[_Check.of(heuristic, measurement) for heuristic in heuristics.HEURISTICS],
         headlines=headlines(measurement),
-        groups=[*number_groups(measurement), *([("Measured during training", numbers)] if numbers else [])],
+        groups=groups,
+        count=sum(len(rows) for _, rows in groups),
+        map=map_of(measurement, contents),
         drawings=list(drawings(measurement, runs)),
-        tables=list(tables(measurement, contents)),
+        classes=None if measurement.classes is None else class_table(measurement.classes),
+        tables=named,
         provenance={name: _as_text(value) for name, value in measurement.provenance.items()},
+        files=list(files(measurement)),
         document=measurement.to_json(),
     )
 
 
-def _template() -> jinja2.Template:
+def _sections(measurement: Measurement, *, has_rows: bool) -> list[tuple[str, str]]:
+    """Return the id and the title of each section that the page has."""
+    sections = [
+        ("verdict", "Verdict", True),
+        ("quantities", "The numbers that matter", True),
+        ("figures", "Figures", True),
+        ("classes", "Classes", measurement.classes is not None),
+        ("rows", "Rows to look at", has_rows),
+        ("numbers", "All numbers", True),
+        ("warnings", "Warnings", bool(measurement.warnings)),
+        ("provenance", "Provenance and downloads", True),
+    ]
+    return [(name, title) for name, title, is_there in sections if is_there]
+
+
+def template(name: str) -> jinja2.Template:
+    """Return a template of this folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -109,7 +137,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"source_hash": _source_hash, "plain": _plain}
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _source_hash(text: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from align_uniform.measuring import quantities
 from align_uniform.measuring.quantities import Quantity, fixed
-from align_uniform.measuring.results import Results
+from align_uniform.measuring.results import NORMAL_95, Results
 
 Row = tuple[str, str, str]
 """The name of a number, its value, and its explanation."""
@@ -50,7 +51,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Headline:
-    """One of the two numbers that the page is about, with the numbers that explain it."""
+    """One of the few numbers that the page is about, with the numbers that explain it."""
 
     name: str
     value: str
@@ -59,10 +60,12 @@ class Headline:
     companions: list[Row]
     """The numbers that are shown in smaller type below."""
     scale: Scale | None
+    better: str = "smaller"
+    """The better direction."""
 
 
 def headlines(measurement: Results) -> list[Headline]:
-    """Return uniformity, preceded by alignment if there are positive pairs."""
+    """Return alignment if there are pairs, uniformity, and what searches find, for pairs or labels."""
     align, uniform = measurement.align, measurement.uniform
     found = []
     if align is not None:
@@ -75,7 +78,28 @@ def headlines(measurement: Results) -> list[Headline]:
     interval = uniform.interval or (uniform.value, uniform.value)
     scale = Scale.of(uniform.value, interval, (uniform.optimum, 0), ends)
     found.append(_headline(measurement, "uniform", ["uniform.gap", "uniform.equivalent_dim"], scale))
-    return found
+    return [*found, *_answers(measurement)]
+
+
+def _answers(measurement: Results) -> Iterator[Headline]:
+    """Yield the share of partners and of classes that nearest rows name."""
+    if (found := measurement.retrieval) is not None:
+        others = ["forward.recall_10", "backward.recall_1", "forward.mrr"]
+        ends = ("0: never the nearest", "1: always the nearest")
+        yield _share(measurement, "retrieval.forward.recall_1", others, found.forward, "recall_1", ends)
+    if (classes := measurement.classes) is not None:
+        ends = ("0: never the right class", "1: always the right class")
+        yield _share(measurement, "classes.knn", [], classes, "knn", ends)
+
+
+def _share(
+    measurement: Results, key: str, others: list[str], part: object, name: str, ends: tuple[str, str]
+) -> Headline:
+    value, error = getattr(part, name), getattr(part, f"{name}_stderr")
+    half = NORMAL_95 * (error or 0.0)
+    scale = Scale.of(value, (value - half, value + half), (0, 1), ends)
+    companions = [f"retrieval.{other}" for other in others]
+    return replace(_headline(measurement, key, companions, scale), better="larger")
 
 
 def _headline(measurement: Results, key: str, companions: list[str], scale: Scale | None) -> Headline:
@@ -87,7 +111,7 @@ def _headline(measurement: Results, key: str, companions: list[str], scale: Scal
         error=error,
         meaning=typeset(record.explanation(measurement)),
         companions=[
-            _row(other, other.remark(measurement), measurement)
+            _row(other, "" if other.is_share else other.remark(measurement), measurement)
             for other in map(quantities.quantity, companions)
             if other.is_shown(measurement, "report")
         ],

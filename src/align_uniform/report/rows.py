@@ -14,7 +14,9 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from PIL import Image
 
 from align_uniform.files.pictures import read_picture
+from align_uniform.measuring.answers import Classes
 from align_uniform.measuring.measurement import Measurement
+from align_uniform.measuring.results import Hubs
 
 Item = TypeVar("Item", covariant=True)
 
@@ -91,15 +93,15 @@ class Contents:
         """Whether the rows of the second view have contents of their own."""
         return self.texts[0] is not self.texts[-1] or self.images[0] is not self.images[-1]
 
-    def cell(self, population: int, row: int) -> Cell:
-        """Return the cell of a row of a view or tower."""
+    def cell(self, population: int, row: int, *, picture: bool = True) -> Cell:
+        """Return the cell of a row of a view or tower, with its picture unless that is not wanted."""
         texts, images = (values[min(population, len(values) - 1)] for values in (self.texts, self.images))
-        image = None if images is None else images[row]
-        picture = "" if image is None else thumbnail(image)
+        image = None if images is None or not picture else images[row]
+        small = "" if image is None else thumbnail(image)
         note = "" if texts is None else shortened(str(texts[row]))
-        if image is not None and not picture:
+        if image is not None and not small:
             note = f"{os.fspath(image)} cannot be read. {note}".strip()
-        return Cell(f"{row:,}", row, note, picture)
+        return Cell(f"{row:,}", row, note, small)
 
 
 def _sides(name: str, values: Any, measurement: Measurement) -> tuple[Sequence[Any] | None, ...]:
@@ -140,6 +142,9 @@ def thumbnail(image: Path | Image.Image) -> str:
         return ""
     upright = picture.convert("RGBA")
     upright.thumbnail((THUMBNAIL, THUMBNAIL))
+    if 0 < (longer := max(upright.size)) <= THUMBNAIL // 2:  # of 16 pixels nothing would be seen
+        times = THUMBNAIL // longer
+        upright = upright.resize((times * upright.width, times * upright.height), Image.Resampling.NEAREST)
     flat = Image.new("RGB", upright.size, "white")
     flat.paste(upright, mask=upright)
     file = io.BytesIO()
@@ -156,6 +161,8 @@ def tables(measurement: Measurement, contents: Contents) -> Iterator[Table]:
         yield _pairs_table(measurement, contents)
     if measurement.crowded:
         yield _crowded_table(measurement, contents)
+    if measurement.hubs is not None and measurement.hubs.top:
+        yield _hubs_table(measurement, measurement.hubs, contents)
 
 
 def _pairs_table(measurement: Measurement, contents: Contents) -> Table:
@@ -197,6 +204,52 @@ def _crowded_table(measurement: Measurement, contents: Contents) -> Table:
         "duplicates, boilerplate, blank inputs, tight clusters."
     )
     return Table("Most crowded rows", caption, columns, columns.index("mean potential"), rows)
+
+
+def _hubs_table(measurement: Measurement, hubs: Hubs, contents: Contents) -> Table:
+    kind = "tower" if measurement.towers else "view"
+    are_several = len(measurement.uniform.by_population) > 1
+    rows = []
+    for hub in hubs.top:
+        view = [Cell(f"{hub.view + 1}", hub.view)] if are_several else []
+        share = Cell(f"{hub.occurrences / hubs.rows:.1%}", hub.occurrences)
+        rows.append([contents.cell(hub.view, hub.row), *view, _number(hub.occurrences), share])
+    columns = ["row", *([kind] if are_several else []), "found by", "share of rows"]
+    caption = (
+        f"The rows that most others have among their ten nearest, of {hubs.rows:,} rows; on average a row is "
+        "found by ten. What is found everywhere says nothing: general, short or empty inputs."
+    )
+    return Table("Hubs", caption, columns, columns.index("found by"), rows)
+
+
+def class_table(classes: Classes) -> Table:
+    """Return the table of the classes, sorted by the share of neighbours that are not of the class."""
+    columns = ["class", "rows", "alignment", "uniformity", "foreign neighbours", "nearest class"]
+    rows = []
+    for place, line in enumerate(sorted(classes.table, key=lambda line: line.name)):
+        foreign = None if line.own is None else 1 - line.own
+        rows.append(
+            [
+                Cell("", place, note=line.name),
+                Cell(f"{line.rows:,}", line.rows),
+                _known(line.align),
+                _known(line.uniform),
+                Cell("–", -1) if foreign is None else Cell(f"{foreign:.1%}", foreign),
+                Cell("", 0, note="–" if line.nearest is None else line.nearest),
+            ]
+        )
+    rows.sort(key=lambda row: row[4].order, reverse=True)
+    shown = f"{len(classes.table):,} of {classes.count:,}" if len(classes.table) < classes.count else "All"
+    caption = (
+        f"{shown} classes. Foreign neighbours are the share of the {classes.k} nearest rows that are of "
+        "another class; the nearest class has the nearest mean. Alignment and uniformity are those of the "
+        "rows of the class alone."
+    )
+    return Table("Classes", caption, columns, 4, rows)
+
+
+def _known(value: float | None) -> Cell:
+    return Cell("–", math.inf) if value is None else Cell(f"{value:.3f}", value)
 
 
 def _number(value: float) -> Cell:

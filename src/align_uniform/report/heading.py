@@ -1,0 +1,29 @@
+"""The sentence below the title of a page: what was measured against what."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from align_uniform.measuring.measurement import Measurement
+
+UNNAMED = ("features", "positives")
+"""The names of arrays that have no name."""
+
+
+def lead(measurement: Measurement) -> str:
+    """Return what was measured, in a sentence: files, pairs, rows, features, and method."""
+    names = [str(source.get("name", "")) for source in measurement.provenance.get("sources", [])]
+    known = (PurePath(name).name for name in names if name not in UNNAMED)
+    named = list(dict.fromkeys(name for name in known if name))
+    subject = " against ".join(named) if 0 < len(named) < 3 else ""
+    pairs = "no positive pairs"
+    if (align := measurement.align) is not None:
+        pairs = f"{align.pairs:,} positive pairs ({align.of})"
+    rows = f"{measurement.n:,} rows"
+    if (towers := measurement.towers) is not None:
+        rows = "towers of {:,} and {:,} rows".format(*towers.rows)
+    method = measurement.provenance.get("method", "exact")
+    how = "all pairs of rows" if method == "exact" else f"{method}"
+    features = "1 feature" if measurement.dim == 1 else f"{measurement.dim:,} features"
+    sentence = f"{rows} with {features}, {pairs}; {how}."
+    return f"{subject}: {sentence}" if subject else sentence[:1].upper() + sentence[1:]
