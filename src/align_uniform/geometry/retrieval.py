@@ -128,12 +128,12 @@ def ranks_in_blocks(
     scale = torch.linalg.vector_norm(queries, dim=1) * torch.linalg.vector_norm(partners, dim=1)
     margin = TIE * torch.finfo(queries.dtype).eps * (scale + partners.square().sum(1) / 2)
     nearer, tied = queries.new_zeros(2, len(queries), dtype=torch.int64)
-    own = (torch.arange(len(queries)), numbers.cpu())
+    own = (torch.arange(len(queries), device="cpu"), numbers.cpu())
     ends = own if left_out is None else tuple(map(torch.cat, zip(own, left_out, strict=True)))
     order = ends[1].argsort()
     of_query, of_candidate = ends[0][order], ends[1][order]
     for start, rows in blocks:
-        bounds = torch.tensor([start, start + len(rows)])
+        bounds = torch.tensor([start, start + len(rows)], device="cpu")
         first, last = torch.searchsorted(of_candidate, bounds).tolist()
         outside = of_query[first:last].to(rows.device), (of_candidate[first:last] - start).to(rows.device)
         halves = rows.square().sum(1).div_(-2)

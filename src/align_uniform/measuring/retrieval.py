@@ -122,10 +122,10 @@ class _Side:
         if self.own is self.candidates:
             left_out += [
                 _matches(queries, self.partners, self.queries),
-                (torch.arange(len(queries)), queries),
+                (torch.arange(len(queries), device="cpu"), queries),
             ]
         if groups is not None:
-            left_out.append(_matches(groups[queries], groups, torch.arange(len(groups))))
+            left_out.append(_matches(groups[queries], groups, torch.arange(len(groups), device="cpu")))
         numbers, rows = (torch.cat(part) for part in zip(*left_out, strict=True))
         return numbers, rows
 
@@ -142,7 +142,7 @@ def _entities(asked: Subject, positives: Positives, x: int, y: int) -> tuple[Ten
         (positives.x, positives.x_rows, x),
         (positives.y, positives.y_rows, y),
     ):
-        every = torch.arange(len(population)) if rows is None else rows
+        every = torch.arange(len(population), device="cpu") if rows is None else rows
         codes = asked.entities[number]
         found.append(every if codes is None else codes[every])
     return found[0], found[1]
@@ -155,6 +155,6 @@ def _matches(wanted: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tens
     wanted = wanted.contiguous()
     first = torch.searchsorted(sorted_keys, wanted)
     counts = torch.searchsorted(sorted_keys, wanted, right=True) - first
-    places = torch.arange(len(wanted)).repeat_interleave(counts)
-    offsets = torch.arange(len(places)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    places = torch.arange(len(wanted), device="cpu").repeat_interleave(counts)
+    offsets = torch.arange(len(places), device="cpu") - (counts.cumsum(0) - counts).repeat_interleave(counts)
     return places, values[order[first.repeat_interleave(counts) + offsets]]
