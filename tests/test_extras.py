@@ -83,12 +83,14 @@ def test_an_import_that_fails_for_another_reason_is_shown_as_it_is() -> None:
         ("report", "matplotlib", "report"),
         ("figures", "matplotlib", "report"),
         ("metrics", "torchmetrics", "metrics"),
+        ("integrations.sentence_transformers", "sentence_transformers", "sentence-transformers"),
+        ("integrations.transformers", "transformers", "transformers"),
     ],
 )
 def test_a_failed_import_ends_with_the_pip_command(package: str, module: str, extra: str) -> None:
     code = f"import sys; sys.modules[{module!r}] = None; import align_uniform.{package}"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {advice([module], extra)}"
+    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {advice([module.replace('_', '-')], extra)}"
     assert done.stderr.count("Traceback") == 1
 
 

@@ -17,6 +17,7 @@ PACKAGE = Path(align_uniform.__file__).parent
 LARGEST_MODULE, LONGEST_BODY, MOST_PARAMETERS = 450, 40, 8
 
 MANY_PARAMETERS = {
+    "integrations/sentence_transformers/evaluator.py: __init__": "what evaluators there take, by keyword",
     "measuring/drift.py: drift": "everything that a comparison can be asked for, by keyword",
     "losses.py: __init__": "every weight and option of the objective, by keyword",
     "measuring/comparison.py: compare": "what all embeddings have in common, by keyword",

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 _LIBRARIES = {
+    "accelerate": "accelerate",
+    "datasets": "datasets",
     "h5py": "h5py",
     "jinja2": "jinja2",
     "matplotlib": "matplotlib",
@@ -17,10 +19,12 @@ _LIBRARIES = {
     "rich": "rich",
     "safetensors": "safetensors",
     "scikit-learn": "sklearn",
+    "sentence-transformers": "sentence_transformers",
     "shtab": "shtab",
     "tensorboard": "tensorboard",
     "torchmetrics": "torchmetrics",
     "torchvision": "torchvision",
+    "transformers": "transformers",
 }
 """The module to import, by the name that pip knows."""
 
@@ -34,6 +38,8 @@ EXTRAS = {
     "metrics": ("torchmetrics",),
     "report": _REPORT,
     "recipes": (*_CLI, *_REPORT, "scikit-learn", "tensorboard", "torchvision"),
+    "sentence-transformers": ("accelerate", "datasets", "sentence-transformers"),
+    "transformers": ("accelerate", "transformers"),
 }
 """The libraries that each extra installs; pyproject.toml has the same list with their versions."""
 
