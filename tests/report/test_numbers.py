@@ -8,6 +8,7 @@ import pytest
 
 from align_uniform import Measurement, measure
 from align_uniform.measuring.quantities import fixed, with_error
+from align_uniform.measuring.reference_points import RECALL
 from align_uniform.measuring.results import Alignment, Tolerance, Uniformity
 from align_uniform.report import report_html
 from tests.report.page import KINDS, Page
@@ -89,3 +90,28 @@ def test_quantities_lie_on_their_scales() -> None:
     places = re.findall(r'<circle cx="([\d.]+)%"', report_html(measure(rows, unit(500, 64, seed=1))))
     assert float(places[0]) == pytest.approx(100, abs=2)  # pairs by chance
     assert float(places[1]) == pytest.approx(0, abs=1)  # uniform
+
+
+def test_the_scales_show_the_nearest_known_encoders_of_the_same_kind() -> None:
+    x, y = unit(500, 64), unit(500, 64, seed=1)
+    m = measure(x, (x + y) / 2, kind="images")
+    html = report_html(m)
+    shown = Page(html).shown
+    marks = [float(place) for place in re.findall(r'<line x1="([\d.]+)%" x2="\1%" y1="2"', html)]
+    found = {place.key: place for place in m.places()}
+    expected = []
+    for key, scale in (("align.relative", 1), ("uniform.gap", -m.uniform.optimum), (RECALL, 1)):
+        place = found[key]
+        assert f"among known encoders of images, the ticks: {place.words}." in shown
+        values = [each.value for each in (place.below, place.above) if each is not None]
+        expected += [min(100, max(0, 100 * value / scale)) for value in values]
+    assert marks == pytest.approx(expected, abs=0.01)
+    assert "kind not known" not in shown
+
+
+def test_a_page_of_rows_of_no_known_kind_says_so() -> None:
+    x = unit(60, 8)
+    assert "among known encoders of all kinds (kind not known" in Page(report_html(measure(x))).shown
+    page = Page(report_html(measure(x, t=3)))
+    assert "known encoders" not in page.shown
+    assert page.count("line") == 0 or "the ticks" not in page.shown
