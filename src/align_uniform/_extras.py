@@ -15,6 +15,8 @@ _LIBRARIES = {
     "numpy": "numpy",
     "pillow": "PIL",
     "pyarrow": "pyarrow",
+    "pytorch-lightning": "pytorch_lightning",
+    "pytorch-metric-learning": "pytorch_metric_learning",
     "pyyaml": "yaml",
     "rich": "rich",
     "safetensors": "safetensors",
@@ -40,6 +42,8 @@ EXTRAS = {
     "recipes": (*_CLI, *_REPORT, "scikit-learn", "tensorboard", "torchvision"),
     "sentence-transformers": ("accelerate", "datasets", "sentence-transformers"),
     "transformers": ("accelerate", "transformers"),
+    "lightning": ("pytorch-lightning", "torchmetrics"),
+    "metric-learning": ("pytorch-metric-learning",),
 }
 """The libraries that each extra installs; pyproject.toml has the same list with their versions."""
 

@@ -15,6 +15,8 @@ from align_uniform import integrations
 FOLDER = Path(str(integrations.__file__)).parent
 FILES = sorted(FOLDER.rglob("*.py"))
 TOOLS = {
+    "lightning": {"pytorch_lightning"},
+    "metric_learning": {"pytorch_metric_learning"},
     "online": set[str](),
     "sentence_transformers": {"sentence_transformers"},
     "transformers": {"transformers"},
