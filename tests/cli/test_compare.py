@@ -42,7 +42,7 @@ def test_what_cannot_be_drawn_costs_no_number(
     def fails(*_: object) -> None:
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr("align_uniform.figures.plane_figure", fails)
+    monkeypatch.setattr("align_uniform.figures.plane.plane_figure", fails)
     command = ["compare", "x.npy", "y.npy", "--positives", "y.npy", "x.npy", "--figure", "plane"]
     assert main(command) == 1
     printed = capsys.readouterr()
@@ -53,16 +53,16 @@ def test_what_cannot_be_drawn_costs_no_number(
 def test_embeddings_of_different_dimensions_are_drawn_with_their_gaps(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from align_uniform import figures
+    from align_uniform.figures import plane as module
 
-    drawn: list[tuple[Sequence[figures.PlanePoint], float | None]] = []
-    plane = figures.plane_figure
+    drawn: list[tuple[Sequence[module.PlanePoint], float | None]] = []
+    plane = module.plane_figure
 
-    def spy(points: Sequence[figures.PlanePoint], optimum: float | None) -> Figure:
+    def spy(points: Sequence[module.PlanePoint], optimum: float | None) -> Figure:
         drawn.append((points, optimum))
         return plane(points, optimum)
 
-    monkeypatch.setattr(figures, "plane_figure", spy)
+    monkeypatch.setattr(module, "plane_figure", spy)
     np.save("wide.npy", rows.unit(50, 12).numpy())
     command = ["compare", "x.npy", "wide.npy", "--positives", "y.npy", "wide.npy", "--figure", "plane"]
     assert main(command) == 0
@@ -145,3 +145,30 @@ def test_other_numbers_of_items_cannot_be_paired(folder: Path, capsys: pytest.Ca
     np.save("few.npy", rows.unit(20, 6).numpy())
     assert main(["compare", "x.npy", "few.npy", "--paired"]) == 1
     assert "few and x cannot be compared item by item: they have 20 and 50 items" in capsys.readouterr().err
+
+
+def test_compare_writes_a_page_with_the_texts_of_rows(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "texts.txt").write_text("".join(f"text {row}\n" for row in range(50)))
+    command = ["compare", "x.npy", "y.npy", "--positives", "y.npy", "x.npy", "--paired"]
+    asked = [*command, "--report", "page.html", "--texts", "texts.txt"]
+    assert main(asked) == 0
+    assert "report: page.html" in capsys.readouterr().err
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert "The same pairs side by side" in page
+    assert "text 7" in page
+    assert main(asked) == 1
+    assert "page.html exists already; use --force" in capsys.readouterr().err
+    assert main([*asked, "--force"]) == 0
+
+
+@pytest.mark.usefixtures("measured_nothing")
+def test_what_the_page_shows_is_checked_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "texts.txt").write_text("one\n")
+    assert main(["compare", "x.npy", "y.npy", "--report", "page.html", "--texts", "texts.txt"]) == 1
+    assert "one value for each of the 50 rows, got 1" in capsys.readouterr().err
+    assert main(["compare", "x.npy", "y.npy", "--texts", "texts.txt"]) == 2
+    assert "--report" in capsys.readouterr().err
+    assert main(["compare", "x.npy", "y.npy", "--report", "none/page.html"]) == 1
+    assert "no folder" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from align_uniform._extras import require
 from align_uniform._options import Belongs, Options
 from align_uniform.cli.command import Command
+from align_uniform.cli.contents import ContentFiles, Contents, counts_of_rows, read_contents
 from align_uniform.cli.gates import Condition, conditions, failed, failures_of_numbers
 from align_uniform.cli.outputs import Unwritten, check_outputs
 
@@ -41,7 +42,8 @@ class CompareOptions(Options):
 
     rules: ClassVar[tuple[Belongs, ...]] = (
         Belongs(("t", "alpha", "device"), to=("has_rows",), words="an embedding that is a file of rows"),
-        Belongs(("force",), to=("--figure",)),
+        Belongs(("force",), to=("--figure", "--report")),
+        Belongs(("texts", "images"), to=("--report",)),
     )
     embeddings: tuple[str, ...] = field(metadata={"argument": True, "metavar": "EMBEDDING"})
     """File of rows, or the JSON of a measurement."""
@@ -61,6 +63,12 @@ class CompareOptions(Options):
     """Device that computes: auto (cuda if there is one, else cpu), cpu, cuda or mps."""
     figure: str | None = field(default=None, metadata={"metavar": "STEM"})
     """Draw the align-uniform plane to STEM.png and STEM.svg."""
+    report: str | None = field(default=None, metadata={"metavar": "HTML"})
+    """Page to write: what differs, all numbers side by side, the plane, maps, and the same worst pairs."""
+    texts: str | None = field(default=None, metadata={"metavar": "FILE"})
+    """File with a text for each row, for the report."""
+    images: str | None = field(default=None, metadata={"metavar": "FILE"})
+    """File with the path of an image for each row, for the report."""
     json: bool = False
     """Print JSON instead of a table."""
     fail_if: tuple[str, ...] = conditions()
@@ -89,9 +97,7 @@ def run(options: CompareOptions) -> int:
     """Measure or read each embedding, print the table and the differences, and draw the figure."""
     stem = None if options.figure is None else Path(options.figure)
     accuracy = options.accuracy or None
-    if stem is not None:
-        require("report")
-        _check_figure(stem, options)
+    contents = _checked(stem, options)
     found = _compared(options)
     results = found.measurements
     document = found.to_dict(accuracy)
@@ -103,18 +109,36 @@ def run(options: CompareOptions) -> int:
     if stem is not None:
         with unwritten.writing(f"the figure ({stem})"):
             _draw(results, accuracy, stem)
+    if options.report is not None:
+        with unwritten.writing(f"the report ({options.report})"):
+            _report(found, accuracy, contents, options)
     if not options.json:
         _suggest_pairing(options, found)
     return unwritten.told(failed(failures_of_numbers(document, options.fail_if)))
 
 
-def _check_figure(stem: Path, options: CompareOptions) -> None:
-    """Refuse a figure that could not be drawn or written, before anything is measured."""
+def _checked(stem: Path | None, options: CompareOptions) -> Contents:
+    """Check what will be written, and return what is shown of rows: nothing is measured before."""
+    if stem is None and options.report is None:
+        return Contents()
+    require("report")
     from align_uniform import figures
+
+    outputs = {f"figure{path.suffix}": path for path in (() if stem is None else figures.paths(stem))}
+    if options.report is not None:
+        outputs["report"] = Path(options.report)
+    check_outputs(outputs, {"texts": options.texts, "images": options.images}, force=options.force)
+    if stem is not None:
+        _check_plane(options)
+    first = options.embeddings[0]
+    count = _kept(first, options).n if first.endswith(".json") else counts_of_rows(first)[0]
+    return read_contents(ContentFiles(texts=options.texts, images=options.images), [count])
+
+
+def _check_plane(options: CompareOptions) -> None:
+    """Refuse a figure of embeddings without an alignment."""
     from align_uniform.files import open_features
 
-    outputs = {f"figure{path.suffix}": path for path in figures.paths(stem)}
-    check_outputs(outputs, {}, force=options.force)
     for path in options.embeddings:
         has_pairs = bool(options.positives) or (
             _kept(path, options).align is not None if path.endswith(".json") else len(open_features(path)) > 1
@@ -201,23 +225,21 @@ def _suggest_pairing(options: CompareOptions, found: Comparison) -> None:
         )
 
 
+def _report(
+    found: Comparison, accuracy: Sequence[float] | None, contents: Contents, options: CompareOptions
+) -> None:
+    from align_uniform.report import write_comparison
+
+    assert options.report is not None
+    path = Path(options.report)
+    write_comparison(
+        path, found, texts=contents.texts, images=contents.images, accuracy=accuracy, force=options.force
+    )
+    print(f"report: {path}", file=sys.stderr)
+
+
 def _draw(results: Sequence[Measurement], accuracy: Sequence[float] | None, stem: Path) -> None:
     from align_uniform import figures
 
-    have_one_dim = len({result.dim for result in results}) == 1
-    points = []
-    for number, result in enumerate(results):
-        assert result.align is not None
-        points.append(
-            figures.PlanePoint(
-                name=result.name,
-                align=result.align.value,
-                uniform=result.uniform.value if have_one_dim else result.uniform.gap,
-                accuracy=None if accuracy is None else accuracy[number],
-                align_stderr=result.align.stderr,
-                uniform_stderr=result.uniform.total_stderr,
-            )
-        )
-    optimum = results[0].uniform.optimum if have_one_dim else None
-    for path in figures.save(figures.plane_figure(points, optimum), stem):
+    for path in figures.save(figures.plane_of_measurements(results, accuracy), stem):
         print(f"figure: {path}", file=sys.stderr)

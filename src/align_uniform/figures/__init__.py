@@ -10,7 +10,7 @@ with needs("report"):
     from align_uniform.figures._style import Array, paths, save
     from align_uniform.figures.circle import CircleFeatures, circle_figure
     from align_uniform.figures.histograms import cosine_figure, crowding_figure, pair_distance_figure
-    from align_uniform.figures.plane import PlanePoint, plane_figure
+    from align_uniform.figures.plane import PlanePoint, plane_figure, plane_of_measurements
     from align_uniform.figures.spectrum import spectrum_figure
     from align_uniform.figures.trajectory import Trajectory, trajectory_figure
 
@@ -26,6 +26,7 @@ __all__ = [
     "pair_distance_figure",
     "paths",
     "plane_figure",
+    "plane_of_measurements",
     "save",
     "spectrum_figure",
     "trajectory_figure",

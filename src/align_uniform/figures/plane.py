@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from align_uniform.figures._names import Line, place_names
 from align_uniform.figures._style import ACCENT, INK, LINE, PAPER, PLANE, RAMP, mark_optimum, styled_figure
-from align_uniform.measuring.results import NORMAL_95
+from align_uniform.measuring.results import NORMAL_95, Results
 
 FEW = 10
 """The largest number of names that are written next to their points; more get a legend."""
@@ -32,6 +32,35 @@ class PlanePoint:
     accuracy: float | None = None
     align_stderr: float | None = None
     uniform_stderr: float | None = None
+
+
+def plane_of_measurements(results: Sequence[Results], accuracy: Sequence[float] | None = None) -> Figure:
+    """Draw measurements in the plane, those of different dimensions with their gaps to the optimum.
+
+    Args:
+        results: the measurements, each with an alignment.
+        accuracy: the accuracy of each in some task.
+
+    Raises:
+        ValueError: a measurement has no alignment.
+    """
+    have_one_dim = len({result.dim for result in results}) == 1
+    points = []
+    for number, result in enumerate(results):
+        if result.align is None:
+            raise ValueError(f"results must have an alignment each, and {result.name} has none; give pairs.")
+        uniform = result.uniform
+        points.append(
+            PlanePoint(
+                name=result.name,
+                align=result.align.value,
+                uniform=uniform.value if have_one_dim else uniform.gap,
+                accuracy=None if accuracy is None else accuracy[number],
+                align_stderr=result.align.stderr,
+                uniform_stderr=uniform.total_stderr,
+            )
+        )
+    return plane_figure(points, results[0].uniform.optimum if have_one_dim else None)
 
 
 def plane_figure(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from align_uniform import _ranks as ranks
+from align_uniform._extras import require
 from align_uniform._progress import progress_bar
 from align_uniform.measuring import notebook
 from align_uniform.measuring.difference import Difference, difference
@@ -95,6 +99,25 @@ class Comparison:
     def to_json(self) -> str:
         """Return `to_dict` as JSON; a number that is not finite is null."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+
+    def report(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Write the comparison as a page: what differs, all numbers, the plane, maps, the same worst pairs.
+
+        Args:
+            path: the file to write.
+            **options: `texts`, `images`, `accuracy` and `force`, as `align_uniform.report.write_comparison`
+                takes them.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            ModuleNotFoundError: a library of the extra `report` is missing.
+            ValueError: the file exists and `force` is not given, or an option is refused.
+        """
+        require("report")
+        import_module("align_uniform.report").write_comparison(Path(path), self, **options)
+        return Path(path)
 
     def _repr_html_(self) -> str:
         """Return the numbers of all embeddings, and the differences, as notebooks show them."""

@@ -63,6 +63,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         caution="A cone or a collapse makes it small: see relative alignment.",
         errors=("align.stderr",),
         faces=faces("table", "compare", "difference"),
+        better="smaller",
     ),
     Quantity(
         "align.relative",
@@ -72,6 +73,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         note=lambda _: "0 is perfect, 1 is chance",
         errors=("align.relative_stderr",),
         faces=faces("table", "compare", "difference"),
+        better="smaller",
     ),
     Quantity(
         "align.pairs",
@@ -97,6 +99,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         caution="Values at different t, or in different dimensions, cannot be compared: see the gap.",
         errors=("uniform.stderr", "uniform.approximation_stderr"),
         faces=faces("table", "compare", "difference"),
+        better="smaller",
     ),
     Quantity(
         "uniform.interval",
@@ -125,6 +128,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         caution="A gap of 0.001 can be a collapse to half of the dimensions: see RankMe.",
         errors=("uniform.gap_stderr",),
         faces=faces("table", "compare", "difference"),
+        better="smaller",
     ),
     Quantity(
         "uniform.squared_mmd",
@@ -143,6 +147,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         caution="It shows how spread the rows are, not how many directions they use.",
         errors=("uniform.equivalent_dim_stderr",),
         faces=faces("table", "compare", "difference"),
+        better="larger",
     ),
     Quantity(
         "uniform.z",

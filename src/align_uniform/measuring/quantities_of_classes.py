@@ -64,6 +64,7 @@ OF_CLASSES: tuple[Quantity, ...] = (
         note=lambda _: "0 is perfect, 1 is chance",
         caution="Where pairs are of one class, it is the relative alignment.",
         errors=("tolerance.within_between_stderr",),
+        better="smaller",
         applies=_is_not_relative_alignment,
         faces=faces("table", "difference"),
     ),
@@ -76,6 +77,7 @@ OF_CLASSES: tuple[Quantity, ...] = (
         caution="It falls with fewer rows of each class.",
         errors=("classes.knn_stderr",),
         faces=faces("table", "compare", "difference"),
+        better="larger",
         is_share=True,
     ),
 )

@@ -61,6 +61,7 @@ def _record(path: str, label: str, meaning: str, direction: str) -> Quantity:
         caution="It falls with the number of candidates: compare values among equally many.",
         errors=(f"retrieval.{path}_stderr",),
         faces=faces("difference", *SHOWN.get(path, ())),
+        better="larger",
         is_share=True,
     )
 

@@ -93,6 +93,8 @@ class Quantity:
     """Whether the value says anything about a measurement that has it."""
     faces: frozenset[Face] = frozenset({"report", "scalars"})
     """The places that show the number."""
+    better: Literal["smaller", "larger", ""] = ""
+    """The better direction, other things being equal; empty where neither is."""
     is_share: bool = False
     """Whether the number is the share of hits among units, or a mean of scores from 0 to 1."""
 

@@ -1,4 +1,4 @@
-"""A measurement as a page to look at: one HTML file that needs neither other files nor the network."""
+"""Measurements and comparisons as pages: one HTML file that needs neither other files nor the network."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from align_uniform._extras import needs
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.measuring import heuristics, verdict
+from align_uniform.measuring.comparison import Comparison
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.quantities import fixed
 
@@ -20,6 +21,7 @@ with needs("report"):
     import jinja2
 
     from align_uniform.figures import Trajectory
+    from align_uniform.report import comparison as pages
     from align_uniform.report.downloads import files
     from align_uniform.report.drawings import drawings
     from align_uniform.report.heading import lead
@@ -27,7 +29,7 @@ with needs("report"):
     from align_uniform.report.numbers import headlines, number_groups
     from align_uniform.report.rows import Contents, Pictures, Sides, class_table, tables
 
-__all__ = ["report_html", "write_report"]
+__all__ = ["comparison_html", "report_html", "write_comparison", "write_report"]
 
 
 def write_report(
@@ -109,6 +111,82 @@ def report_html(
         provenance={name: _as_text(value) for name, value in measurement.provenance.items()},
         files=list(files(measurement)),
         document=measurement.to_json(),
+    )
+
+
+def write_comparison(
+    path: Path,
+    comparison: Comparison,
+    *,
+    texts: Sides[Sequence[str]] = None,
+    images: Sides[Pictures] = None,
+    accuracy: Sequence[float] | None = None,
+    force: bool = False,
+) -> None:
+    """Write `comparison_html` to a file, whole or not at all.
+
+    Args:
+        path: the path of the file.
+        comparison: the comparison to show.
+        texts: the texts of the rows, the same for all embeddings; see `report_html`.
+        images: the pictures of the rows, likewise.
+        accuracy: the accuracy of each embedding in some task.
+        force: whether to replace an existing file.
+
+    Raises:
+        ValueError: the file exists and `force` is not given, its folder does not exist, or there is not one
+            text or picture for each row.
+    """
+    check_replaceable(path, force=force)
+    page = comparison_html(comparison, texts=texts, images=images, accuracy=accuracy)
+    with written_whole(path) as partial:
+        partial.write_bytes(page.encode("utf-8", "replace"))
+
+
+def comparison_html(
+    comparison: Comparison,
+    *,
+    texts: Sides[Sequence[str]] = None,
+    images: Sides[Pictures] = None,
+    accuracy: Sequence[float] | None = None,
+) -> str:
+    """Return the page of a comparison, as safe and as whole as that of a measurement.
+
+    Args:
+        comparison: the comparison to show; figures of rows need the details of its measurements.
+        texts: the texts of the rows, the same for all embeddings; see `report_html`.
+        images: the pictures of the rows, likewise.
+        accuracy: the accuracy of each embedding in some task, for the plane.
+
+    Raises:
+        ValueError: there is not one text or picture for each row.
+    """
+    results = comparison.measurements
+    contents = [Contents(texts, images, result) for result in results]
+    plane, maps = pages.pictures(comparison, accuracy, contents)
+    pairs = pages.pairs_table(comparison, contents)
+    sections = [
+        ("verdict", "What differs"),
+        ("each", "Each embedding"),
+        *([("figures", "Figures")] if plane or maps else []),
+        *([("rows", "Rows to look at")] if pairs else []),
+        ("numbers", "All numbers"),
+        ("provenance", "Downloads"),
+    ]
+    groups = list(pages.lines(comparison))
+    return template("comparison.html.j2").render(
+        names=[result.name for result in results],
+        lead=" | ".join(lead(result) for result in results),
+        sections=sections,
+        summaries=list(pages.summaries(comparison)),
+        significant=pages.SIGNIFICANT,
+        verdicts=pages.verdicts(comparison),
+        groups=groups,
+        count=sum(len(found) for _, found in groups),
+        plane=plane,
+        maps=maps,
+        pairs=pairs,
+        document=json.dumps(comparison.to_dict(accuracy), indent=2, ensure_ascii=False),
     )
 
 

@@ -26,7 +26,7 @@ class Drawing:
 def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) -> Iterator[Drawing]:
     """Yield the figures for which there are data."""
     if runs:
-        yield _drawing(
+        yield drawing(
             "Training",
             figures.trajectory_figure(runs, measurement.uniform.optimum, "batch"),
             "Alignment and uniformity of the training batches, from the ring to the dot.",
@@ -38,13 +38,13 @@ def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) 
         yield _pair_distances(details.distances, _random_distances(measurement))
     yield _crowding(measurement, details)
     if measurement.dim >= 2:
-        yield _drawing(
+        yield drawing(
             "Cosines",
             figures.cosine_figure(_array(details.cosines), measurement.dim, _mean_cosine(measurement)),
             "Cosines of random rows. To the right of the dashed line: a cone. Wider: fewer dimensions in "
             "use.",
         )
-    yield _drawing(
+    yield drawing(
         "Spectrum",
         figures.spectrum_figure(
             _array(details.spectrum), measurement.rankme, measurement.participation_ratio
@@ -58,7 +58,7 @@ def _pair_distances(distances: Tensor, random: figures.Array | None) -> Drawing:
     caption = "The distance of the two rows of a positive pair."
     if random is not None:
         caption += " Where they overlap with random pairs, they cannot be distinguished from chance."
-    return _drawing("Positive pairs", figures.pair_distance_figure(_array(distances), random), caption)
+    return drawing("Positive pairs", figures.pair_distance_figure(_array(distances), random), caption)
 
 
 def _crowding(measurement: Measurement, details: Details) -> Drawing:
@@ -66,7 +66,7 @@ def _crowding(measurement: Measurement, details: Details) -> Drawing:
     kind = "tower" if measurement.towers else "view"
     names = [f"{kind} {number}" for number in range(1, len(populations) + 1)] if len(populations) > 1 else []
     uniform = measurement.uniform
-    return _drawing(
+    return drawing(
         "Crowding",
         figures.crowding_figure(populations, uniform.t, uniform.optimum, names, uniform.value),
         "Uniformity as seen from each row. A row on the right has many others near it; a tail there is "
@@ -79,7 +79,8 @@ def _mean_cosine(measurement: Measurement) -> float | None:
     return measurement.mean_cosine if measurement.norms.normalized else None
 
 
-def _drawing(title: str, figure: Figure, caption: str) -> Drawing:
+def drawing(title: str, figure: Figure, caption: str) -> Drawing:
+    """Return a figure as part of a page, with its legend in words for those who do not see it."""
     legends = [axes.get_legend() for axes in figure.axes]
     key = "; ".join(
         text.get_text() for legend in legends if legend is not None for text in legend.get_texts()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from align_uniform.measuring import quantities, reference_points
 from align_uniform.measuring.quantities import Quantity, fixed
@@ -71,7 +71,7 @@ class Headline:
     companions: list[Row]
     """The numbers that are shown in smaller type below."""
     scale: Scale | None
-    better: str = "smaller"
+    better: str
     """The better direction."""
     known: str = ""
     """The place among known encoders, in words."""
@@ -118,7 +118,7 @@ def _share(
     half = NORMAL_95 * (error or 0.0)
     scale = Scale.of(value, (value - half, value + half), (0, 1), ends)
     companions = [f"retrieval.{other}" for other in others]
-    return replace(_headline(measurement, key, companions, scale), better="larger")
+    return _headline(measurement, key, companions, scale)
 
 
 def _among(place: Place | None) -> str:
@@ -149,6 +149,7 @@ def _headline(
         ],
         scale=scale,
         known=_among(place),
+        better=record.better,
     )
 
 
