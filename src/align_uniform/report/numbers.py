@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from align_uniform.measuring import quantities, reference_points
 from align_uniform.measuring.quantities import Quantity, fixed
