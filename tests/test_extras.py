@@ -85,6 +85,7 @@ def test_an_import_that_fails_for_another_reason_is_shown_as_it_is() -> None:
         ("metrics", "torchmetrics", "metrics"),
         ("integrations.sentence_transformers", "sentence_transformers", "sentence-transformers"),
         ("integrations.transformers", "transformers", "transformers"),
+        ("integrations.hub", "huggingface_hub", "hub"),
         ("integrations.lightning", "pytorch_lightning", "lightning"),
         ("integrations.metric_learning", "pytorch_metric_learning", "metric-learning"),
     ],

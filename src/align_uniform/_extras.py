@@ -10,6 +10,7 @@ _LIBRARIES = {
     "accelerate": "accelerate",
     "datasets": "datasets",
     "h5py": "h5py",
+    "huggingface-hub": "huggingface_hub",
     "jinja2": "jinja2",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
@@ -44,6 +45,8 @@ EXTRAS = {
     "transformers": ("accelerate", "transformers"),
     "lightning": ("pytorch-lightning", "torchmetrics"),
     "metric-learning": ("pytorch-metric-learning",),
+    "sklearn": ("scikit-learn",),
+    "hub": ("huggingface-hub", "safetensors"),
 }
 """The libraries that each extra installs; pyproject.toml has the same list with their versions."""
 

@@ -15,6 +15,8 @@ from align_uniform import integrations
 FOLDER = Path(str(integrations.__file__)).parent
 FILES = sorted(FOLDER.rglob("*.py"))
 TOOLS = {
+    "hub": {"huggingface_hub", "safetensors"},
+    "sklearn": set(),
     "lightning": {"pytorch_lightning"},
     "metric_learning": {"pytorch_metric_learning"},
     "online": set[str](),

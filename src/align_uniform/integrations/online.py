@@ -9,12 +9,8 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
-from align_uniform import _ranks as ranks
-from align_uniform.measuring.positives import PairChoice
+from align_uniform.measuring.alone import uniformity_of
 from align_uniform.measuring.results import Uniformity
-from align_uniform.measuring.subject import subject
-from align_uniform.measuring.sweep import Alike, Plan, sweep, uniformities
-from align_uniform.measuring.units import units_of
 
 LEAST_ROWS = 5
 """The number of rows below which uniformity has no error."""
@@ -131,19 +127,7 @@ class OnlineUniformity:
         views = views[:, (views.isfinite().all(2) & (views != 0).any(2)).all(0)]
         if views.shape[1] < LEAST_ROWS:
             return None
-        with ranks.alone():
-            asked = subject(
-                views if len(views) > 1 else views[0],
-                None,
-                PairChoice(None, None, None, True),
-                ids=None,
-                normalize=self.normalize,
-                device=None,
-                name=None,
-            )
-            plan, units = Plan((self.t,), "exact", 0, 0, False, False), units_of(asked, None)
-            (found,), _ = uniformities(sweep(asked, plan), asked, plan, units, Alike.of(asked, units))
-        return found
+        return uniformity_of(views if len(views) > 1 else views[0], self.t, normalize=self.normalize)
 
     def scalars(self, prefix: str = "") -> dict[str, float]:
         """Return the value, its error and the gap as loggers take them; NaN for fewer than 5 rows.

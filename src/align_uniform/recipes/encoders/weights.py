@@ -40,6 +40,9 @@ CARD = "encoder.json"
 WEIGHTS = ("encoder.pth", "encoder.safetensors")
 """Names of the files of weights in the folder of a run."""
 
+OF_THE_HUB = "model.safetensors"
+"""Name of the file of weights in a folder of the Hugging Face Hub's format."""
+
 OUTPUT_BIASES = ("blocks.7.0.bias", "head.3.bias", "fc.2.bias", "fc.bias")
 """Names of the last bias of each encoder of `networks`, which has one number for each output feature."""
 
@@ -282,7 +285,7 @@ def weights_in(path: Path) -> Path:
     """
     if path.is_file():
         return path
-    if found := [path / name for name in WEIGHTS if (path / name).is_file()]:
+    if found := [path / name for name in (*WEIGHTS, OF_THE_HUB) if (path / name).is_file()]:
         return found[0]
     if path.is_dir():
         raise FileNotFoundError(
