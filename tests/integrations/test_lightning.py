@@ -40,9 +40,10 @@ def test_the_page_trains_an_encoder(tmp_path: Path) -> None:
     assert sum(of_views) / 2 == pytest.approx(expected.uniform.value, rel=1e-5)
     assert expected.uniform.value < -1.5
     metrics = names["trainer"].callback_metrics
-    with torch.no_grad():
-        alone = measure(names["logged"].eval()(validation.tensors[0])).uniform.value
+    alone = measure(x).uniform.value
     assert float(metrics["uniform"]) == pytest.approx(alone, rel=1e-5)
+    assert float(metrics["val_uniform"]) == pytest.approx(expected.uniform.value, rel=1e-5)
+    assert float(metrics["train_uniform"]) == pytest.approx(expected.uniform.value, abs=0.5)
 
 
 class Identity(pl.LightningModule):

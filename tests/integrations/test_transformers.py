@@ -71,12 +71,13 @@ class Rows(nn.Module):
 def trained(callback: AlignUniformCallback, folder: Path, **options: Any) -> Trainer:
     settings: dict[str, Any] = {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 2, "logging_steps": 2}
     settings |= {"report_to": "none", "use_cpu": True, "disable_tqdm": True, "prediction_loss_only": True}
-    data = [{"x": torch.zeros(1)}] * 8
+    data: Any = [{"x": torch.zeros(1)}] * 8
+    evaluated = options.pop("eval_dataset", data)
     trainer = Trainer(
         model=Rows(),
         args=TrainingArguments(output_dir=str(folder), **(settings | options)),
         train_dataset=data,
-        eval_dataset=data,
+        eval_dataset=evaluated,
         callbacks=[callback],
     )
     trainer.train()
@@ -102,7 +103,24 @@ def test_the_best_model_is_that_of_a_number_of_measure(tmp_path: Path) -> None:
     assert found[-1]["eval_align"] == callback.measurement.scalars()["align"]  # there are labels
     assert modes == [False, False]
     assert trainer.evaluate()["eval_uniform"] == found[-1]["eval_uniform"]
-    assert modes == [False, False]  # nothing has changed since
+    with torch.no_grad():
+        assert isinstance(trainer.model, Rows)
+        trainer.model.rows.copy_(normal(30, 4, seed=1))  # as when another checkpoint is loaded
+    expected = measure(normal(30, 4, seed=1)).uniform.value
+    assert trainer.evaluate()["eval_uniform"] == pytest.approx(expected)
+
+
+def test_several_data_sets_share_one_measurement_of_a_step(tmp_path: Path) -> None:
+    calls: list[nn.Module] = []
+
+    def encode(model: nn.Module) -> Tensor:
+        calls.append(model)
+        return normal(30, 4)
+
+    data = [{"x": torch.zeros(1)}] * 8
+    trainer = trained(AlignUniformCallback(encode), tmp_path, eval_dataset={"a": data, "b": data})
+    assert len(calls) == 2  # steps 2 and 4
+    assert len([line for line in trainer.state.log_history if "eval_uniform" in line]) == 2
 
 
 def test_the_window_is_logged_where_the_trainer_logs(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class AlignUniformCallback(TrainerCallback):
         self.encode, self.online, self.log, self.options = encode, online, log, options
         self.measurement: Measurement | None = None
         """The measurement of the last evaluation."""
+        self._is_training = False
         self._measured: tuple[int, dict[str, float]] | None = None
 
     def on_evaluate(
@@ -70,11 +71,21 @@ class AlignUniformCallback(TrainerCallback):
         """Measure the model, and add the numbers to the metrics."""
         if self.encode is None or model is None:
             return
-        if self._measured is None or self._measured[0] != state.global_step or not state.global_step:
-            self._measured = state.global_step, self._measure(model)
-            self._record(state, control, self._measured[1])
+        step, numbers = self._measured or (-1, {})
+        if not self._is_training or step != state.global_step:  # several data sets are evaluated at one step
+            numbers = self._measure(model)
+            self._measured = state.global_step, numbers
+            self._record(state, control, numbers)
         if metrics is not None:
-            metrics.update(self._measured[1])
+            metrics.update(numbers)
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Take note that steps tell models apart."""
+        self._is_training, self._measured = True, None
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Take note that the model may change without a step, as when the best one is loaded."""
+        self._is_training = False
 
     def on_step_end(
         self,
