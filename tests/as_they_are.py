@@ -9,6 +9,7 @@ import align_uniform as losses
 align_loss = partial(losses.align_loss, normalize=False)
 uniform_loss = partial(losses.uniform_loss, normalize=False)
 contrastive_loss = partial(losses.contrastive_loss, normalize=False)
+w2_loss = partial(losses.w2_loss, normalize=False)
 
 AlignLoss = partial(losses.AlignLoss, normalize=False)
 UniformLoss = partial(losses.UniformLoss, normalize=False)

@@ -160,3 +160,10 @@ def permutation_p(x: Array, y: Array, t: float = 2, *, paired: bool = False) -> 
         others = [i % n + n * (i < n) for i in chosen] if paired else sorted({*range(len(rows))} - {*chosen})
         values.append(squared_mmd(rows[chosen], rows[others], t, paired=paired))
     return float(np.mean(np.array(values) >= squared_mmd(x, y, t, paired=paired) - 1e-12))
+
+
+def w2(x: Array) -> float:
+    """Return the distance of the moments of rows to those of the uniform law, by singular values."""
+    roots = np.linalg.svd((x - x.mean(0)) / np.sqrt(len(x)), compute_uv=False)
+    roots = np.concatenate([roots, np.zeros(x.shape[1] - len(roots))])
+    return float(np.sqrt((x.mean(0) ** 2).sum() + ((roots - 1 / np.sqrt(x.shape[1])) ** 2).sum()))

@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from align_uniform import Measurement, compare, drift, gather_rows, measure
 from tests import processes
-from tests.as_they_are import AlignUniformLoss, align_loss, contrastive_loss, uniform_loss
+from tests.as_they_are import AlignUniformLoss, align_loss, contrastive_loss, uniform_loss, w2_loss
 
 COUNTS: dict[int, list[tuple[int, ...]]] = {
     2: [(5, 3), (1, 6), (0, 7), (1, 1)],
@@ -81,6 +81,8 @@ OBJECTIVES: dict[str, Callable[[Features, bool], Tensor]] = {
     "contrastive queue ids": lambda f, g: contrastive_loss(
         f.x, f.y, f.tau, negatives=f.queue, ids=f.ids, negative_ids=QUEUE_IDS, gather_distributed=g
     ),
+    "w2": lambda f, g: w2_loss(f.x, gather_distributed=g),
+    "w2 normalize": lambda f, g: w2_loss(f.x + f.y, normalize=True, gather_distributed=g),
     "both terms": lambda f, g: AlignUniformLoss(3, 0.5, 2, 3, gather_distributed=g)(f.x, f.y),
     "three terms": lambda f, g: AlignUniformLoss(contrastive_weight=2, tau=f.tau, gather_distributed=g)(
         f.x, f.y, ids=f.ids
@@ -255,7 +257,7 @@ def checks(world: int) -> dict[str, Callable[[int], Any]]:
     todo["a broken row"] = message_of_a_broken_row
     for name in MEASURED:
         todo[f"measured {name}"] = partial(measured, name=name)
-    for name in ("align", "uniform", "contrastive"):
+    for name in ("align", "uniform", "contrastive", "w2"):
         todo[f"second derivative of {name}"] = partial(message_of_a_second_derivative, name=name)
         todo[f"forward mode of {name}"] = partial(message_of_forward_mode, name=name)
     for counts in COUNTS[world]:

@@ -19,6 +19,7 @@ PUBLIC = [
     "ContrastiveLoss",
     "Measurement",
     "UniformLoss",
+    "W2Loss",
     "__version__",
     "align_loss",
     "compare",
@@ -29,6 +30,7 @@ PUBLIC = [
     "measure",
     "uniform_loss",
     "uniform_optimum",
+    "w2_loss",
 ]
 
 

@@ -14,9 +14,11 @@ from align_uniform import (
     AlignUniformLoss,
     ContrastiveLoss,
     UniformLoss,
+    W2Loss,
     align_loss,
     contrastive_loss,
     uniform_loss,
+    w2_loss,
 )
 from tests import rows
 
@@ -85,6 +87,9 @@ TWINS: list[tuple[nn.Module, str, Callable[[], Tensor], tuple[Tensor, ...]]] = [
         lambda: contrastive_loss(X, Y, 0.2),
         (X, Y),
     ),
+    (W2Loss(), "W2Loss()", lambda: w2_loss(X), (X,)),
+    (W2Loss(normalize=True), "W2Loss(normalize=True)", lambda: w2_loss(X, normalize=True), (X,)),
+    (W2Loss(gather_distributed=True), "W2Loss(gather_distributed=True)", lambda: w2_loss(X), (X,)),
 ]
 
 

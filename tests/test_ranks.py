@@ -93,7 +93,7 @@ def test_one_row_among_all_processes_is_too_few_and_every_process_says_so(
 
 
 @pytest.mark.parametrize("world", COUNTS)
-@pytest.mark.parametrize("name", ["align", "uniform", "contrastive"])
+@pytest.mark.parametrize("name", ["align", "uniform", "contrastive", "w2"])
 def test_a_second_derivative_across_processes_is_an_error_and_not_a_wrong_number(
     name: str, world: int, found: dict[int, list[dict[str, Any]]]
 ) -> None:
@@ -102,7 +102,7 @@ def test_a_second_derivative_across_processes_is_an_error_and_not_a_wrong_number
 
 
 @pytest.mark.parametrize("world", COUNTS)
-@pytest.mark.parametrize("name", ["align", "uniform", "contrastive"])
+@pytest.mark.parametrize("name", ["align", "uniform", "contrastive", "w2"])
 def test_forward_mode_across_processes_is_an_error_and_not_a_tangent_of_0(
     name: str, world: int, found: dict[int, list[dict[str, Any]]]
 ) -> None:

@@ -20,6 +20,7 @@ from align_uniform import (
     align_loss,
     contrastive_loss,
     uniform_loss,
+    w2_loss,
 )
 from tests import rows
 
@@ -36,6 +37,7 @@ CALLS: dict[str, tuple[Callable[..., Tensor], str]] = {
     "uniform, queue": (lambda **choice: uniform_loss(UNIT, negatives=FAR, **choice), "those of negatives"),
     "uniform, halves": (lambda **choice: uniform_loss(FAR.half(), **choice), "those of x"),
     "uniform, gradient": (lambda **choice: uniform_loss(FAR.clone().requires_grad_(), **choice), "of x"),
+    "w2": (lambda **choice: w2_loss(FAR, **choice), "those of x"),
     "contrastive": (lambda **choice: contrastive_loss(UNIT, FAR, 0.5, **choice), "those of y"),
     "contrastive, queue": (
         lambda **choice: contrastive_loss(UNIT, UNIT, 0.5, negatives=FAR, **choice),

@@ -16,13 +16,14 @@ from align_uniform._version import __version__
 if TYPE_CHECKING:
     from align_uniform._ranks import gather_rows
     from align_uniform.functional import align_loss, contrastive_loss, uniform_loss
-    from align_uniform.losses import AlignLoss, AlignUniformLoss, ContrastiveLoss, UniformLoss
+    from align_uniform.losses import AlignLoss, AlignUniformLoss, ContrastiveLoss, UniformLoss, W2Loss
     from align_uniform.measuring.accuracies import compare_accuracies
     from align_uniform.measuring.comparison import compare
     from align_uniform.measuring.drift import drift
     from align_uniform.measuring.measure import measure
     from align_uniform.measuring.measurement import Measurement
     from align_uniform.sphere import uniform_optimum
+    from align_uniform.wasserstein import w2_loss
 
 _HOMES = {
     "AlignLoss": "align_uniform.losses",
@@ -30,6 +31,7 @@ _HOMES = {
     "ContrastiveLoss": "align_uniform.losses",
     "Measurement": "align_uniform.measuring.measurement",
     "UniformLoss": "align_uniform.losses",
+    "W2Loss": "align_uniform.losses",
     "align_loss": "align_uniform.functional",
     "compare": "align_uniform.measuring.comparison",
     "compare_accuracies": "align_uniform.measuring.accuracies",
@@ -39,6 +41,7 @@ _HOMES = {
     "measure": "align_uniform.measuring.measure",
     "uniform_loss": "align_uniform.functional",
     "uniform_optimum": "align_uniform.sphere",
+    "w2_loss": "align_uniform.wasserstein",
 }
 
 
@@ -61,6 +64,7 @@ __all__ = [
     "ContrastiveLoss",
     "Measurement",
     "UniformLoss",
+    "W2Loss",
     "__version__",
     "align_loss",
     "compare",
@@ -71,4 +75,5 @@ __all__ = [
     "measure",
     "uniform_loss",
     "uniform_optimum",
+    "w2_loss",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from align_uniform import _checks as checks
 from align_uniform.functional import align_loss, contrastive_loss, uniform_loss
+from align_uniform.wasserstein import w2_loss
 
 
 class AlignLoss(nn.Module):
@@ -152,6 +153,30 @@ class ContrastiveLoss(nn.Module):
     def extra_repr(self) -> str:
         """Return the options that differ from the defaults."""
         return _options(self, tau=None, normalize=None, gather_distributed=False)
+
+
+class W2Loss(nn.Module):
+    """The loss `w2_loss` as a module; see there for the options.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import W2Loss
+        >>> W2Loss(normalize=True)(torch.tensor([[5.0, 0.0], [-2.0, 0.0]]))
+        tensor(0.7654)
+    """
+
+    def __init__(self, *, normalize: bool | None = None, gather_distributed: bool = False) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.gather_distributed = gather_distributed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `w2_loss(x)` of [..., N, m]."""
+        return w2_loss(x, normalize=self.normalize, gather_distributed=self.gather_distributed)
+
+    def extra_repr(self) -> str:
+        """Return the options that differ from the defaults."""
+        return _options(self, normalize=None, gather_distributed=False)
 
 
 class Terms(NamedTuple):

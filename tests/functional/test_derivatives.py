@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 from tests import oracle, rows
-from tests.as_they_are import align_loss, contrastive_loss, uniform_loss
+from tests.as_they_are import align_loss, contrastive_loss, uniform_loss, w2_loss
 from tests.functional.references import (
     close,
     gradient,
@@ -79,6 +79,10 @@ CASES = {
         ),
         [X, Y, Z],
     ),
+    "w2": Case(w2_loss, [X]),
+    "w2 few rows": Case(w2_loss, [(3, 4)]),
+    "w2 as many rows": Case(w2_loss, [(3, 3)]),
+    "w2 batch normalize": Case(lambda x: w2_loss(x, normalize=True), [B]),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
