@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from align_uniform._progress import progress_bar
+from align_uniform._progress import Progress, progress_bar
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_nothing_is_written_unless_it_is_wanted(
 
 
 BAR = """
-from align_uniform._progress import progress_bar
+from align_uniform._progress import Progress, progress_bar
 with progress_bar("pairs [of rows]", 10, shown=True, done=5) as progress:
     progress(1, "more [pairs]")
     progress.say("a line [that] stays")
@@ -77,3 +77,22 @@ def test_on_a_terminal_there_is_a_bar_and_lines_stay_above_it() -> None:
     assert "more [pairs]" in text
     assert "100%" in text
     assert "a line [that] stays\r\n" in text
+
+
+def test_long_work_says_once_what_would_be_shorter(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    said: list[str] = []
+
+    def hint(seconds: float) -> str | None:
+        asked.append(seconds)
+        return "use anchors"
+
+    progress = Progress("pairs", 1000, hint=hint)
+    monkeypatch.setattr(progress, "say", said.append)
+    for _ in range(3):
+        clock[0] += 2.0
+        progress(10)
+    assert asked == [pytest.approx(200, abs=1)]
+    assert said == ["use anchors"]

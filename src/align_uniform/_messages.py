@@ -51,6 +51,15 @@ def shortened(name: object, most: int = LONGEST_NAME) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun, in the singular for one.
+
+    >>> counted(1, "row"), counted(1500, "row"), counted(2, "class", "classes")
+    ('1 row', '1,500 rows', '2 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def listed(names: Iterable[object], most: int = LISTED) -> str:
     """Return names with commas between them: the first ones, each shortened, and how many more there are.
 

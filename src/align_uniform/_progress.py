@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from align_uniform._extras import needs
+
+SURE = 3.0
+"""Seconds after which the speed so far tells how long the work will take."""
 
 EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""
@@ -30,6 +33,8 @@ class Progress:
     """The amount of work that is done; work done before, by a run that is resumed, included."""
     bar: Any = None
     """The bar of rich on a terminal."""
+    hint: Callable[[float], str | None] | None = None
+    """The line to say about work that takes so many seconds; it is asked for once, when that is known."""
 
     def __post_init__(self) -> None:
         self._before = self.done
@@ -39,6 +44,10 @@ class Progress:
         """Advance by an amount of work, and describe what is done from now on."""
         self.done += amount
         self.text = self.text if text is None else text
+        if self.hint is not None and self.shown and time.monotonic() - self._began >= SURE:
+            (hint, self.hint), spent = (self.hint, None), time.monotonic() - self._began
+            if (words := hint(spent + self.left.total_seconds())) is not None:
+                self.say(words)
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], advance=amount, description=self.text)
         elif self.shown and time.monotonic() - self._spoke >= EVERY:

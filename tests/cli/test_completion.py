@@ -43,6 +43,19 @@ def test_bash_completes(
     assert done.stdout.split() == expected
 
 
+def test_fish_has_a_line_for_each_command_option_and_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--print-completion", "fish"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith(("complete -c align-uniform ", "# ")) for line in lines)
+    assert sum(" -a pretrain " in line for line in lines) == 1
+    knn = [line for line in lines if "from evaluate; and __fish_seen_subcommand_from knn'" in line]
+    assert any("-l weight -x -a 'votes softmax' -d " in line for line in knn)
+    assert any("-l report -r -F -d" in line for line in lines)
+    assert any("-l anchors -x" in line for line in lines)
+    quoted = [line.replace("\\'", "").count("'") for line in lines]
+    assert all(count % 2 == 0 for count in quoted)
+
+
 def test_zsh_has_a_script_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--print-completion", "zsh"]) == 0
     assert capsys.readouterr().out.startswith("#compdef align-uniform")

@@ -87,7 +87,7 @@ def test_the_table_ends_with_the_verdict() -> None:
     x = unit(60, 8)
     assert str(measure(x)).splitlines()[-1] == "Nothing stands out."
     cone = replace(measure(x), mean_cosine=0.75, warnings=("it is made up.",))
-    assert str(cone).splitlines()[-2:] == ["warning: it is made up.", "Something is wrong: cone."]
+    assert str(cone).splitlines()[-3:] == ["warning: it is made up.", "", "Something is wrong: cone."]
 
 
 def test_the_table_begins_with_alignment_and_uniformity() -> None:

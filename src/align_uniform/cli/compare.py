@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from align_uniform._extras import require
 from align_uniform._options import Belongs, Options
+from align_uniform.cli import screen
 from align_uniform.cli.command import Command
 from align_uniform.cli.contents import ContentFiles, Contents, counts_of_rows, read_contents
 from align_uniform.cli.gates import Condition, conditions, failed, failures_of_numbers
@@ -184,31 +185,22 @@ def _kept(path: str, options: CompareOptions) -> Measurement:
 
 
 def _print(found: Comparison, accuracy: Sequence[float] | None) -> None:
-    """Print the table of all embeddings, and the differences from the first below it."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+    """Print the numbers of all embeddings side by side, and the differences from the first below."""
     from align_uniform.measuring import quantities
 
     results = found.measurements
+    rows = [[f"t = {results[0].uniform.t:g}", *(result.name for result in results)]]
     records = [
         record
         for record in quantities.shown_by("compare")
         if any(record.value(result) is not None for result in results)
     ]
-    table = Table(
-        title=f"t = {results[0].uniform.t:g}", title_justify="left", title_style="", box=box.SIMPLE_HEAD
-    )
-    table.add_column("embedding")
-    for heading in (*(record.label for record in records), *["accuracy"] * (accuracy is not None)):
-        table.add_column(heading, justify="right")
-    for number, result in enumerate(results):
-        numbers = [record.text(result) for record in records]
-        table.add_row(result.name, *numbers, *([] if accuracy is None else [f"{accuracy[number]:g}"]))
-    Console(width=None if sys.stdout.isatty() else 220).print(table)
+    rows += [[record.label, *(record.text(result) for result in results)] for record in records]
+    if accuracy is not None:
+        rows.append(["accuracy", *(f"{each:g}" for each in accuracy)])
+    print(screen.side_by_side(rows, screen.width()))
     if found.differences:
-        print(found.text_of_differences())
+        print(f"\n{found.text_of_differences()}")
 
 
 def _suggest_pairing(options: CompareOptions, found: Comparison) -> None:
@@ -218,10 +210,10 @@ def _suggest_pairing(options: CompareOptions, found: Comparison) -> None:
     are_paired = all(each.paired for each in found.differences)
     if unknown and not are_paired and len({each.n for each in results}) == 1:
         command = shlex.join(["align-uniform", "compare", *options.embeddings, "--paired"])
-        print(
+        screen.say(
             "the errors of differences are those of two independent samples. If all embeddings are of the "
             f"same items in the same order, errors item by item are smaller: {command}",
-            file=sys.stderr,
+            error=True,
         )
 
 

@@ -13,7 +13,7 @@ from align_uniform._extras import require
 from align_uniform._messages import print_json
 from align_uniform._options import Belongs, Options
 from align_uniform._writing import written_whole
-from align_uniform.cli import gates
+from align_uniform.cli import gates, screen
 from align_uniform.cli.command import GATE_FAILED, Command
 from align_uniform.cli.contents import ContentFiles, Contents, counts_of_rows, read_contents
 from align_uniform.cli.gates import GateOptions
@@ -338,7 +338,7 @@ def _measure(options: MeasureOptions, inputs: _Inputs, encoded: Encoded | None) 
         threshold=options.threshold,
         strict=not options.inclusive,
         ids=inputs.ids,
-        progress=sys.stderr.isatty(),
+        progress=True,
         interruptible=True,
         normalize=not options.as_is,
         distributed=True,
@@ -395,9 +395,7 @@ def _show(result: Measurement, options: MeasureOptions, unwritten: Unwritten) ->
         return result
     from align_uniform.measuring import reference_points
 
-    print(result)
-    for finding in result.findings:
-        print(f"{finding.name}: {finding.what} {finding.advice}")
+    screen.say_measurement(result)
     if lines := reference_points.paragraph(result):
         print("", *lines, sep="\n")
     return result

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align_uniform._messages import listed, shortened
+from align_uniform._messages import counted, listed, shortened
 from align_uniform.cli.parser import did_you_mean
 
 SIDES = ("x", "y")
@@ -54,7 +54,9 @@ class TableOfPairs:
     @property
     def words(self) -> str:
         """The number of pairs, and the columns that they come from."""
-        return f"{self.path}: {len(self.sides[0]):,} pairs, from the columns {' and '.join(self.names)}"
+        return (
+            f"{self.path}: {counted(len(self.sides[0]), 'pair')}, from the columns {' and '.join(self.names)}"
+        )
 
     def rows(self, ids: Sequence[Sequence[Any] | None]) -> list[tuple[int, int]]:
         """Return the two row numbers of each pair.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from align_uniform._messages import counted
 from align_uniform.measuring import notebook
 from align_uniform.measuring.difference import Difference
 from align_uniform.measuring.discrepancy import Discrepancy, WitnessRow
@@ -133,8 +134,8 @@ class Drift:
     def heading(self) -> str:
         """The names of both sides, the numbers of rows and features, and the method."""
         old, new = self.measurements
-        rows = f"{old.n:,} rows" if old.n == new.n else f"{old.n:,} and {new.n:,} rows"
-        dims = f"{old.dim:,} features" if old.dim == new.dim else f"{old.dim:,} and {new.dim:,} features"
+        rows = counted(old.n, "row") if old.n == new.n else f"{old.n:,} and {new.n:,} rows"
+        dims = counted(old.dim, "feature") if old.dim == new.dim else f"{old.dim:,} and {new.dim:,} features"
         pairs = "paired" if self.paired else "unpaired"
         return f"{self.names[0]} → {self.names[1]}: {rows} of {dims}, {pairs}, {self.provenance['method']}"
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from align_uniform._extras import require
+from align_uniform._messages import counted
 from align_uniform.measuring import notebook, quantities, reference_points, verdict
 from align_uniform.measuring.difference import Difference, difference
 from align_uniform.measuring.fitness import Fitness, fitness
@@ -20,6 +22,9 @@ from align_uniform.measuring.results import Results
 
 SCHEMA_VERSION = 2
 """The version of the JSON. A changed meaning or a removed field raises it, a new field does not."""
+
+NARROWEST = 16
+"""The least columns in which a note is folded."""
 
 READABLE = (1, SCHEMA_VERSION)
 """The versions that `Measurement.from_json` reads: every one that there ever was."""
@@ -64,22 +69,33 @@ class Measurement(Results):
     def __str__(self) -> str:
         """Return the table of the main numbers, alignment and uniformity first, and the verdict in a line."""
         warnings = [f"warning: {warning}" for warning in self.warnings]
-        return "\n".join([self.heading, "", *self._lines(), *warnings, verdict.headline(self.findings)])
+        return "\n".join(
+            [self.heading, "", *self.table_lines(), *warnings, "", verdict.headline(self.findings)]
+        )
 
     @property
     def heading(self) -> str:
         """The name, the numbers of rows and features, and the method."""
         method = self.provenance.get("method", "exact")
-        return f"{self.name}: {self.n:,} rows of {self.dim:,} features, {method}"
+        return f"{self.name}: {counted(self.n, 'row')} of {counted(self.dim, 'feature')}, {method}"
 
-    def _lines(self) -> list[str]:
+    def table_lines(self, width: int | None = None) -> list[str]:
+        """Return the lines of the table of the main numbers.
+
+        Args:
+            width: the columns of the screen, by which notes are folded below each other; None for lines of
+                any length.
+        """
         rows = [
             (record.label, record.text(part), record.remark(part))
             for _, part, records in quantities.groups(self, "table")
             for record in records
         ]
         widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-        return [f"{label:<{widths[0]}}  {value:<{widths[1]}}  {note}" for label, value, note in rows]
+        heads = [f"{label:<{widths[0]}}  {value:<{widths[1]}}  " for label, value, _ in rows]
+        return [
+            head + _folded(note, len(head), width) for head, (_, _, note) in zip(heads, rows, strict=True)
+        ]
 
     def scalars(self, prefix: str = "") -> dict[str, float]:
         """Return all numbers and their standard errors in a flat dictionary, as loggers take them.
@@ -204,3 +220,10 @@ class Measurement(Results):
             parts.setdefault("uniforms", [parts["uniform"]])
         measurement: Measurement = from_plain(cls, parts, source)
         return measurement
+
+
+def _folded(note: str, indent: int, width: int | None) -> str:
+    """Return a note whose further lines begin below its first; on a narrow screen it is left as it is."""
+    if width is None or width - indent < NARROWEST:
+        return note
+    return f"\n{' ' * indent}".join(textwrap.wrap(note, width - indent) or [""])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from align_uniform._messages import counted
 from align_uniform.measuring.quantities_of_classes import OF_CLASSES
 from align_uniform.measuring.quantities_of_retrieval import OF_RETRIEVAL
 from align_uniform.measuring.quantities_of_rows import OF_ROWS
@@ -143,7 +144,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "equivalent dimension",
         "Uniformity",
         "dimension in which the uniform distribution has this uniformity",
-        note=lambda m: f"the rows have {m.dim:,} {'feature' if m.dim == 1 else 'features'}",
+        note=lambda m: f"the rows have {counted(m.dim, 'feature')}",
         caution="It shows how spread the rows are, not how many directions they use.",
         errors=("uniform.equivalent_dim_stderr",),
         faces=faces("table", "compare", "difference"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from align_uniform._messages import counted
 from align_uniform.measuring.quantities_of_rows import SAME_CLASS
 from align_uniform.measuring.quantity import Quantity, faces, four_digits
 from align_uniform.measuring.results import Results
@@ -13,8 +14,10 @@ NEIGHBOURS = 5
 def _classes(measurement: Results) -> str:
     tolerance = measurement.tolerance
     assert tolerance is not None
-    skipped = f"; {tolerance.skipped:,} classes of one row left out" if tolerance.skipped else ""
-    return f"within {tolerance.classes:,} classes{skipped}"
+    skipped = (
+        f"; {counted(tolerance.skipped, 'class', 'classes')} of one row left out" if tolerance.skipped else ""
+    )
+    return f"within {counted(tolerance.classes, 'class', 'classes')}{skipped}"
 
 
 def _neighbours(measurement: Results) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import torch
 from torch import Tensor
@@ -26,6 +27,10 @@ CORRELATED_UNITS = 700
 
 LEAST_PAIRS = 20
 """The number of pairs below which a correlation is not estimated."""
+
+
+LONG = 120.0
+"""The seconds of an exact sum from which the time of anchors is told."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ def _sum_pairs(asked: Subject, plan: Plan, anchors: int | None, groups: Tensor |
     strata, chosen = _anchors(asked, anchors, plan.seed)
     found, cross = [], None
     with progress_bar("pairs", _work(asked, chosen) // ranks.world_size(), shown=plan.progress) as progress:
+        if anchors is None and groups is None:
+            progress.hint = lambda total: _hint(asked, plan, total)
         for population, rows in zip(asked.populations, chosen, strict=True):
             if groups is not None:
                 found.append(uniformity.grouped_potentials(population, groups, plan.ts, progress))
@@ -117,6 +124,26 @@ def _sum_pairs(asked: Subject, plan: Plan, anchors: int | None, groups: Tensor |
         for population, rows in zip(asked.populations, chosen, strict=True)
     )
     return Sums(method, potentials, near, tuple(chosen), weights, cross)
+
+
+def _hint(asked: Subject, plan: Plan, seconds: float) -> str | None:
+    """Return what anchors would take, if an exact sum takes that long; None if it is short enough."""
+    if seconds < LONG:
+        return None
+    few = _work(asked, _anchors_of_size(asked, plan.anchors)) / _work(asked, [None] * len(asked.populations))
+    shorter = timedelta(seconds=max(1, round(few * seconds)))
+    return (
+        f"the exact sum takes about {timedelta(seconds=round(seconds))}; --method anchors would take about "
+        f"{shorter}, with an error that is stated."
+    )
+
+
+def _anchors_of_size(asked: Subject, anchors: int) -> list[Tensor | None]:
+    """Return places for as many anchors in each population as there would be."""
+    return [
+        torch.arange(anchors, device="cpu") if anchors < len(population) else None
+        for population in asked.populations
+    ]
 
 
 def _anchors(asked: Subject, anchors: int | None, seed: int) -> tuple[Tensor | None, list[Tensor | None]]:

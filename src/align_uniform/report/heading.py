@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from align_uniform._messages import counted
 from align_uniform.measuring.measurement import Measurement
 
 UNNAMED = ("features", "positives")
@@ -18,12 +19,12 @@ def lead(measurement: Measurement) -> str:
     subject = " against ".join(named) if 0 < len(named) < 3 else ""
     pairs = "no positive pairs"
     if (align := measurement.align) is not None:
-        pairs = f"{align.pairs:,} positive pairs ({align.of})"
-    rows = f"{measurement.n:,} rows"
+        pairs = f"{counted(align.pairs, 'positive pair')} ({align.of})"
+    rows = counted(measurement.n, "row")
     if (towers := measurement.towers) is not None:
         rows = "towers of {:,} and {:,} rows".format(*towers.rows)
     method = measurement.provenance.get("method", "exact")
     how = "all pairs of rows" if method == "exact" else f"{method}"
-    features = "1 feature" if measurement.dim == 1 else f"{measurement.dim:,} features"
+    features = counted(measurement.dim, "feature")
     sentence = f"{rows} with {features}, {pairs}; {how}."
     return f"{subject}: {sentence}" if subject else sentence[:1].upper() + sentence[1:]

@@ -1,0 +1,89 @@
+"""What a terminal of 80 columns shows."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from align_uniform.cli import screen
+from tests import rows
+
+CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def shown(arguments: list[str], folder: Path, **variables: str) -> str:
+    """Return what a command writes to a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "align_uniform", *arguments],
+        stdout=theirs, stderr=subprocess.DEVNULL, stdin=theirs, cwd=folder,
+        env=environment | {"TERM": "xterm"} | variables,
+    )  # fmt: skip
+    os.close(theirs)
+    parts = []
+    while True:
+        try:
+            parts.append(os.read(ours, 65536))
+        except OSError:  # the other end is closed
+            break
+        if not parts[-1]:
+            break
+    assert process.wait() == 0
+    os.close(ours)
+    return b"".join(parts).decode().replace("\r\n", "\n")
+
+
+@pytest.fixture(scope="module")
+def cone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("screen")
+    np.save(folder / "an_embedding_with_a_long_name.npy", rows.normal(200, 16).numpy() + 1)
+    (folder / "labels.txt").write_text("".join(f"class {row % 3}\n" for row in range(200)))
+    return folder
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_lines_end_between_words_and_the_verdict_has_a_colour(cone: Path, plain: bool) -> None:
+    variables = {"NO_COLOR": "1"} if plain else {}
+    text = shown(
+        ["measure", "an_embedding_with_a_long_name.npy", "--labels", "labels.txt"], cone, **variables
+    )
+    lines = [CODES.sub("", line) for line in text.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert " ".join(text.split()).count("Subtract the mean of the rows") == 1
+    verdict = next(place for place, line in enumerate(lines) if line.startswith("Something is wrong"))
+    assert lines[verdict - 1].strip() == ""
+    assert ("\x1b[1;31m" in text) == (not plain)
+
+
+def test_elsewhere_lines_are_as_long_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.say("word " * 40, "bold red")
+    assert capsys.readouterr().out == "word " * 40 + "\n"
+    assert screen.width() is None
+
+
+def test_columns_that_do_not_fit_come_below() -> None:
+    table = [["t = 2", "first", "second", "third"], ["gap", "1.0", "2.0", "3.0"]]
+    assert screen.side_by_side(table, None).splitlines() == [
+        "t = 2  first  second  third",
+        "gap      1.0     2.0    3.0",
+    ]
+    assert screen.side_by_side(table, 20).splitlines() == [
+        "t = 2  first  second",
+        "gap      1.0     2.0",
+        "",
+        "t = 2  third",
+        "gap      3.0",
+    ]
+    assert len(screen.side_by_side(table, 1).split("\n\n")) == 3
