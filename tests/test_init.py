@@ -27,6 +27,7 @@ PUBLIC = [
     "contrastive_loss",
     "drift",
     "gather_rows",
+    "load_encoder",
     "measure",
     "uniform_loss",
     "uniform_optimum",

@@ -63,6 +63,7 @@ TYPED = {
     "evaluate compare": "a.json b.json --names A B",
     "imagenet-subset": "full out --classes imagenet-100 --force",
     "pretrain moco": "--preset imagenet --mean 0.5 0.25 --std 0.5 0.5 --limit 7",
+    "encode": "results/run photos --out x.npy --layer fc7 --mean 0.5 0.25 --std 0.5 0.5",
     "evaluate linear": "--encoder results/run --l2 1e-5",
     "evaluate knn": "--encoder results/run --k 200 --weight softmax",
 }

@@ -40,6 +40,16 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         run="align_uniform.recipes.pretrain.moco:run",
         processes=True,
     ),
+    ("encode",): Command(
+        help="write an encoder's features of images to a file",
+        description="Encode each image of a folder or of a data set as it is, and write the features to a "
+        "file that `measure`, `compare` and `drift` read. A picture is resized, cut and normalised as "
+        "encoder.json next to the encoder says, as in evaluation. Under torchrun the images are shared "
+        "among the processes.",
+        options="align_uniform.recipes.encoders.options:EncodeImagesOptions",
+        run="align_uniform.recipes.encoders.encode_images:run",
+        processes=True,
+    ),
     ("evaluate", "linear"): Command(
         help="accuracy of a linear classifier on an encoder's features",
         description="Train a linear classifier on the features of an encoder, and print its accuracy. A "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -23,13 +24,13 @@ from align_uniform._progress import progress_bar
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders import published
 from align_uniform.recipes.encoders.features import features
-from align_uniform.recipes.encoders.options import TORCHVISION, EncodeOptions, ViewsPreset
+from align_uniform.recipes.encoders.options import TORCHVISION, ChosenEncoder, EncodeOptions, ViewsPreset
 from align_uniform.recipes.encoders.weights import EncoderFile
 from align_uniform.recipes.images.folders import find_pictures, split_of
 from align_uniform.recipes.images.image_set import ImageFiles, ImageSet
 from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import EvalSampler
-from align_uniform.recipes.images.statistics import given_statistics
+from align_uniform.recipes.images.statistics import Statistics, given_statistics
 from align_uniform.recipes.images.views import Transform, TwoViews, training_transform
 from align_uniform.recipes.images.workers import reason
 
@@ -64,8 +65,8 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
     paths, labels, notes = images_of(options.images)
     if ranks.rank() == 0:
         sys.stderr.write("".join(f"{note}\n" for note in notes))
-    encoder = _encoder(options)
-    images = _image_set(paths, encoder.transform)
+    encoder = encoder_of(options, lambda known: _views(options, known))
+    images = image_set(paths, encoder.transform)
     own = EvalSampler(len(images), rank=ranks.rank(), world=ranks.world_size())
     loader = ImageLoader(
         TwoViews(images, encoder.transform, options.seed),
@@ -83,7 +84,7 @@ def encode(options: EncodeOptions, *, progress: bool = False) -> Encoded:
     in_order = torch.empty_like(rows)
     in_order[places] = rows
     views = in_order.view(len(images), 2, -1).transpose(0, 1).contiguous()
-    return Encoded(views, paths, labels, _size(encoder.transform), encoder.preset)
+    return Encoded(views, paths, labels, size_of(encoder.transform), encoder.preset)
 
 
 class Photos(NamedTuple):
@@ -133,18 +134,42 @@ def images_of(folder: Path) -> Photos:
 # ----------------------------------------------------------------------------------------------- the encoders
 
 
-class _Encoder(NamedTuple):
+class Known(NamedTuple):
+    """The data set and the statistics of an encoder's images, as far as they are known."""
+
+    data: str
+    """The data set that it was trained on, or an empty text."""
+    arch: str
+    size: int | None
+    """Height and width of its images, None for those of the preset."""
+    statistics: Statistics | None
+    """The statistics of its images, None for those of the preset."""
+
+
+class Chosen(NamedTuple):
+    """An encoder with the transform of its images."""
+
     network: nn.Module
     transform: Transform
     preset: str
-    """Name of the augmentation that `transform` makes."""
+    """Name of the preset of the transform."""
+    known: Known
 
 
-def _encoder(options: EncodeOptions) -> _Encoder:
-    """Return the encoder that the options name, with the transform that makes its views."""
+Maker = Callable[[Known], tuple[str, Transform]]
+"""A function that returns the name of a preset and its transform, for images of an encoder."""
+
+
+def encoder_of(options: ChosenEncoder, make: Maker) -> Chosen:
+    """Return the encoder that options name, with the transform that a function makes for its images.
+
+    Raises:
+        OSError: there is no such file, or weights cannot be fetched.
+        ValueError: the encoder or an option is invalid.
+    """
     if options.is_file:
-        return _encoder_of_a_file(options)
-    preset, size, statistics = options.views_preset or "moco-v2", options.size, None
+        return _encoder_of_a_file(options, make)
+    size, statistics = options.size, None
     if options.encoder.startswith(TORCHVISION):
         weights = None if options.weights is None else Path(options.weights)
         name = options.encoder.removeprefix(TORCHVISION)
@@ -157,10 +182,12 @@ def _encoder(options: EncodeOptions) -> _Encoder:
             )
         ranks.barrier()
         network = published.imagenet_resnet50_encoder(weights=options.weights, sha256=options.weights_sha256)
-    return _Encoder(network, training_transform(preset, size=size, statistics=statistics), preset)
+    known = Known("", options.encoder, size, statistics)
+    preset, transform = make(known)
+    return Chosen(network, transform, preset, known)
 
 
-def _encoder_of_a_file(options: EncodeOptions) -> _Encoder:
+def _encoder_of_a_file(options: ChosenEncoder, make: Maker) -> Chosen:
     """Return the encoder of a file or folder; what encoder.json says holds unless an option overrides it."""
     file = EncoderFile.read(options.encoder)
     size, statistics = options.size, given_statistics(options.mean, options.std)
@@ -170,18 +197,24 @@ def _encoder_of_a_file(options: EncodeOptions) -> _Encoder:
             deviations = file.card.deviations(size=size, mean=options.mean, std=options.std)
             sys.stderr.write("".join(f"{line}\n" for line in deviations))
         data, size, statistics = file.card.data, size or file.card.size, statistics or file.card.statistics
-    usual = "stl10" if file.chosen("arch", options.arch, "small-alexnet").startswith("small") else "moco-v2"
-    preset = options.views_preset or (data if data in get_args(ViewsPreset) else usual)
-    transform = training_transform(preset, size=size, statistics=statistics)
+    known = Known(data, file.chosen("arch", options.arch, "small-alexnet"), size, statistics)
+    preset, transform = make(known)
     network = file.encoder(
         arch=options.arch, dim=options.dim, head=options.head,
-        size=_size(transform), channels=len(transform.statistics.mean),
+        size=size_of(transform), channels=len(transform.statistics.mean),
     )  # fmt: skip
-    return _Encoder(network, transform, preset)
+    return Chosen(network, transform, preset, known)
 
 
-def _size(transform: Transform) -> int:
-    """Return the height and width of the views that a transform makes."""
+def _views(options: EncodeOptions, known: Known) -> tuple[str, Transform]:
+    """Return the preset of random views of an encoder's images, and its transform."""
+    usual = "stl10" if known.arch.startswith("small") else "moco-v2"
+    preset = options.views_preset or (known.data if known.data in get_args(ViewsPreset) else usual)
+    return preset, training_transform(preset, size=known.size, statistics=known.statistics)
+
+
+def size_of(transform: Transform) -> int:
+    """Return the height and width of the images that a transform makes."""
     blank = Image.new("L" if len(transform.statistics.mean) == 1 else "RGB", (64, 64))
     return transform(blank, random.Random(0)).shape[-1]
 
@@ -200,7 +233,7 @@ class _Grey:
         return self.pictures[index].convert("L")
 
 
-def _image_set(paths: list[Path], transform: Transform) -> ImageSet:
+def image_set(paths: list[Path], transform: Transform) -> ImageSet:
     """Return the images in colour, or in grey if there are statistics of one channel."""
     colour = ImageFiles([os.fspath(path) for path in paths])
     pictures = _Grey(colour) if len(transform.statistics.mean) == 1 else colour

@@ -5,15 +5,20 @@ Each of them is an `Encoder`: its layers have names, and `forward(images, layer)
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from align_uniform._extras import needs
+from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.options import Head
+from align_uniform.recipes.encoders.preparation import Picture, Preparation
 
 
 class Architecture(NamedTuple):
@@ -33,10 +38,37 @@ class Encoder(nn.Module, ABC):
     """Names of the layers whose features can be taken, from first to last."""
     architecture: Architecture
     """The arguments of `build`, which sets this attribute."""
+    transform: Preparation | None = None
+    """The transform from a picture to a tensor that the encoder takes, which `load_encoder` sets; None where
+    nothing is known of its pictures.
+    """
 
     @abstractmethod
     def forward(self, images: Tensor, layer: str = "output") -> Tensor:
         """Return the features of a layer: [N, features], or a map [N, channels, height, width]."""
+
+    def encode(self, pictures: Iterable[Picture], layer: str = "output", *, batch_size: int = 64) -> Tensor:
+        """Return the features of pictures at a layer, [N, m], on the CPU.
+
+        Args:
+            pictures: paths of pictures, or pictures of PIL.
+            layer: one of `layers`; maps are flattened.
+            batch_size: number of pictures that are encoded at a time.
+
+        Raises:
+            ValueError: a file is no picture, there is no such layer, or nothing is known of the pictures.
+        """
+        if self.transform is None:
+            raise ValueError(
+                "the encoder's transform is not known, since no encoder.json lies next to its weights; set "
+                "encoder.transform to a function from a picture to a tensor."
+            )
+        if isinstance(pictures, str | os.PathLike | Image.Image):
+            raise ValueError(f"pictures must be a list of pictures, got {pictures!r}; write [picture].")
+        chosen, prepare = list(pictures), self.transform
+        parts = [chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size)]
+        batches = ((torch.stack([prepare(each) for each in part]), torch.zeros(len(part))) for part in parts)
+        return features(self, batches, layer)[0]
 
     def _check_layer(self, layer: object) -> None:
         if layer not in self.layers:

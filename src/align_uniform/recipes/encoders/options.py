@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from align_uniform._options import Options, check_at_least, check_statistics
+from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.workers import default_workers
 
 PUBLISHED = ("published", "hub:imagenet_resnet50_encoder")
@@ -52,20 +53,26 @@ class EncoderOverrides(Options):
 
 
 @dataclass(frozen=True)
-class EncoderAndImages:
-    """The two things that encoding cannot do without."""
+class EncoderName:
+    """The encoder, by its name or path."""
 
-    encoder: str
-    """Path to encoder.pth, encoder.safetensors, a checkpoint, or the folder of a run; `published` (the
-    paper's ImageNet ResNet-50); or `torchvision:NAME` (the features before its classifier).
+    encoder: str = field(metadata={"argument": True, "metavar": "ENCODER"})
+    """Folder of a run, or path to encoder.pth, encoder.safetensors or a checkpoint; published (the paper's
+    ImageNet ResNet-50); or torchvision:NAME (the features before its classifier).
     """
+
+
+@dataclass(frozen=True)
+class EncoderAndImages(EncoderName):
+    """The two things that encoding two views cannot do without."""
+
     images: Path
     """Folder of images, or of one folder for each class."""
 
 
 @dataclass(frozen=True)
-class ViewsOptions(Options):
-    """The layer whose features are taken, and the views that are encoded."""
+class NetworkOptions(Options):
+    """The encoder's weights, the layer whose features are taken, and how images are read."""
 
     weights: str | None = None
     """Weights of `published` (a path or an https address) or `torchvision:NAME` (a path). Default: the
@@ -79,14 +86,10 @@ class ViewsOptions(Options):
     """Layer whose features are taken, such as output, fc7 or backbone; a wrong name lists them all. For
     `torchvision:NAME`, output is the input of its classifier.
     """
-    views_preset: ViewsPreset | None = None
-    """Augmentation that makes the views. Default: the one for the data in encoder.json, if it is listed here;
-    else stl10 for small-alexnet and small-conv, and moco-v2 for all others.
-    """
     batch_size: int = 128
-    """Number of images whose two views are encoded at a time."""
+    """Number of images that are encoded at a time."""
     workers: int | None = None
-    """Number of processes that make the views; 0 makes them in the main process. Default: one for
+    """Number of processes that prepare images; 0 prepares them in the main process. Default: one for
     each core, at most 4.
     """
 
@@ -97,22 +100,26 @@ class ViewsOptions(Options):
 
     @property
     def loading_processes(self) -> int:
-        """The number of processes that make the views for this process."""
+        """The number of processes that prepare images for this process."""
         return default_workers(at_most=4) if self.workers is None else self.workers
 
 
 @dataclass(frozen=True)
-class EncodeOptions(ViewsOptions, EncoderOverrides, EncoderAndImages):
-    """Options of encoding two random views of each image."""
+class ViewsOptions(NetworkOptions):
+    """The views that are encoded."""
 
-    seed: int = 0
-    """Seed of the random views."""
-    device: str = "auto"
-    """Device that computes: auto (the best there is), cpu, cuda or mps."""
+    views_preset: ViewsPreset | None = None
+    """Augmentation that makes the views. Default: the one for the data in encoder.json, if it is listed here;
+    else stl10 for small-alexnet and small-conv, and moco-v2 for all others.
+    """
+
+
+@dataclass(frozen=True)
+class ChosenEncoder(NetworkOptions, EncoderOverrides, EncoderName):
+    """An encoder by its name or path, with the options that go with it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(0, seed=self.seed)
         if self.is_file and self.weights is not None:
             raise ValueError(
                 f"weights are for published and {TORCHVISION}NAME, but the encoder {self.encoder} is a file "
@@ -133,3 +140,63 @@ class EncodeOptions(ViewsOptions, EncoderOverrides, EncoderAndImages):
     def is_file(self) -> bool:
         """Whether the encoder is one of a file or folder."""
         return self.encoder not in PUBLISHED and not self.encoder.startswith(TORCHVISION)
+
+
+@dataclass(frozen=True)
+class EncodeOptions(ViewsOptions, ChosenEncoder, EncoderAndImages):
+    """Options of encoding two random views of each image."""
+
+    seed: int = 0
+    """Seed of the random views."""
+    device: str = "auto"
+    """Device that computes: auto (the best there is), cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(0, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class ToEncode(EncoderName):
+    """The encoder, the images, and the file of features."""
+
+    images: str = field(metadata={"argument": True, "metavar": "IMAGES"})
+    """Folder of images, or of one folder for each class; or the name of a data set: stl10, fashion-mnist,
+    imagefolder or digits (write ./digits for a folder of that name).
+    """
+    out: Path = field(metadata={"metavar": "FILE"})
+    """File to write the features to, a row for each image: .npy or .safetensors, rows alone; or .npz, .h5 or
+    .parquet, which also hold the path and the label of each image.
+    """
+
+
+@dataclass(frozen=True)
+class EncodeImagesOptions(ChosenEncoder, ToEncode):
+    """Options of encoding each image as it is."""
+
+    split: str | None = None
+    """Part of the data set that is encoded, such as train. Default: the one that encoders are judged on."""
+    root: Path | None = None
+    """Folder of the data set. Default: data."""
+    download: bool = False
+    """Download the data set if it is missing."""
+    device: str = "auto"
+    """Device that computes: auto (the best there is), cpu, cuda or mps."""
+    force: bool = False
+    """Replace the file of --out if it exists."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [name for name in ("split", "root", "download") if getattr(self, name)]
+        if given and not self.is_data_set:
+            raise ValueError(
+                f"{' and '.join(f'--{name}' for name in given)} need the name of a data set as IMAGES "
+                f"({', '.join(datasets.names())}), got {self.images}; leave out what is for a data set."
+            )
+        if self.is_data_set and self.split not in (None, *(known := datasets.data_set(self.images).splits)):
+            raise ValueError(f"split must be one of {', '.join(known)}, got {self.split}.")
+
+    @property
+    def is_data_set(self) -> bool:
+        """Whether the images are those of a data set with a name."""
+        return self.images in datasets.names()

@@ -28,6 +28,7 @@ from align_uniform.recipes.encoders.checkpoints import (
 )
 from align_uniform.recipes.encoders.networks import Architecture, Encoder, build
 from align_uniform.recipes.encoders.options import TORCHVISION
+from align_uniform.recipes.encoders.preparation import Preparation, plain_transform
 from align_uniform.recipes.images.statistics import Statistics
 
 __all__ = ["EncoderCard", "EncoderFile", "load_encoder", "save_encoder"]
@@ -177,6 +178,9 @@ def load_encoder(
 ) -> Encoder:
     """Return the encoder in the folder of a run or in a file, in eval mode and on the CPU.
 
+    It takes pictures (`encoder.encode(pictures)`), or tensors (`encoder(images)`) that its
+    `encoder.transform` makes of them: the pictures are resized, cut and normalised as in evaluation.
+
     An encoder of this package is described by the encoder.json next to it, and needs no argument but its
     path. The other arguments are for files without one: bare state dicts, and checkpoints of the reference.
 
@@ -195,9 +199,13 @@ def load_encoder(
         ValueError: the file holds no encoder, or another one than the arguments say.
 
     Example:
+        >>> from align_uniform import load_encoder
         >>> encoder = load_encoder("results/align1alpha2_unif1t2")  # doctest: +SKIP
-        >>> encoder(images).shape, encoder(images, "fc7").shape  # doctest: +SKIP
-        (torch.Size([8, 128]), torch.Size([8, 4096]))
+        >>> encoder.encode(["cat.jpg", "dog.jpg"]).shape  # doctest: +SKIP
+        torch.Size([2, 128])
+        >>> image = encoder.transform("cat.jpg")[None]  # doctest: +SKIP
+        >>> encoder(image, "fc7").shape  # doctest: +SKIP
+        torch.Size([1, 4096])
     """
     return EncoderFile.read(path).encoder(arch=arch, dim=dim, head=head, size=size, channels=channels)
 
@@ -247,7 +255,16 @@ class EncoderFile:
         hint = self._hint(encoder)
         check_fits(self.path, encoder.state_dict(), self.state, hint)
         encoder.load_state_dict(self.state)
+        encoder.transform = self._transform(chosen, overrides.get("size"))
         return encoder.eval()
+
+    def _transform(self, chosen: Architecture, size: int | None) -> Preparation | None:
+        """Return the transform of pictures; None where nothing says what they are normalised by."""
+        data, statistics = "", None
+        if self.card is not None:
+            data, size, statistics = self.card.data, size or self.card.size, self.card.statistics
+        _, transform = plain_transform(data, chosen.arch, size, statistics)
+        return Preparation(transform) if len(transform.statistics.mean) == chosen.channels else None
 
     def _hint(self, encoder: Encoder) -> str:
         """Return what to do if the state does not fit an encoder."""
