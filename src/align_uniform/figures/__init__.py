@@ -9,6 +9,7 @@ with needs("report"):
     from align_uniform.figures._inline import inline_svg
     from align_uniform.figures._style import Array, paths, save
     from align_uniform.figures.circle import CircleFeatures, circle_figure
+    from align_uniform.figures.curves import Curve, curves_figure
     from align_uniform.figures.histograms import cosine_figure, crowding_figure, pair_distance_figure
     from align_uniform.figures.plane import PlanePoint, plane_figure, plane_of_measurements
     from align_uniform.figures.spectrum import spectrum_figure
@@ -17,11 +18,13 @@ with needs("report"):
 __all__ = [
     "Array",
     "CircleFeatures",
+    "Curve",
     "PlanePoint",
     "Trajectory",
     "circle_figure",
     "cosine_figure",
     "crowding_figure",
+    "curves_figure",
     "inline_svg",
     "pair_distance_figure",
     "paths",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from align_uniform.figures._names import place_names
 from align_uniform.figures._style import FAINT, PAPER, PLANE, RAMP, Array, mark_optimum, styled_figure
+from align_uniform.figures.curves import Curve
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Trajectory:
     """The alignment at each step, [S]."""
     uniform: Array
     """The uniformity at each step, [S]."""
+    curves: tuple[Curve, ...] = ()
+    """Other numbers in the course of training, such as the loss."""
 
 
 def trajectory_figure(runs: Sequence[Trajectory], optimum: float, step_name: str = "step") -> Figure:

@@ -31,6 +31,14 @@ def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) 
             figures.trajectory_figure(runs, measurement.uniform.optimum, "batch"),
             "Alignment and uniformity of the training batches, from the ring to the dot.",
         )
+    for run in runs:
+        if run.curves:
+            labels = " and ".join(curve.label for curve in run.curves)
+            yield drawing(
+                "Course of training",
+                figures.curves_figure(run.curves),
+                f"{labels[:1].upper()}{labels[1:]} over the epochs.",
+            )
     details = measurement.details
     if details is None:
         return

@@ -93,3 +93,7 @@ def test_the_report_of_a_run_has_its_accuracy_its_pictures_and_their_files(folde
         assert f'<th scope="row">{label}</th><td class="value">{value}</td>' in page
     assert "data:image/jpeg;base64," in page
     assert f"{folder}/val/class" in page
+    assert "Loss and 5-NN accuracy over the epochs." in page
+    assert "<dt>recipe</dt><dd>pretrain two-view</dd>" in page
+    assert f"<dt>--epochs</dt><dd>{chosen.epochs}</dd>" in page
+    assert f"<dt>--root</dt><dd>{chosen.root}</dd>" in page

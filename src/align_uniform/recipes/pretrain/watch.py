@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from align_uniform import _ranks as ranks
 from align_uniform import figures, uniform_optimum
 from align_uniform._messages import listed
+from align_uniform._options import spelled as spelled_option
 from align_uniform.functional import align_loss
 from align_uniform.measuring.measure import measure
 from align_uniform.recipes.encoders.features import features
@@ -124,14 +127,8 @@ class Evaluation:
         labels = self.seen.labels if bool((self.seen.labels >= 0).all()) else None
         name = f"{options.folder.name}, two views"
         result = measure(x, y, t=options.uniform_t, alpha=options.align_alpha, labels=labels, name=name)
-        lines = [line for line in trainer.history if "evaluation" not in line]
-        batches = trainer.sampler.batches
-        path = figures.Trajectory(
-            name=options.folder.name,
-            steps=np.array([(line["epoch"] - 1) * batches + line["batch"] for line in lines]),
-            align=np.array([line["align"] for line in lines]),
-            uniform=np.array([line["uniform"] for line in lines]),
-        )
+        result = replace(result, provenance={**result.provenance, **as_typed(options)})
+        path = path_of(trainer)
         optimum = uniform_optimum(options.dim, options.uniform_t)
         evaluations = [line for line in trainer.history if "evaluation" in line]
         write_report(
@@ -157,6 +154,36 @@ class Evaluation:
             generator=torch.Generator().manual_seed(0),
         )
         return features(self.encoder, loader, lambda batch: self.encoder(batch))
+
+
+def path_of(trainer: Trainer) -> figures.Trajectory:
+    """Return the course of a run: alignment and uniformity of its batches, the loss, and the accuracies."""
+    lines = [line for line in trainer.history if "evaluation" not in line]
+    judged = [line for line in trainer.history if "knn" in line]
+    batches = trainer.sampler.batches
+    steps = np.array([(line["epoch"] - 1) * batches + line["batch"] for line in lines])
+    curves = [figures.Curve("loss", steps / batches, np.array([line["loss"] for line in lines]))]
+    if judged:
+        epochs, accuracies = (np.array([line[name] for line in judged], float) for name in ("epoch", "knn"))
+        curves.append(figures.Curve("5-NN accuracy", epochs, accuracies, is_share=True))
+    return figures.Trajectory(
+        name=trainer.folder.name,
+        steps=steps,
+        align=np.array([line["align"] for line in lines]),
+        uniform=np.array([line["uniform"] for line in lines]),
+        curves=tuple(curves),
+    )
+
+
+def as_typed(options: PretrainOptions) -> dict[str, Any]:
+    """Return the recipe of a run and its options by the names that are typed."""
+    values = {each.name: getattr(options, each.name) for each in fields(options)}
+    typed = {
+        spelled_option(name): str(value) if isinstance(value, Path) else value
+        for name, value in values.items()
+        if value not in (None, ())
+    }
+    return {"recipe": f"pretrain {options.recipe}", **typed}
 
 
 def complete(trainer: Trainer, evaluation: Evaluation) -> int:
