@@ -18,6 +18,7 @@ from torch import Tensor
 from align_uniform import uniform_loss, uniform_optimum
 from align_uniform.geometry import (
     Moments,
+    isoscore,
     mean_cosine,
     participation_ratio,
     participation_ratio_of_uniform,
@@ -39,6 +40,7 @@ MEASURES: dict[str, Callable[[Moments], Any]] = {
     "singular values": singular_values,
     "RankMe": rankme,
     "participation ratio": participation_ratio,
+    "IsoScore": isoscore,
     "W2": w2_uniformity,
 }
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -95,6 +97,17 @@ def rankme_of(z: Array) -> float:
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
+def isoscore_of(z: Array) -> float:
+    """IsoScore, step by step as in algorithm 1 of its paper: principal components first."""
+    n = z.shape[1]
+    _, _, axes = np.linalg.svd(z - z.mean(0), full_matrices=True)
+    variances = np.diag(np.cov((z @ axes.T).T))
+    normalized = np.sqrt(n) * variances / np.linalg.norm(variances)
+    defect = np.linalg.norm(normalized - np.ones(n)) / np.sqrt(2 * (n - np.sqrt(n)))
+    phi = (n - defect**2 * (n - np.sqrt(n))) ** 2 / n**2
+    return float((n * phi - 1) / (n - 1))
+
+
 @pytest.mark.usefixtures("tiny_blocks")
 @pytest.mark.parametrize(
     "z", [rows.unit(50, 6), rows.cone(50, 6), 3 + rows.normal(50, 6)], ids=["sphere", "cone", "normal"]
@@ -111,6 +124,16 @@ def test_the_measures_of_moments_equal_their_definitions(z: Tensor) -> None:
         eigenvalues.sum() ** 2 / (eigenvalues**2).sum(), rel=1e-10
     )
     assert w2_uniformity(moments) == pytest.approx(w2_of_normal_laws(x), rel=1e-8)
+    assert isoscore(moments) == pytest.approx(isoscore_of(x), rel=1e-9)
+
+
+@pytest.mark.parametrize(("k", "expected"), [(1, 0), (2, 1 / 15), (4, 3 / 15), (16, 1)])
+def test_isoscore_is_the_share_of_the_directions_in_use(k: int, expected: float) -> None:
+    moments = Moments.of(torch.cat([torch.eye(16)[:k], -torch.eye(16)[:k]]))
+    assert isoscore(moments) == pytest.approx(expected, abs=1e-12)
+    assert isoscore(Moments.of(rows.unit(1, 16).expand(9, 16))) == 0
+    few = rows.unit(5, 12)
+    assert isoscore(Moments.of(few)) == pytest.approx(isoscore_of(numbers(few)), rel=1e-9)
 
 
 def test_fewer_rows_than_features_have_as_many_singular_values() -> None:
@@ -207,8 +230,12 @@ def test_the_floor_of_w2_at_both_ends_of_the_ratio() -> None:
     [
         *[
             (lambda f=f: f(Moments.of(EYE[:0])), "moments must be of at least 1 rows, got 0")
-            for f in (spectrum, rankme, participation_ratio, w2_uniformity)
+            for f in (spectrum, rankme, participation_ratio, isoscore, w2_uniformity)
         ],
+        (
+            lambda: isoscore(Moments.of(EYE[:, :1])),
+            "moments must be of at least 2 features for IsoScore, got 1",
+        ),
         (lambda: w2_floor(0, 8), "n must be a whole number of at least 1, got 0"),
         (lambda: w2_floor(8, 1.5), "dim must be a whole number of at least 1, got 1.5"),  # type: ignore[arg-type]
     ],

@@ -5,7 +5,7 @@ collapsed dimension that uniformity hides in its third decimal. So a set of rows
 sides:
 
 * **Moments**, the sum of the rows and of their outer products, give the mean cosine, W2 uniformity, RankMe,
-  the participation ratio and the modality gap.
+  the participation ratio, IsoScore and the modality gap.
 * **Class sums**, the same class by class without the outer products, give tolerance and the alignment of
   classes.
 * **Nearest neighbours** give KoLeo, the near duplicates, and the hubs.
@@ -31,6 +31,7 @@ from align_uniform.geometry.moments import Moments, cross_mean_squared_distance,
 from align_uniform.geometry.neighbours import koleo, nearest_neighbours, occurrences, skewness
 from align_uniform.geometry.retrieval import Ranks, partner_ranks
 from align_uniform.geometry.spectra import (
+    isoscore,
     participation_ratio,
     participation_ratio_of_uniform,
     rankme,
@@ -48,6 +49,7 @@ __all__ = [
     "class_alignment",
     "cross_mean_squared_distance",
     "explained_variance",
+    "isoscore",
     "koleo",
     "mean_cosine",
     "modality_gap",

@@ -140,6 +140,48 @@ def participation_ratio(moments: Moments) -> float:
     return trace**2 / covariance.square().sum().item()
 
 
+def isoscore(moments: Moments) -> float:
+    r"""IsoScore: the share of the dimensions that the features use evenly, from 0 to 1.
+
+    .. math:: \iota = \frac{m \phi - 1}{m - 1}, \qquad
+              \phi = \frac{(m - \delta^2 (m - \sqrt m))^2}{m^2}, \qquad
+              \delta = \frac{\lVert \sqrt m \, \lambda / \lVert \lambda \rVert_2 - 1 \rVert_2}
+              {\sqrt{2 (m - \sqrt m)}}
+
+    for the eigenvalues lambda of the covariance, which are the variances of the principal components. Put
+    together, it is the `participation_ratio` P on another scale, (P - 1) / (m - 1). O(m^2) time.
+
+    Args:
+        moments: of at least 1 row, of at least 2 features.
+
+    Returns:
+        A number from 0, where all rows lie in one direction, to 1, where the covariance is a multiple of the
+        identity; 0 for a constant.
+
+    Raises:
+        ValueError: there is no row, or a single feature, which is neither even nor uneven.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.geometry import Moments, isoscore
+        >>> round(isoscore(Moments.of(torch.cat([torch.eye(4), -torch.eye(4)]))), 6)
+        1.0
+
+    Note:
+        The mean is subtracted, so a cone does not show. A sample of N rows of the uniform law has about (N -
+        2) / (m + N - 2), not 1.
+
+    Reference:
+        Rudman et al., Findings of ACL 2022, arXiv 2108.07344, "IsoScore: measuring the uniformity of
+        embedding space utilization", algorithm 1.
+    """
+    if moments.dim < 2:
+        raise ValueError(
+            f"moments must be of at least 2 features for IsoScore, got {moments.dim}; leave it out."
+        )
+    return max(0.0, participation_ratio(moments) - 1) / (moments.dim - 1)
+
+
 def w2_uniformity(moments: Moments) -> float:
     r"""The Wasserstein distance to the uniform law, both taken as the normal laws of their moments.
 

@@ -22,6 +22,7 @@ from align_uniform.geometry import Moments
 from align_uniform.measuring import doubts, heuristics, notable_rows, packed
 from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.answers import Classes, Retrieval
+from align_uniform.measuring.between_towers import between_towers
 from align_uniform.measuring.centered import centered
 from align_uniform.measuring.classes import classes
 from align_uniform.measuring.columns import codes_of, values_of
@@ -224,6 +225,8 @@ def _found(
     ranked, of_ranks = retrieval(asked, units, groups, plan.seed)
     table, of_neighbours = classes(asked, labels, codes, units, plan.ts[0], plan.seed)
     between, of_towers = towers(asked, sums.cross, units, is_sampled=sums.is_sampled)
+    if between is not None:
+        between = replace(between, **between_towers(asked, plan.ts[0], plan.seed))
     means = {"uniform": of_uniform, "mean_cosine": of_cosine}
     influences = {key: each for key, each in means.items() if each is not None}
     influences |= of_classes.influences | of_pairs.influences
@@ -288,8 +291,22 @@ def _of_moments(asked: Subject) -> dict[str, Any]:
         "w2_floor": _of_uniform_rows(asked, geometry.w2_floor),
         "participation_ratio": _mean(asked, geometry.participation_ratio),
         "participation_ratio_uniform": _of_uniform_rows(asked, geometry.participation_ratio_of_uniform),
+        **_isoscores(asked),
         "largest_share": _mean(asked, lambda moments: _largest_share(geometry.spectrum(moments))),
     }
+
+
+def _isoscores(asked: Subject) -> dict[str, float]:
+    """Return IsoScore, and what as many uniform rows have; nothing for one feature, which has none."""
+    dim = asked.rows.shape[1]
+    if dim < 2:
+        return {}
+
+    def of_uniform(n: int, dim: int) -> float:
+        return max(0.0, geometry.participation_ratio_of_uniform(n, dim) - 1) / (dim - 1)
+
+    uniform = _of_uniform_rows(asked, of_uniform)
+    return {"isoscore": _mean(asked, geometry.isoscore), "isoscore_uniform": uniform}
 
 
 def _mean(asked: Subject, measure_of: Callable[[Moments], float]) -> float:

@@ -73,11 +73,23 @@ def nearest_rows(population: Population, indices: Tensor) -> tuple[Tensor, Tenso
 
     The rows are few, so that float64 costs little: products in float32 would not order tight duplicates.
     """
+    return nearest_of(widened(take(population, indices)), population, own=indices)
+
+
+def nearest_of(rows: Tensor, population: Population, own: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the number of the row of a population that is nearest to each of a few rows, and its distance.
+
+    Args:
+        rows: the rows, [Q, m], float64.
+        population: the rows that are searched, all of them.
+        own: the number of the row of the population that each is, [Q], which it does not find; None if they
+            are no rows of the population.
+    """
     centre = widened(population.centre)
-    queries = widened(take(population, indices)) - centre
+    queries = rows - centre
     blocks = ((part.start, widened(population[part]) - centre) for part in block_slices(population))
-    nearest = nearest_in_blocks(queries, blocks, own=indices)[1].squeeze(1).cpu()
-    distances = torch.linalg.vector_norm(queries + centre - widened(take(population, nearest)), dim=1)
+    nearest = nearest_in_blocks(queries, blocks, own=own)[1].squeeze(1).cpu()
+    distances = torch.linalg.vector_norm(rows - widened(take(population, nearest)), dim=1)
     return nearest, distances.cpu()
 
 

@@ -14,6 +14,7 @@ from align_uniform._messages import counted
 from align_uniform.measuring.quantities_of_classes import OF_CLASSES
 from align_uniform.measuring.quantities_of_retrieval import OF_RETRIEVAL
 from align_uniform.measuring.quantities_of_rows import OF_ROWS
+from align_uniform.measuring.quantities_of_towers import OF_TOWERS
 from align_uniform.measuring.quantity import (
     GROUPS,
     Face,
@@ -45,13 +46,6 @@ __all__ = [
 def _alignment(measurement: Results) -> str:
     assert measurement.align is not None
     return f"α = {measurement.align.alpha:g}, {measurement.align.of}; 0 is best"
-
-
-def _equal_means(measurement: Results) -> str:
-    towers = measurement.towers
-    if towers is None or towers.modality_gap_floor is None:
-        return ""
-    return f"about {fixed(towers.modality_gap_floor)} for as many rows of two towers with one mean"
 
 
 QUANTITIES: tuple[Quantity, ...] = (
@@ -209,32 +203,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         errors=("centered.uniform.equivalent_dim_stderr",),
         faces=faces("table"),
     ),
-    Quantity(
-        "towers.rows",
-        "rows of each tower",
-        "Two towers",
-        "number of distinct entities of each tower",
-        form=count,
-        between=" and ",
-    ),
-    Quantity(
-        "towers.modality_gap",
-        "modality gap",
-        "Two towers",
-        "distance between the means of the two towers",
-        note=_equal_means,
-        errors=("towers.modality_gap_stderr",),
-        faces=faces("table", "compare", "difference"),
-    ),
-    Quantity(
-        "towers.cross_uniform",
-        "cross-uniformity",
-        "Two towers",
-        "log of the mean of exp(−t ‖x − y‖²) over all pairs of a row of one tower and a row of the other",
-        note=lambda m: f"t = {m.uniform.t:g}, between the towers",
-        errors=("towers.cross_uniform_stderr",),
-        faces=faces("table", "compare", "difference"),
-    ),
+    *OF_TOWERS,
     *OF_ROWS,
 )
 """All numbers of a measurement, group by group."""

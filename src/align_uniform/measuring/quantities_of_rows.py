@@ -57,6 +57,25 @@ OF_ROWS: tuple[Quantity, ...] = (
         form=dimensions,
     ),
     Quantity(
+        "isoscore",
+        "IsoScore",
+        "Shape",
+        "share of the dimensions that are used evenly: the participation ratio from 0 for one to 1 for all",
+        note=lambda m: (
+            ""
+            if m.isoscore_uniform is None
+            else f"about {fixed(m.isoscore_uniform)} for as many uniform rows"
+        ),
+        caution="It is blind to a cone, and a few large eigenvalues decide it.",
+    ),
+    Quantity(
+        "isoscore_uniform",
+        "IsoScore of uniform rows",
+        "Shape",
+        "expected IsoScore of as many rows drawn from the uniform distribution",
+        faces=frozenset({"scalars"}),
+    ),
+    Quantity(
         "rankme_uniform",
         "RankMe of uniform rows",
         "Shape",

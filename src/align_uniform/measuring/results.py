@@ -131,6 +131,23 @@ class Towers:
     """The `modality_gap` that sampling alone gives to as many rows of two towers with one mean, about."""
     cross_uniform_stderr: float | None = None
     """The standard error of `cross_uniform`."""
+    distribution_gap: float | None = None
+    """The squared maximum mean discrepancy of the towers without their means, over the sum of the mean
+    potentials within either: see `between_towers`. It is 0 for one distribution, up to noise that may be
+    negative, and 1 where no row of one tower is near a row of the other.
+    """
+    distribution_gap_null: float | None = None
+    """The standard deviation of `distribution_gap` for as many rows of two towers of one distribution."""
+    distribution_gap_rows: int | None = None
+    """The number of rows of each tower that `distribution_gap` is of, at most."""
+    query_distance: float | None = None
+    """The mean distance of a query, a row of the first tower, to the nearest row of the corpus, the other."""
+    query_distance_stderr: float | None = None
+    """The standard error of `query_distance`, for this corpus."""
+    corpus_distance: float | None = None
+    """The mean distance of a row of the second tower, the corpus, to the nearest other row of it."""
+    corpus_distance_stderr: float | None = None
+    """The standard error of `corpus_distance`."""
 
 
 @dataclass(frozen=True)
@@ -394,6 +411,10 @@ class Results:
     """The expected `participation_ratio` of as many uniform rows: see
     `geometry.participation_ratio_of_uniform`.
     """
+    isoscore: float | None = None
+    """The share of the dimensions that are used evenly: see `geometry.isoscore`; None for one feature."""
+    isoscore_uniform: float | None = None
+    """The `isoscore` of as many uniform rows, about."""
     retrieval: Retrieval | None = None
     """The search for the partners of pairs; None without pairs."""
     classes: Classes | None = None

@@ -65,6 +65,13 @@ class TwoSamples:
         value = float(self._squared_mmds(self._given_sides()))
         return 0.0 if abs(value) <= self._rounding else value * math.exp(self.log_scale)
 
+    @property
+    def within(self) -> float:
+        """The mean potential of the pairs within x plus that of the pairs within y."""
+        (n, k), scale = self.sizes, math.exp(self.log_scale)
+        x, y = self.potentials[:n, :n].sum() / (n * (n - 1)), self.potentials[n:, n:].sum() / (k * (k - 1))
+        return float(x + y) * scale
+
     def test(self, permutations: int, seed: int, progress: Callable[[int], None]) -> PermutationTest:
         """Exchange rows at random, and count how often their squared MMD is at least as large."""
         generator = torch.Generator().manual_seed(seed)
