@@ -37,6 +37,7 @@ OPTIONS = {
         "--anchors",
         "--seed",
         "--as-is/--no-as-is",
+        "--center",
         "--device",
         "--name",
         "--kind {sentences,images}",

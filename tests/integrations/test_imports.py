@@ -15,6 +15,7 @@ from align_uniform import integrations
 FOLDER = Path(str(integrations.__file__)).parent
 FILES = sorted(FOLDER.rglob("*.py"))
 TOOLS = {
+    "center": {"numpy", "sklearn"},
     "hub": {"huggingface_hub", "safetensors"},
     "sklearn": set(),
     "lightning": {"pytorch_lightning"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +26,10 @@ Y = np.arange(60) % 7
 PAIRS = np.arange(60).reshape(30, 2)
 
 
-def test_the_page_compares_transformers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_compares_transformers(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the page saves a mean
     names = run_page("scikit-learn", {})
     assert "{'whiten': True}" in capsys.readouterr().out
     results = names["search"].cv_results_["mean_test_score"]

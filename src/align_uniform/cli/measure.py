@@ -20,6 +20,7 @@ from align_uniform.cli.gates import GateOptions
 from align_uniform.cli.outputs import Unwritten, check_outputs
 from align_uniform.cli.pairs import PairsAsked, TableOfPairs, ids_of, read_pairs
 from align_uniform.cli.parser import UsageError
+from align_uniform.cli.quantities import OWN_MEANS, QuantityOptions
 from align_uniform.files.formats import ARRAYS, COLUMNS
 from align_uniform.recipes.encoders.options import EncodeOptions, EncoderOverrides, ViewsOptions
 
@@ -102,28 +103,6 @@ class PairOptions(Options):
 
 
 @dataclass(frozen=True)
-class QuantityOptions(Options):
-    """Quantities, and how they are computed."""
-
-    t: tuple[float, ...] = (2.0,)
-    """Temperature of uniformity, one or several."""
-    alpha: float = 2.0
-    """Exponent of alignment."""
-    method: Literal["exact", "anchors"] = "exact"
-    """Sum over all pairs (exact), or over all pairs of some rows (anchors)."""
-    anchors: int = field(default=2000, metadata={"metavar": "K"})
-    """Number of rows whose pairs are summed with --method anchors."""
-    seed: int = 0
-    """Seed of the choice of rows and of the views of images."""
-    as_is: bool = False
-    """Measure the rows as they are, without normalising them."""
-    device: str = "auto"
-    """Device that computes: auto, cpu, cuda or mps. Auto measures on cuda if there is one, else on the cpu,
-    and encodes images on the best device there is.
-    """
-
-
-@dataclass(frozen=True)
 class ResultOptions(Options):
     """Results to print and to write."""
 
@@ -192,6 +171,8 @@ class MeasureOptions(
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.features is None and self.encoder is None and self.center not in (None, OWN_MEANS):
+            raise UsageError(f"--center took {self.center} for its mean; type FEATURES before it")
         if (self.features is None) == (self.encoder is None):
             raise UsageError("give either FEATURES, a file of rows, or --encoder with --images")
         if self.encoder is not None and self.images is None:
@@ -220,10 +201,12 @@ def run(options: MeasureOptions) -> int:
 def _check_outputs(options: MeasureOptions) -> None:
     """Check the files that are written, and the libraries that they need."""
     read = ("features", "positives", "pairs", "ids", "positive_ids", "labels", "groups", *CONTENTS)
+    files = {name: getattr(options, name) for name in read}
+    files |= {"center": None if options.center == OWN_MEANS else options.center}
     written = {name: getattr(options, name) for name in ("report", "rows_out", "features_out")}
     check_outputs(
         {name: None if path is None else Path(path) for name, path in written.items()},
-        {name: getattr(options, name) for name in read},
+        files,
         force=options.force,
     )
     if options.rows_out is not None:
@@ -341,6 +324,7 @@ def _measure(options: MeasureOptions, inputs: _Inputs, encoded: Encoded | None) 
         progress=True,
         interruptible=True,
         normalize=not options.as_is,
+        center=options.center == OWN_MEANS or options.center,
         distributed=True,
         groups=options.groups,
         items=options.texts if encoded is None else _names(encoded.paths, str(options.images)),

@@ -2,7 +2,7 @@
 
 The docstring under each field is its help. The metadata of a field may hold "argument", whether it is typed
 without an option's name, "metavar", the word that stands for its value on the help page, and "repeats",
-whether a list may be typed in several parts.
+whether a list may be typed in several parts, and "bare", the value of the option typed without one.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Option:
     """The number of values, or None if there is one and it is not a tuple."""
     repeats: bool
     """Whether the option may be typed several times, each of which adds to the values."""
+    bare: str | None
+    """The value if the option is typed without one; None if it must have one."""
     metavar: str | None
     group: str
     """The heading on the help page; empty for the fields of the dataclass itself."""
@@ -160,7 +162,9 @@ def _declare(parser: Any, option: Option) -> None:
     taken: dict[str, Any] = {"type": option.read, "help": described, "metavar": option.metavar}
     if option.choices:
         taken["choices"] = option.choices
-    if option.is_argument:  # a file of options may hold it, so that it need not be typed
+    if option.bare is not None:
+        parser.add_argument(option.spelled, nargs="?", const=option.bare, **taken)
+    elif option.is_argument:  # a file of options may hold it, so that it need not be typed
         parser.add_argument(option.name, nargs="?" if option.count is None else "*", default=None, **taken)
     else:
         parser.add_argument(
@@ -188,6 +192,7 @@ def _option(field: Field[Any], hint: Any, choices: tuple[str, ...], text: str, g
         choices=choices,
         count=count,
         repeats=bool(field.metadata.get("repeats")),
+        bare=field.metadata.get("bare"),
         metavar=field.metadata.get("metavar", metavar),
         group=group,
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from align_uniform.engine.precision import widened
+from align_uniform.files import read_column
 from align_uniform.measuring.alignment import alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.populations import Population, Source
 from align_uniform.measuring.results import Centered
@@ -22,6 +26,8 @@ class CenteredRows:
 
     population: Population
     """The rows."""
+    center: Tensor
+    """The mean, [m], float64."""
 
     @property
     def shape(self) -> Sequence[int]:
@@ -30,9 +36,9 @@ class CenteredRows:
 
     def __getitem__(self, part: slice, /) -> Tensor:
         """Return some rows; the difference is taken in float64, since in a narrow cone it is small."""
-        rows, mean = self.population[part], self.population.survey.moments.mean
+        rows = self.population[part]
         wide = widened(rows)
-        return (wide - mean.to(wide.device)).to(rows)
+        return (wide - self.center.to(wide)).to(rows)
 
 
 def centered(
@@ -44,7 +50,7 @@ def centered(
     others, which is what a measurement by `method="anchors"` costs. The errors of groups take the pairs of
     all rows.
     """
-    subject = _less_means(asked)
+    subject = less_means(asked, normalize=True)
     plan = replace(plan, ts=plan.ts[:1], method="anchors" if groups is None else "exact")
     units = units_of(subject, groups)
     of_pairs = alignment_of_pairs(subject, alpha, units)
@@ -54,10 +60,21 @@ def centered(
     return Centered(align=of_pairs.alignment or of_classes.alignment, uniform=uniform)
 
 
-def _less_means(asked: Subject) -> Subject:
-    everyone = [_population(rows, rows.kept, CenteredRows(rows)) for rows in asked.everyone]
+def less_means(asked: Subject, mean: Tensor | None = None, *, normalize: bool) -> Subject:
+    """Return the subject with its rows less a mean.
+
+    Args:
+        asked: the subject.
+        mean: the mean, [m]; None for that of each view or tower.
+        normalize: whether to divide the rows by their norms again.
+    """
+
+    def less(rows: Population) -> CenteredRows:
+        return CenteredRows(rows, rows.survey.moments.mean if mean is None else mean)
+
+    everyone = [_population(rows, rows.kept, less(rows), normalize) for rows in asked.everyone]
     populations = [
-        new if part is rows else _population(part, part.kept, new.source)
+        new if part is rows else _population(part, part.kept, new.source, normalize)
         for part, rows, new in zip(asked.populations, asked.everyone, everyone, strict=True)
     ]
     of = {id(rows): new for rows, new in zip(asked.everyone, everyone, strict=True)}
@@ -70,5 +87,24 @@ def _less_means(asked: Subject) -> Subject:
     )
 
 
-def _population(rows: Population, kept: Tensor | None, source: Source) -> Population:
-    return Population(source, rows.name, normalize=True, device=rows.device, kept=kept)
+def asked_center(center: Any, dim: int) -> Tensor | None:
+    """Return the mean that `measure` was given, [m], or None for that of each view or tower.
+
+    Raises:
+        ValueError: it is not a finite mean of as many features.
+    """
+    if center is True:
+        return None
+    given = read_column(os.fspath(center)) if isinstance(center, str | os.PathLike) else center
+    found = widened(torch.as_tensor(given, device="cpu").detach())
+    named = str(center) if isinstance(center, str | os.PathLike) else "center"
+    if found.shape != (dim,) or not found.isfinite().all():
+        raise ValueError(
+            f"{named} must be a finite mean of the {dim} features, [{dim}], got shape {list(found.shape)}; "
+            "pass True for the mean of the rows."
+        )
+    return found
+
+
+def _population(rows: Population, kept: Tensor | None, source: Source, normalize: bool) -> Population:
+    return Population(source, rows.name, normalize=normalize, device=rows.device, kept=kept)

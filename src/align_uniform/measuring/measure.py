@@ -23,7 +23,7 @@ from align_uniform.measuring import doubts, heuristics, notable_rows, packed
 from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.answers import Classes, Retrieval
 from align_uniform.measuring.between_towers import between_towers
-from align_uniform.measuring.centered import centered
+from align_uniform.measuring.centered import asked_center, centered, less_means
 from align_uniform.measuring.classes import classes
 from align_uniform.measuring.columns import codes_of, values_of
 from align_uniform.measuring.cosines import mean_cosine
@@ -58,6 +58,7 @@ def measure(
     t: float | Sequence[float] = 2,
     alpha: float = 2,
     normalize: bool = True,
+    center: Any = None,
     method: str = "exact",
     anchors: int = 2000,
     seed: int = 0,
@@ -115,6 +116,8 @@ def measure(
         alpha: exponent of the distance, above 0; 2 for classes.
         normalize: divide rows by their norm. The losses do not; what is measured is directions unless you say
             otherwise.
+        center: True: subtract the mean of each view or tower, and divide rows by their norms again if they
+            are normalised. Or a saved mean, [m], or its file, which is subtracted from all rows.
         method: "exact", over all N (N - 1) / 2 pairs, or "anchors": over the pairs of `anchors` random rows
             with all others, with a regression on exact moments; its error is `approximation_stderr`.
         anchors: their number; as many as there are rows is exact.
@@ -152,11 +155,11 @@ def measure(
     choice = PairChoice(pairs, scores, threshold, strict)
     plan = Plan(_widths(t), method, anchors, seed, progress, interruptible)
     alpha = checks.check_positive("alpha", alpha)
-    _check_plan(plan, top)
-    checks.check_choice("kind", kind, (None, *get_args(Kind)))
-    asked = subject(features, positives, choice, ids=ids, normalize=normalize, device=device, name=name)
+    _check_plan(plan, top, kind)
+    given = subject(features, positives, choice, ids=ids, normalize=normalize, device=device, name=name)
+    asked, of_center = _centred(given, center, normalize)
     labels, of_classes, codes = _classes_and_groups(asked, plan, alpha, labels, groups)
-    order = items_of(asked, items, labels)  # whose length is checked before the work begins
+    order = items_of(given, items, labels)  # whose length is checked before the work begins
     found = _found(asked, plan, alpha, labels, of_classes, codes)
     near = notable_rows.near_pairs(asked, found.sums, seed)
     result = Measurement(
@@ -173,7 +176,7 @@ def measure(
         retrieval=found.retrieval,
         classes=found.table,
         duplicates=notable_rows.duplicates(asked, near, is_sampled=found.sums.is_sampled),
-        norms=notable_rows.norms(asked),
+        norms=notable_rows.norms(given),
         **_of_moments(asked),
         hubs=notable_rows.hubs(asked, seed, top),
         worst_pairs=notable_rows.worst_pairs(asked, found.pairs.distances, top),
@@ -181,7 +184,9 @@ def measure(
         warnings=_warnings(asked, found, plan, codes, near),
         items=order,
         details=_details(asked, found, labels, seed),
-        provenance=_provenance(asked, found.sums, seed) | ({} if kind is None else {"kind": kind}),
+        provenance=_provenance(given, found.sums, seed)
+        | of_center
+        | ({} if kind is None else {"kind": kind}),
     )
     if heuristics.is_cone(result):
         result = replace(result, centered=centered(asked, plan, alpha, codes, of_classes))
@@ -246,11 +251,23 @@ def _widths(t: Any) -> tuple[float, ...]:
     return ts
 
 
-def _check_plan(plan: Plan, top: int) -> None:
+def _centred(given: Subject, center: Any, normalize: bool) -> tuple[Subject, dict[str, str]]:
+    """Return the subject less its means if asked, and what provenance says of it."""
+    if center is None or center is False:
+        return given, {}
+    mean = asked_center(center, given.rows.shape[1])
+    of_center = (
+        "own means" if mean is None else str(center) if isinstance(center, str | os.PathLike) else "given"
+    )
+    return less_means(given, mean, normalize=normalize), {"center": of_center}
+
+
+def _check_plan(plan: Plan, top: int, kind: Any) -> None:
     for number, least, what in ((plan.anchors, 10, "anchors"), (top, 0, "top")):
         if number < least:
             raise ValueError(f"{what} must be at least {least}, got {number}.")
     checks.check_choice("method", plan.method, ("exact", "anchors"))
+    checks.check_choice("kind", kind, (None, *get_args(Kind)))
 
 
 def _check_closed_form(alpha: float, asked: Subject, classes: Tensor | None) -> None:

@@ -26,6 +26,9 @@ SCHEMA_VERSION = 2
 NARROWEST = 16
 """The least columns in which a note is folded."""
 
+CENTERS = {"own means": "the mean", "given": "a given mean"}
+"""The words for what was subtracted from all rows, by its name in provenance; a file is its own."""
+
 READABLE = (1, SCHEMA_VERSION)
 """The versions that `Measurement.from_json` reads: every one that there ever was."""
 
@@ -75,8 +78,10 @@ class Measurement(Results):
 
     @property
     def heading(self) -> str:
-        """The name, the numbers of rows and features, and the method."""
+        """The name, the numbers of rows and features, the method, and whether a mean was subtracted."""
         method = self.provenance.get("method", "exact")
+        if (center := self.provenance.get("center")) is not None:
+            method = f"{method}, less {CENTERS.get(center, center)}"
         return f"{self.name}: {counted(self.n, 'row')} of {counted(self.dim, 'feature')}, {method}"
 
     def table_lines(self, width: int | None = None) -> list[str]:

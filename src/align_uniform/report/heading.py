@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from align_uniform._messages import counted
-from align_uniform.measuring.measurement import Measurement
+from align_uniform.measuring.measurement import CENTERS, Measurement
 
 UNNAMED = ("features", "positives")
 """The names of arrays that have no name."""
@@ -25,6 +25,8 @@ def lead(measurement: Measurement) -> str:
         rows = "towers of {:,} and {:,} rows".format(*towers.rows)
     method = measurement.provenance.get("method", "exact")
     how = "all pairs of rows" if method == "exact" else f"{method}"
+    if (center := measurement.provenance.get("center")) is not None:
+        how = f"{how}, less {CENTERS.get(center, center)}"
     features = counted(measurement.dim, "feature")
     sentence = f"{rows} with {features}, {pairs}; {how}."
     return f"{subject}: {sentence}" if subject else sentence[:1].upper() + sentence[1:]
