@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from align_uniform import uniform_loss
+from align_uniform.cli import main
 from align_uniform.recipes.encoders.networks import SmallConvNet
 from align_uniform.recipes.images import digits
 from align_uniform.recipes.images.datasets import data_set
@@ -97,3 +99,14 @@ def test_the_report_of_a_run_has_its_accuracy_its_pictures_and_their_files(folde
     assert "<dt>recipe</dt><dd>pretrain two-view</dd>" in page
     assert f"<dt>--epochs</dt><dd>{chosen.epochs}</dd>" in page
     assert f"<dt>--root</dt><dd>{chosen.root}</dd>" in page
+
+
+def test_the_command_that_a_run_ends_with_works_as_it_is_typed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert two_view.run(brief(folder)) == 0
+    told = capsys.readouterr().err.splitlines()[-1]
+    program, *arguments = shlex.split(told.removeprefix("  next "))
+    assert program == "align-uniform"
+    assert main([*arguments, "--epochs", "1", "--workers", "0", "--device", "cpu"]) == 0
+    assert "top-1 of " in capsys.readouterr().out
