@@ -15,6 +15,7 @@ from align_uniform.files import read_column
 from align_uniform.measuring.alignment import alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.populations import Population, Source
 from align_uniform.measuring.results import Centered
+from align_uniform.measuring.retrieval import retrieval
 from align_uniform.measuring.subject import Subject
 from align_uniform.measuring.sweep import Alike, Plan, sweep, uniformities
 from align_uniform.measuring.units import units_of
@@ -57,7 +58,8 @@ def centered(
     of_classes = alignment_of_classes(subject, classes, alpha, units)
     sums = sweep(subject, plan, groups)
     (uniform,), _ = uniformities(sums, subject, plan, units, Alike.of(subject, units))
-    return Centered(align=of_pairs.alignment or of_classes.alignment, uniform=uniform)
+    found, _ = retrieval(subject, units, groups, plan.seed)
+    return Centered(of_pairs.alignment or of_classes.alignment, uniform, found)
 
 
 def less_means(asked: Subject, mean: Tensor | None = None, *, normalize: bool) -> Subject:

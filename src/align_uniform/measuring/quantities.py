@@ -203,6 +203,17 @@ QUANTITIES: tuple[Quantity, ...] = (
         errors=("centered.uniform.equivalent_dim_stderr",),
         faces=faces("table"),
     ),
+    Quantity(
+        "centered.retrieval.forward.recall_1",
+        "centred: recall@1",
+        "Centred rows",
+        "recall@1 of the rows less their mean",
+        note=lambda _: "of the rows less their mean",
+        errors=("centered.retrieval.forward.recall_1_stderr",),
+        faces=faces("table"),
+        better="larger",
+        is_share=True,
+    ),
     *OF_TOWERS,
     *OF_ROWS,
 )

@@ -353,6 +353,8 @@ class Centered:
     """The alignment of positive pairs; None for features alone."""
     uniform: Uniformity
     """The uniformity at the first t."""
+    retrieval: Retrieval | None = None
+    """The search for the partners of pairs; None without pairs."""
 
 
 @dataclass(frozen=True)
