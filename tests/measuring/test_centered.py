@@ -26,6 +26,7 @@ def check(found: Measurement, expected: Measurement) -> None:
     close(found.centered.uniform.equivalent_dim, expected.uniform.equivalent_dim or 0)
     assert found.centered.uniform.stderr == pytest.approx(expected.uniform.stderr)
     assert (found.centered.align is None) == (expected.align is None)
+    assert found.centered.retrieval == expected.retrieval
     if found.centered.align is not None and expected.align is not None:
         close(found.centered.align.value, expected.align.value)
         close(found.centered.align.relative, expected.align.relative or 0)

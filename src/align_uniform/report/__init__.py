@@ -229,6 +229,9 @@ def _plain(number: float) -> str:
 
 
 def _as_text(value: Any) -> str:
+    """Return a value of the provenance; sources are files with their shapes."""
+    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return "; ".join(" ".join(_as_text(part) for part in each.values()) for each in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -65,7 +65,7 @@ def drawings(measurement: Measurement, runs: Sequence[figures.Trajectory] = ()) 
 def _pair_distances(distances: Tensor, random: figures.Array | None) -> Drawing:
     caption = "The distance of the two rows of a positive pair."
     if random is not None:
-        caption += " Where they overlap with random pairs, they cannot be distinguished from chance."
+        caption += " Pairs as far apart as random rows are wrong, or hard for the encoder."
     return drawing("Positive pairs", figures.pair_distance_figure(_array(distances), random), caption)
 
 

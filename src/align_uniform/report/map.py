@@ -12,6 +12,7 @@ import torch
 from align_uniform.figures import Array
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.results import RowSample
+from align_uniform.report.numbers import typeset
 from align_uniform.report.rows import Cell, Contents
 
 WIDTH, HEIGHT, MARGIN = 640, 460, 14
@@ -147,7 +148,8 @@ def _ramp(name: str, values: Array, low: str, high: str) -> tuple[Key, Sequence[
     ends = np.percentile(known, [2, 98])
     shares = np.clip((values - ends[0]) / max(ends[1] - ends[0], 1e-12), 0, 1)
     colours = [_hex(share) if np.isfinite(share) else OTHERS for share in shares]
-    entries = [(_hex(0.0), low.format(f"{ends[0]:.3g}")), (_hex(1.0), high.format(f"{ends[1]:.3g}"))]
+    words = (typeset(text.format(f"{end:.3g}")) for text, end in zip((low, high), ends, strict=True))
+    entries = list(zip((_hex(0.0), _hex(1.0)), words, strict=True))
     return Key(name, entries), colours
 
 

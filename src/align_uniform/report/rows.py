@@ -200,8 +200,8 @@ def _crowded_table(measurement: Measurement, contents: Contents) -> Table:
         "its distance",
     ]
     caption = (
-        "The rows with the most others near them, and the nearest other row: "
-        "duplicates, boilerplate, blank inputs, tight clusters."
+        "The rows with the most others near them, and the nearest other row: duplicates, boilerplate, blank "
+        "inputs, tight clusters. The potential of two rows is exp(−t d²), the mean that with all others."
     )
     return Table("Most crowded rows", caption, columns, columns.index("mean potential"), rows)
 
@@ -213,7 +213,8 @@ def _hubs_table(measurement: Measurement, hubs: Hubs, contents: Contents) -> Tab
     for hub in hubs.top:
         view = [Cell(f"{hub.view + 1}", hub.view)] if are_several else []
         share = Cell(f"{hub.occurrences / hubs.rows:.1%}", hub.occurrences)
-        rows.append([contents.cell(hub.view, hub.row), *view, _number(hub.occurrences), share])
+        found = Cell(f"{hub.occurrences:.3g}", hub.occurrences)
+        rows.append([contents.cell(hub.view, hub.row), *view, found, share])
     columns = ["row", *([kind] if are_several else []), "found by", "share of rows"]
     caption = (
         f"The rows that most others have among their ten nearest, of {hubs.rows:,} rows; on average a row is "
