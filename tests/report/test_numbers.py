@@ -7,6 +7,7 @@ import re
 import pytest
 
 from align_uniform import Measurement, measure
+from align_uniform._messages import counted
 from align_uniform.measuring.quantities import fixed, with_error
 from align_uniform.measuring.reference_points import RECALL
 from align_uniform.measuring.results import Alignment, Tolerance, Uniformity
@@ -61,7 +62,8 @@ def numbers_of_centred_rows(m: Measurement) -> list[str]:
 
 def numbers_of_tolerance(tolerance: Tolerance) -> list[str]:
     expected = [with_error(tolerance.value, tolerance.stderr), f"{tolerance.classes:,} classes"]
-    expected += [f"{tolerance.skipped:,} classes of one row"] if tolerance.skipped else []
+    skipped = counted(tolerance.skipped, "class", "classes")
+    expected += [f"{skipped} of one row"] if tolerance.skipped else []
     expected += [f"{tolerance.z:.4g}"] if tolerance.z is not None else []
     expected += [fixed(tolerance.explained)] if tolerance.explained is not None else []
     return expected
