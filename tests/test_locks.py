@@ -18,8 +18,11 @@ import os, sys, time
 from pathlib import Path
 from align_uniform._locks import lock
 lock(Path(sys.argv[1]))
+begun, tell = os.pipe()
 if os.fork() == 0:  # as the processes that read images do, it outlives the one that has the lock
+    os.write(tell, b"1")
     time.sleep(60)
+os.read(begun, 1)
 print(os.getpid(), flush=True)
 time.sleep(60)
 """
