@@ -123,6 +123,7 @@ def test_hubs_are_looked_for_in_every_view_and_the_worst_is_told(monkeypatch: py
     assert both == replace(alone, top=tuple(replace(hub, view=1) for hub in alone.top))
     counts = occurrences(y)
     assert (both.top[0].row, both.top[0].occurrences) == (7, float(counts[7]))
+    assert both.largest == f"Row 7 is among those of {float(counts[7]):,.0f} rows."
     assert [hub.occurrences for hub in both.top] == counts.sort(descending=True).values[:10].tolist()
     assert both.rows == 60
     close(both.skewness, skewness(counts))

@@ -330,7 +330,8 @@ HEURISTICS = (
         thresholds=((3.0, "warning"),),
         what="A few rows are among the ten nearest neighbours of a great many others: the skewness of their "
         "number is {number:.1f}, among {m.hubs.rows:,} rows.",
-        advice="Look at the most crowded rows, which often are empty, cut off or very general inputs. "
+        more=lambda m: "" if m.hubs is None else m.hubs.largest,
+        advice="Look at the hubs, which often are empty, cut off or very general inputs. "
         "Centring, or scaling similarities by the density of either side (CSLS), takes hubs away from "
         "retrieval.",
         why="Uniform rows have 0.3, encoders of sentences and of pictures 0.9 to 2.6, a bag of random word "

@@ -175,6 +175,12 @@ class Hubs:
     top: tuple[HubRow, ...] = ()
     """The rows that are neighbours of most others."""
 
+    @property
+    def largest(self) -> str:
+        """The row that is a neighbour of most others, in a sentence; nothing where it is not known."""
+        hubs = self.top[:1]
+        return "".join(f"Row {hub.row:,} is among those of {hub.occurrences:,.0f} rows." for hub in hubs)
+
 
 @dataclass(frozen=True)
 class Duplicates:
