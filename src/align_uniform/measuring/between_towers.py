@@ -12,6 +12,7 @@ from torch import Tensor
 
 from align_uniform.engine.precision import widened
 from align_uniform.functional import normalize_rows
+from align_uniform.measuring.influence import centred_shares, of_pairs, stderr
 from align_uniform.measuring.notable_rows import nearest_of
 from align_uniform.measuring.populations import take
 from align_uniform.measuring.subject import Subject
@@ -128,13 +129,19 @@ def _some_rows(count: int, size: int, seed: int) -> Tensor:
 
 
 def _nearest(asked: Subject, seed: int) -> dict[str, Any]:
-    """Return the mean distances of queries, and of rows of the corpus, to the nearest row of the corpus."""
+    """Return the mean distances of queries, and of rows of the corpus, to the nearest row of the corpus.
+
+    A distance belongs to a row and to the nearest, which may be the nearest of others too: the errors are
+    those of pairs that share rows.
+    """
     queries, corpus = asked.populations
     found: dict[str, Any] = {}
     for name, side in (("query", queries), ("corpus", corpus)):
         rows = _some_rows(len(side), NEAREST_ROWS, seed)
-        own = rows if side is corpus else None
-        distances = nearest_of(widened(take(side, rows)), corpus, own=own)[1]
+        own, split = (rows, None) if side is corpus else (None, len(queries))
+        nearest, distances = nearest_of(widened(take(side, rows)), corpus, own=own)
+        ends = rows, nearest + (split or 0)
+        influence = of_pairs(centred_shares(distances), ends, (split or 0) + len(corpus), split=split)
         found[f"{name}_distance"] = float(distances.mean())
-        found[f"{name}_distance_stderr"] = float(distances.std()) / math.sqrt(len(distances))
+        found[f"{name}_distance_stderr"] = stderr(influence)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from align_uniform.geometry import ClassSums
 from align_uniform.geometry.neighbours import majority, nearest_in_blocks
 from align_uniform.measuring.alignment import class_sums
 from align_uniform.measuring.answers import Classes, ClassRow
-from align_uniform.measuring.influence import Influence, of_mean, share_stderr
+from align_uniform.measuring.influence import Influence, centred_shares, of_mean, share_stderr, sums_by
 from align_uniform.measuring.populations import Population, block_slices, take
 from align_uniform.measuring.quantities_of_classes import NEIGHBOURS
 from align_uniform.measuring.subject import Subject
@@ -63,10 +64,11 @@ def classes(
     sample = random_rows(len(rows), None if len(rows) ** 2 <= PRODUCTS else SAMPLE, seed)
     queries = torch.arange(len(rows), device="cpu") if sample is None else sample
     of_rows = units.of_rows[0]
-    near = _classes_of_neighbours(rows, queries, codes, of_rows)
-    own = codes[queries]
+    numbers = _neighbours(rows, queries, of_rows)
+    own, near = codes[queries], _of_rows(codes, numbers)
     hits = (majority(near) == own).double()
-    influence = of_mean(hits, of_rows[queries])
+    matches = (near == own.unsqueeze(1)).double()
+    influence = _influence(hits, matches, of_rows[queries], _of_rows(of_rows, numbers), units.count)
     accuracy = float(hits.mean())
     found = Classes(
         k=near.shape[1],
@@ -76,11 +78,12 @@ def classes(
         count=len(sums.counts),
         table=tuple(_table(rows, _names(labels, codes), codes, sums, t, seed, _shares(near, own, sums))),
     )
-    return found, {} if influence is None else {"classes.knn": influence}
+    # Other embeddings have other neighbours: in a difference the pairs of rows are not the same.
+    return found, {} if influence is None else {"classes.knn": replace(influence, dyads=None)}
 
 
-def _classes_of_neighbours(rows: Population, queries: Tensor, codes: Tensor, units: Tensor) -> Tensor:
-    """Return the classes of the rows nearest to each query, the nearest first; -1 where there is no row."""
+def _neighbours(rows: Population, queries: Tensor, units: Tensor) -> Tensor:
+    """Return the numbers of the rows nearest to each query, the nearest first; -1 where there is no row."""
     k = min(NEIGHBOURS, len(rows) - 1)
     centre = widened(rows.centre)
     found = []
@@ -89,9 +92,42 @@ def _classes_of_neighbours(rows: Population, queries: Tensor, codes: Tensor, uni
         proximities, numbers = nearest_in_blocks(
             widened(take(rows, part)) - centre, blocks, k, groups=(units[part], units)
         )
-        near = codes[numbers.cpu()]
-        found.append(near.masked_fill(proximities.cpu() == -torch.inf, -1))
+        found.append(numbers.cpu().masked_fill(proximities.cpu() == -torch.inf, -1))
     return torch.cat(found)
+
+
+def _of_rows(codes: Tensor, numbers: Tensor) -> Tensor:
+    """Return the code of each row by its number; -1 where there is no row."""
+    return codes[numbers].masked_fill(numbers < 0, -1)
+
+
+def _influence(hits: Tensor, matches: Tensor, units: Tensor, of_near: Tensor, count: int) -> Influence | None:
+    r"""Return the influences on the share of hits, in which a row counts by itself and as a neighbour.
+
+    A hit depends on the row and on the k rows near it, which are a sample as well. To first order it follows
+    the share of these that are of its class, :math:`h_i \approx a + b \sum_j m_{ij} / k`, a mean over pairs
+    of a row and a neighbour. A unit has the hits of its rows, and b times the pairs in which it is the
+    neighbour. Such a pair is part of both of its units, as in `of_pairs`.
+
+    Args:
+        hits: whether the neighbours name the class of a row, h, [Q].
+        matches: whether each neighbour is of that class, m, [Q, k].
+        units: the unit of each row, [Q].
+        of_near: the unit of each neighbour, [Q, k]; -1 where there is none.
+        count: the number of units.
+    """
+    by_itself = of_mean(hits, units)
+    if by_itself is None:
+        return None
+    shares = matches.mean(1) - matches.mean()
+    slope = float(shares @ hits) / max(float(shares @ shares), 1e-300)
+    is_there = of_near >= 0
+    pairs = slope * centred_shares(matches[is_there])
+    ends = units.unsqueeze(1).expand_as(of_near)[is_there], of_near[is_there]
+    codes, number = (torch.minimum(*ends) * count + torch.maximum(*ends)).unique(return_inverse=True)
+    values = torch.zeros(count, dtype=torch.float64, device="cpu")
+    values[: len(by_itself.values)] = by_itself.values
+    return Influence(values + sums_by(pairs, ends[1], count), dyads=sums_by(pairs, number, len(codes)))
 
 
 def _shares(near: Tensor, own: Tensor, sums: ClassSums) -> list[float | None]:
