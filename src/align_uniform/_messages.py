@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterable
+from typing import TextIO
 
 LONGEST = 4000
 """The number of characters of the longest message."""
 
 LONGEST_NAME = 80
 """The number of characters of the longest name in a list."""
+
+LEAST_ROOM = 24
+"""The number of columns that are enough for a text to go on in the last column of a table."""
 
 LISTED = 20
 """The number of names of the longest list."""
@@ -69,6 +75,36 @@ def listed(names: Iterable[object], most: int = LISTED) -> str:
     every = [*names]
     shown = ", ".join(shortened(name) for name in every[:most])
     return shown if len(every) <= most else f"{shown} and {len(every) - most:,} more"
+
+
+def folded(text: str, stream: TextIO) -> str:
+    """Return lines that end between words where a stream is a terminal; elsewhere the text as it is.
+
+    A line goes on below its last column, which begins after two spaces, unless little room is left there.
+
+    Args:
+        text: lines of any length.
+        stream: the stream that they are written to.
+    """
+    if not stream.isatty():
+        return text
+    width = _columns_of(stream)
+    lines: list[str] = []
+    for line in text.split("\n"):
+        columns = [found.end() for found in re.finditer(r" {2,}", line)]
+        hang = columns[-1] if columns and columns[-1] <= width - LEAST_ROOM else 0
+        lines += textwrap.wrap(
+            line, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(lines)
+
+
+def _columns_of(stream: TextIO) -> int:
+    try:
+        columns = int(os.environ.get("COLUMNS", "")) or os.get_terminal_size(stream.fileno()).columns
+    except ValueError:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    return columns or 80  # a terminal may not know its size
 
 
 def print_anywhere() -> None:

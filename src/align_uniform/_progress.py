@@ -57,7 +57,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Write a line that stays, above the bar if there is one."""
         if self.bar is not None:
-            self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.bar.console.print(line, markup=False, highlight=False)
         elif self.shown:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
@@ -112,6 +114,22 @@ def test_a_short_demo_says_what_it_does_and_where_its_files_are(
         result["uniform"] <= 0 <= result["align"] and 0 <= result["knn"] <= 1
         for result in document["results"]
     )
+
+
+@pytest.mark.parametrize(("width", "parts"), [(80, 2), (128, 1)])
+def test_no_number_is_cut_on_a_narrow_terminal(width: int, parts: int) -> None:
+    results = [
+        demo.Result(demo.CONTRASTIVE, 64, seed, 0.123, -3.4 - seed / 100, -3.8, 0.98, 0.97, 0.953, 360)
+        for seed in range(3)
+    ]
+    console = Console(width=width, record=True, file=io.StringIO())
+    tables = demo._tables(results, width)
+    console.print(*tables)
+    text = console.export_text()
+    assert len(tables) == parts
+    assert "…" not in text
+    assert "-3.410 ± 0.010" in text
+    assert "5-NN % (out)" in text
 
 
 def test_an_earlier_demo_is_not_overwritten_without_force(

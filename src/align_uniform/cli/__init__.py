@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from align_uniform._extras import advice_for, require
-from align_uniform._messages import one_line, print_anywhere
+from align_uniform._messages import folded, one_line, print_anywhere
 from align_uniform._options import without_effect
 from align_uniform._version import __version__
 from align_uniform.cli import compare, drift, measure, recipes
@@ -21,7 +21,7 @@ from align_uniform.cli.command import Command, named
 from align_uniform.cli.completion import SHELLS, completion
 from align_uniform.cli.config import as_yaml, chosen, merged
 from align_uniform.cli.options import as_typed, options_of
-from align_uniform.cli.parser import Parser, UsageError, did_you_mean
+from align_uniform.cli.parser import Parser, UsageError, as_columns, did_you_mean
 from align_uniform.recipes.images.workers import reason
 
 COMMANDS: dict[tuple[str, ...], Command] = {
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str, code: int = 1) -> int:
-    print(f"align-uniform: {one_line(message)}", file=sys.stderr)
+    print(folded(f"align-uniform: {one_line(message)}", sys.stderr), file=sys.stderr)
     return code
 
 
@@ -95,7 +95,7 @@ def _run_without_command(words: tuple[str, ...], given: Sequence[str]) -> int:
 def _overview(words: tuple[str, ...]) -> Parser:
     """Return a parser whose help lists the commands that begin with some words."""
     listed = {" ".join(key): each.help for key, each in COMMANDS.items() if key[: len(words)] == words}
-    lines = "\n".join(f"  {name:20}{text}" for name, text in listed.items())
+    lines = "\n".join(as_columns(f"  {name:20}", text) for name, text in listed.items())
     prog = " ".join(("align-uniform", *words))
     parser = Parser(
         prog,

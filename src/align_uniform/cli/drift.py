@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from align_uniform._messages import print_json
+from align_uniform._messages import folded, print_json
 from align_uniform._options import Belongs, Options
+from align_uniform.cli import screen
 from align_uniform.cli.command import GATE_FAILED, Command
 from align_uniform.cli.outputs import Unwritten, check_outputs
 from align_uniform.cli.parser import UsageError
@@ -205,7 +206,9 @@ def _show(result: Drift, options: DriftOptions, unwritten: Unwritten) -> None:
     if options.json:
         print_json(result.to_json())
     else:
-        print(result)
+        for line in folded(str(result), sys.stdout).split("\n"):
+            is_verdict = line == result.verdict
+            screen.say(line, screen.COLOURS["warning" if result.moved else ""] if is_verdict else None)
     if options.rows_out is not None:
         with unwritten.writing(f"the numbers of each row ({options.rows_out})"):
             result.save_rows(Path(options.rows_out))

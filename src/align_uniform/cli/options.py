@@ -89,7 +89,7 @@ def add_options(parser: Parser, options: type) -> None:
         parser.usage = f"{parser.usage} {option.usage}".strip()
         heading = "" if option.is_argument or option.name == "preset" else option.group
         if heading not in groups:
-            groups[heading] = parser.add_argument_group(heading)
+            groups[heading] = parser.group(heading)
         _declare(groups[heading], option)
 
 

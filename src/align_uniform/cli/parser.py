@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from align_uniform._messages import one_line
+from align_uniform._messages import folded, one_line
 
 WIDEST = 110
 """The number of columns that a help page has at most."""
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, prog: str, description: str, usage: str = "[OPTIONS]", epilog: str = "") -> None:
-        width = min(WIDEST, shutil.get_terminal_size().columns) - 2
+        width = _width()
         super().__init__(
             prog=prog,
             usage=f"{prog} {usage}",
@@ -56,6 +56,10 @@ class Parser(argparse.ArgumentParser):
         self._positionals.title = "arguments"
         self._negative_number_matcher = NEGATIVE
         self.add_argument("-h", "--help", action="help", help="Show this page and exit.")
+
+    def group(self, heading: str) -> Any:
+        """Return a new group of options below a heading, which may take several lines."""
+        return self.add_argument_group("\n".join(textwrap.wrap(heading, _width() - 1)))
 
     @property
     def actions(self) -> list[argparse.Action]:
@@ -77,7 +81,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where the help is, in one line, and exit with 2."""
-        print(f"align-uniform: {one_line(message)} (see {self.prog} --help)", file=sys.stderr)
+        line = f"align-uniform: {one_line(message)} (see {self.prog} --help)"
+        print(folded(line, sys.stderr), file=sys.stderr)
         sys.exit(2)
 
     def _refuse_unknown_options(self, words: Iterable[str]) -> None:
@@ -90,6 +95,16 @@ class Parser(argparse.ArgumentParser):
             is_option = option.startswith("-") and option != "-" and not NEGATIVE.match(word)
             if is_option and " " not in option and option not in known:
                 self.error(f"there is no option {option}{did_you_mean(option, known)}")
+
+
+def _width() -> int:
+    return min(WIDEST, shutil.get_terminal_size().columns) - 2
+
+
+def as_columns(head: str, text: str) -> str:
+    """Return a text beside its head, folded between words into a column of its own."""
+    room = max(_width() - len(head), 20)
+    return head + f"\n{' ' * len(head)}".join(textwrap.wrap(text, room, break_on_hyphens=False))
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -66,6 +66,11 @@ NEXT = "align-uniform pretrain two-view --preset digits"
 """The command that goes on where the demo ends: it trains for longer, and keeps the encoder."""
 
 
+GEOMETRY = ("align", "uniform", "− opt.")
+ACCURACIES = ("linear %", "5-NN %", "5-NN % (out)")
+"""The headings of the table, in the two parts that it has on a narrow terminal."""
+
+
 @dataclass(frozen=True)
 class Result:
     """The measurements of one encoder, on the test images alone."""
@@ -265,7 +270,8 @@ def _print(results: list[Result], written: list[Path], options: DemoOptions) -> 
     console = Console()
     if not console.is_terminal:
         console = Console(width=128)  # a file or a pipe has no edge to wrap at
-    console.print(_table(results))
+    for table in _tables(results, console.width):
+        console.print(table)
     images, names = results[0].test_images, {path.name for path in written}
     right = round(0.98 * images)
     low, high = (100 * bound for bound in wilson(right, images))
@@ -283,33 +289,46 @@ def _print(results: list[Result], written: list[Path], options: DemoOptions) -> 
         *(["Look at figure3.png: the encoders on the circle."] if "figure3.png" in names else []),
         f"Next: {NEXT}",
     ):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=not console.is_terminal)
 
 
-def _table(results: list[Result]) -> Table:
-    """Return a row for each kind of encoder, with means and deviations over the seeds."""
-    table = Table(
-        title=f"Handwritten digits, {results[0].test_images} test images",
-        title_justify="left",
-        title_style="bold",
-        caption_justify="left",
-    )
-    table.add_column("encoder", no_wrap=True)
-    for column in ("dim", "align", "uniform", "− opt.", "linear %", "5-NN %", "5-NN % (out)"):
-        table.add_column(column, justify="right", no_wrap=True)
+def _tables(results: list[Result], width: int) -> list[Table]:
+    """Return a row for each kind of encoder, in one table if it fits the width, else in two."""
+    cells: list[tuple[str, ...]] = [("encoder", "dim", *GEOMETRY, *ACCURACIES)]
     for name, dim in dict.fromkeys((result.name, result.dim) for result in results):
         group = [result for result in results if (result.name, result.dim) == (name, dim)]
         accuracies = [
             [100 * getattr(result, key) for result in group] for key in ("linear", "knn", "knn_output")
         ]
-        table.add_row(
-            name,
-            str(dim),
-            _spread([result.align for result in group], 3),
-            _spread([result.uniform for result in group], 3),
-            _spread([result.uniform - result.optimum for result in group], 3),
-            *(_spread(values, 1) for values in accuracies),
+        cells.append(
+            (
+                name,
+                str(dim),
+                _spread([result.align for result in group], 3),
+                _spread([result.uniform for result in group], 3),
+                _spread([result.uniform - result.optimum for result in group], 3),
+                *(_spread(values, 1) for values in accuracies),
+            )
         )
+    title = f"Handwritten digits, {results[0].test_images} test images"
+    border = 3 * len(cells[0]) + 1
+    if border + sum(max(map(len, column)) for column in zip(*cells, strict=True)) <= width:
+        return [_table(title, cells)]
+    cut = 2 + len(GEOMETRY)
+    return [
+        _table(f"{title}: alignment and uniformity", [row[:cut] for row in cells]),
+        _table(f"{title}: accuracies", [row[:2] + row[cut:] for row in cells]),
+    ]
+
+
+def _table(title: str, cells: list[tuple[str, ...]]) -> Table:
+    """Return a table of cells, the headings first."""
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    table.add_column(cells[0][0], no_wrap=True)
+    for column in cells[0][1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in cells[1:]:
+        table.add_row(*row)
     return table
 
 

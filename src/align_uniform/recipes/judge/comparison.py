@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from align_uniform._messages import folded
 from align_uniform.measuring.accuracies import AccuracyDifference, compare_accuracies
 from align_uniform.measuring.significance import holm, text_of_p
 from align_uniform.recipes.judge.options import CompareScoresOptions
@@ -80,7 +81,7 @@ def _print(
     sys.stdout.write("\n")
     for each, p in zip(differences, adjusted, strict=True):
         holms = f", {text_of_p(p)} adjusted" if len(differences) > 1 and p is not None else ""
-        sys.stdout.write(f"{each}{holms}\n")
+        sys.stdout.write(folded(f"{each}{holms}", sys.stdout) + "\n")
     if len(differences) > 1:
         sys.stdout.write(f"\nadjusted: for {len(differences)} comparisons, by Holm's method\n")
 
