@@ -95,7 +95,7 @@ def page(tab: Tab) -> Page:
 def column(page: Page, number: int) -> list[float]:
     """Return a column of the first table that can be sorted, from the top down."""
     cells = page.locator("table.sortable").first.locator(f"tbody td:nth-child({number + 1})")
-    return [float(text.split()[0].replace(",", "")) for text in cells.all_inner_texts()]
+    return [float(text.split()[0].strip(":").replace(",", "")) for text in cells.all_inner_texts()]
 
 
 def direction(page: Page) -> list[str | None]:
@@ -202,6 +202,25 @@ def test_the_map_is_coloured_in_another_way_by_click(page: Page) -> None:
     assert page.locator(".map .key:visible").inner_text().startswith("partner near")
     page.locator(".map .keys button", has_text="by crowding").click()
     assert page.locator(".map").evaluate(colours) == before
+
+
+def test_the_map_is_no_larger_than_the_other_figures(page: Page) -> None:
+    boxes = page.locator("figure").evaluate_all("all => all.map(each => each.getBoundingClientRect().width)")
+    is_map = page.locator("figure").evaluate_all("all => all.map(each => each.matches('.map'))")
+    assert max(boxes[place] for place, found in enumerate(is_map) if found) <= min(boxes[:2])
+
+
+def test_names_of_known_encoders_stay_on_their_scale(page: Page) -> None:
+    for width in (320, 390, 1200):
+        page.set_viewport_size({"width": width, "height": 844})
+        outside = page.evaluate(
+            """[...document.querySelectorAll(".mark")].filter((name) => {
+              const [box, scale] = [name, name.closest("svg")].map((part) => part.getBoundingClientRect());
+              return box.left < scale.left || box.right > scale.right || box.top < scale.top;
+            }).map((name) => name.textContent)"""
+        )
+        assert page.locator(".mark").count() > 2
+        assert outside == []
 
 
 # -------------------------------------------------------------------------------------------------- downloads

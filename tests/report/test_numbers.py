@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from align_uniform import Measurement, measure
 from align_uniform._messages import counted
 from align_uniform.measuring.quantities import fixed, with_error
-from align_uniform.measuring.reference_points import RECALL
+from align_uniform.measuring.reference_points import RECALL, nearest
 from align_uniform.measuring.results import Alignment, Tolerance, Uniformity
 from align_uniform.report import report_html
+from align_uniform.report.numbers import Scale, headlines
 from tests.report.page import KINDS, Page
 from tests.rows import unit
 
@@ -99,15 +101,16 @@ def test_the_scales_show_the_nearest_known_encoders_of_the_same_kind() -> None:
     m = measure(x, (x + y) / 2, kind="images")
     html = report_html(m)
     shown = Page(html).shown
-    marks = [float(place) for place in re.findall(r'<line x1="([\d.]+)%" x2="\1%" y1="2"', html)]
+    marks = [float(place) for place in re.findall(r'<line x1="([\d.]+)%"', html)]
     found = {place.key: place for place in m.places()}
     expected = []
     for key, scale in (("align.relative", 1), ("uniform.gap", -m.uniform.optimum), (RECALL, 1)):
         place = found[key]
         assert f"among known encoders of images, the ticks: {place.words}." in shown
-        values = [each.value for each in (place.below, place.above) if each is not None]
-        expected += [min(100, max(0, 100 * value / scale)) for value in values]
-    assert marks == pytest.approx(expected, abs=0.01)
+        known = [each for each in (place.below, place.above) if each is not None]
+        expected += [min(100, max(0, 100 * each.value / scale)) for each in known]
+        assert all(f">{each}</text>" in html for each in known)
+    assert sorted(marks) == pytest.approx(sorted(expected), abs=0.01)
     assert "kind not known" not in shown
 
 
@@ -117,3 +120,42 @@ def test_a_page_of_rows_of_no_known_kind_says_so() -> None:
     page = Page(report_html(measure(x, t=3)))
     assert "known encoders" not in page.shown
     assert page.count("line") == 0 or "the ticks" not in page.shown
+
+
+def test_names_of_marks_cross_no_other_mark() -> None:
+    place = nearest("images", "uniform.gap", 2.0)
+    assert place is not None
+    assert place.below is not None
+    assert place.above is not None
+    scale = Scale.of(2.0, (2.0, 2.0), (0, 4), ("", ""))
+    left, right = (scale.marked(place, ends).marks for ends in ((0, 10), (0, place.above.value)))
+    assert [mark.words for mark in left] == [str(place.below), str(place.above)]
+    assert [mark.at for mark in right] == [
+        100,
+        pytest.approx(100 * place.below.value / place.above.value, abs=0.01),
+    ]
+    assert scale.marked(None, (0, 4)).marks == ()
+
+
+def test_relative_alignment_is_the_large_number_and_alignment_stands_below_it() -> None:
+    x = unit(80, 16)
+    m = measure(x, x + 0.5 * unit(80, 16, seed=1))
+    first = headlines(m)[0]
+    assert m.align is not None
+    assert m.align.relative is not None
+    assert f"{first.value} ± {first.error}" == with_error(m.align.relative, m.align.relative_stderr)
+    assert first.companions[0][:2] == ("alignment", with_error(m.align.value, m.align.stderr))
+    assert first.scale is not None
+    assert first.scale.at == pytest.approx(100 * m.align.relative, abs=0.01)
+    assert first.scale.low < first.scale.at < first.scale.high
+    without = replace(m, align=replace(m.align, relative=None, relative_stderr=None))
+    assert headlines(without)[0].name == "Alignment"
+
+
+def test_duplicates_have_a_card_where_they_are_many() -> None:
+    rows = unit(200, 16)
+    assert "Duplicates" not in [headline.name for headline in headlines(measure(rows))]
+    rows[:5] = rows[7]
+    last = headlines(measure(rows))[-1]
+    assert (last.name, last.value) == ("Duplicates", "3.0%")
+    assert last.companions[0][:2] == ("exact duplicates", "5")

@@ -90,6 +90,7 @@ def test_the_verdict_comes_first_and_names_number_threshold_and_advice() -> None
     places = [shown.index(words) for words in order]
     assert places == sorted(places)
     assert "Threshold: 0.2." in shown
+    assert shown.count("othing known speaks against search") == 1
 
 
 def test_nothing_stands_out_is_a_verdict() -> None:
@@ -125,7 +126,7 @@ def test_few_numbers_have_cards_with_what_searches_find() -> None:
     assert "Recall@1 (larger is better)" in views
     assert "backwards: recall@1" in views
     assert "A row finds its partner first in" in views
-    assert "5-nn accuracy (larger is better)" in labelled
+    assert "5-NN accuracy (larger is better)" in labelled
     assert "foreign neighbours" in labelled
 
 

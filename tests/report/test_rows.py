@@ -12,7 +12,7 @@ from PIL import Image
 
 from align_uniform import Measurement
 from align_uniform.report import report_html
-from align_uniform.report.rows import LONGEST_TEXT, THUMBNAIL, shortened, thumbnail
+from align_uniform.report.rows import LONGEST_TEXT, THUMBNAIL, Cell, shortened, thumbnail
 from tests.report.page import HOSTILE, Page, picture
 
 
@@ -106,6 +106,35 @@ def test_hubs_are_rows_that_most_others_find(two_views: Measurement) -> None:
     assert two_views.hubs is not None
     first = two_views.hubs.top[0]
     assert f"{first.row:,}<{first.row}>" in "".join(page.shown.split())
+
+
+@pytest.mark.parametrize(
+    ("number", "note", "is_once"),
+    [
+        ("17", "17: a text", True),
+        ("17", "17", True),
+        ("1,234", "1234. a text", True),
+        ("5", "row 5 of a file", True),
+        ("17", "17.5 kg", False),
+        ("17", "17th century", False),
+        ("3", "3 dogs", False),
+        ("5", "row 55", False),
+        ("5", "a text", False),
+        ("", "a class", False),
+    ],
+)
+def test_a_number_that_its_text_begins_with_is_shown_once(number: str, note: str, is_once: bool) -> None:
+    assert Cell(number, 0, note).is_in_note == is_once
+
+
+def test_numbers_stand_above_texts_that_do_not_begin_with_them(two_views: Measurement) -> None:
+    numbered, others = (
+        Page(report_html(two_views, texts=[f"{start}text {row}" for row in range(120)])).shown
+        for start in ("", "about: ")
+    )
+    row = two_views.worst_pairs[0].x
+    assert f"{row}text {row}" not in numbered
+    assert f"{row}about: text {row}" in others
 
 
 def test_long_texts_are_cut_and_characters_that_deceive_are_left_out() -> None:

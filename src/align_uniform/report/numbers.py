@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from align_uniform.measuring import quantities, reference_points
+from align_uniform.measuring import quantities, reference_points, verdict
 from align_uniform.measuring.quantities import Quantity, fixed
 from align_uniform.measuring.reference_points import RECALL, Place
 from align_uniform.measuring.results import NORMAL_95, Results
 
 Row = tuple[str, str, str]
 """The name of a number, its value, and its explanation."""
+
+DUPLICATES = "duplicates"
+"""The finding that has a card of its own."""
 
 
 def number_groups(measurement: Results) -> list[tuple[str, list[Row]]]:
@@ -29,6 +32,16 @@ def typeset(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A known encoder on a scale."""
+
+    at: float
+    """The place of the encoder, in percent of the way."""
+    words: str
+    """The name of the encoder, and its number."""
+
+
+@dataclass(frozen=True)
 class Scale:
     """The place of a number between two well-understood numbers, in percent of the way."""
 
@@ -37,27 +50,32 @@ class Scale:
     high: float
     left: str
     right: str
-    marks: tuple[float, ...] = ()
-    """The places of the nearest known encoders."""
+    marks: tuple[Mark, ...] = ()
+    """The nearest known encoders."""
 
     @classmethod
     def of(
         cls, value: float, interval: tuple[float, float], ends: tuple[float, float], names: tuple[str, str]
     ) -> Scale:
         """Place a value and its interval on the way from one end to the other."""
-        at, low, high = (
-            round(min(100.0, max(0.0, 100 * (number - ends[0]) / (ends[1] - ends[0]))), 2)
-            for number in (value, *interval)
-        )
+        at, low, high = (_percent(number, ends) for number in (value, *interval))
         return cls(at, low, high, *names)
 
     def marked(self, place: Place | None, ends: tuple[float, float]) -> Scale:
-        """Add the known encoders nearest to a value; `ends` are those of the scale, in units of the value."""
+        """Add the known encoders nearest to a value; `ends` are those of the scale, in units of the value.
+
+        Each mark has a line for its name; the first line is that of the mark whose name crosses no other.
+        """
         if place is None:
             return self
-        values = [each.value for each in (place.below, place.above) if each is not None]
-        percents = (100 * (value - ends[0]) / (ends[1] - ends[0]) for value in values)
-        return replace(self, marks=tuple(round(min(100.0, max(0.0, each)), 2) for each in percents))
+        known = [each for each in (place.below, place.above) if each is not None]
+        marks = tuple(Mark(_percent(each.value, ends), typeset(str(each))) for each in known)
+        return replace(self, marks=marks[::-1] if marks[0].at >= 50 else marks)
+
+
+def _percent(value: float, ends: tuple[float, float]) -> float:
+    """Return the place of a number in percent of the way from one end to the other, at most at an end."""
+    return round(min(100.0, max(0.0, 100 * (value - ends[0]) / (ends[1] - ends[0]))), 2)
 
 
 @dataclass(frozen=True)
@@ -78,24 +96,49 @@ class Headline:
 
 
 def headlines(measurement: Results) -> list[Headline]:
-    """Return alignment if there are pairs, uniformity, and what searches find, for pairs or labels."""
-    align, uniform = measurement.align, measurement.uniform
-    found = []
+    """Return alignment if there are pairs, uniformity, what searches find, and duplicates if they abound."""
+    uniform = measurement.uniform
     known = {place.key: place for place in reference_points.places(measurement)}
-    if align is not None:
-        scale = None
-        if align.relative is not None:
-            ends = ("relative alignment 0: perfect", "1: no better than chance")
-            scale = Scale.of(align.relative, (align.relative, align.relative), (0, 1), ends)
-            scale = scale.marked(known.get("align.relative"), (0, 1))
-        found.append(_headline(measurement, "align", ["align.relative"], scale, known.get("align.relative")))
+    found = [*_alignment(measurement, known.get("align.relative"))]
     ends = (f"{typeset(fixed(uniform.optimum))}: spread evenly", "0: all in one place")
     interval = uniform.interval or (uniform.value, uniform.value)
     scale = Scale.of(uniform.value, interval, (uniform.optimum, 0), ends)
     gap, companions = known.get("uniform.gap"), ["uniform.gap", "uniform.equivalent_dim"]
     scale = scale.marked(gap, (0, -uniform.optimum))
     found.append(_headline(measurement, "uniform", companions, scale, gap))
-    return [*found, *_answers(measurement, known.get(RECALL))]
+    return [*found, *_answers(measurement, known.get(RECALL)), *_duplicates(measurement)]
+
+
+def _alignment(measurement: Results, known: Place | None) -> Iterator[Headline]:
+    """Yield relative alignment, which a cone does not flatter, and alignment below it, if there are pairs."""
+    align = measurement.align
+    if align is None:
+        return
+    if align.relative is None:
+        yield _headline(measurement, "align", [], None)
+        return
+    half = NORMAL_95 * (align.relative_stderr or 0.0)
+    ends = ("0: perfect", "1: no better than chance")
+    scale = Scale.of(align.relative, (align.relative - half, align.relative + half), (0, 1), ends)
+    yield _headline(measurement, "align.relative", ["align"], scale.marked(known, (0, 1)), known)
+
+
+def _duplicates(measurement: Results) -> Iterator[Headline]:
+    """Yield the share of rows that occur more than once, if the verdict finds that they are many."""
+    for finding in verdict.findings(measurement):
+        if finding.name == DUPLICATES:
+            companions = map(quantities.quantity, ("duplicates.exact", "duplicates.near"))
+            yield Headline(
+                name="Duplicates",
+                value=f"{finding.number:.1%}",
+                error="",
+                meaning=finding.quantity,
+                companions=[_row(record, record.remark(measurement), measurement) for record in companions],
+                scale=Scale.of(
+                    finding.number, (finding.number, finding.number), (0, 1), ("0: none", "1: all rows")
+                ),
+                better="smaller",
+            )
 
 
 def _answers(measurement: Results, recall: Place | None) -> Iterator[Headline]:
@@ -138,7 +181,7 @@ def _headline(
     record = quantities.quantity(key)
     value, _, error = typeset(record.text(measurement)).partition(" ± ")
     return Headline(
-        name=record.label.capitalize(),
+        name=f"{record.label[:1].upper()}{record.label[1:]}",
         value=value,
         error=error,
         meaning=typeset(record.explanation(measurement)),

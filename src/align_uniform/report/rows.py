@@ -6,6 +6,7 @@ import base64
 import io
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,13 @@ class Cell:
     note: str = ""
     picture: str = ""
     """The picture as a data: URI."""
+
+    @property
+    def is_in_note(self) -> bool:
+        """Whether the text begins with the number, which is then shown once."""
+        number = rf"0*{self.text.replace(',', '')}"
+        alone, after_a_word = rf"{number}\W*(?:[^\w\s]|$)(?!\d)", rf"(?:row|item|text|no\.?|#)\s*{number}\b"
+        return bool(self.text) and bool(re.match(f"{alone}|{after_a_word}", self.note, re.IGNORECASE))
 
 
 @dataclass(frozen=True)
