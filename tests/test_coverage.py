@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from benchmarks.coverage import __main__ as command
-from benchmarks.coverage import laws, simulate, truth
+from benchmarks.coverage import laws, nearest, simulate, truth
 from benchmarks.coverage.cells import LAWS, cells
 from benchmarks.coverage.simulate import Coverage, Outcome
 from benchmarks.coverage.table import is_low, table
@@ -142,10 +142,16 @@ def test_the_page_shows_the_recorded_table() -> None:
     assert table([kept[name] for name in CELLS]) in page
 
 
+OF_ONE_CORPUS = ("queries and a corpus; 100 clusters; 200 x 200, m = 16", "towers.query_distance")
+"""A number whose error is for the corpus at hand: another one has rows in other clusters."""
+
+
 def test_every_low_cover_of_the_recorded_table_is_warned_about() -> None:
     for found in command.read(command.OUT).values():
         for number in found.numbers:
-            assert not is_low(number) or number.warned > 0.75, (found.name, number)
+            is_explained = number.warned > 0.75 or (found.name, number.number) == OF_ONE_CORPUS
+            assert not is_low(number) or is_explained, (found.name, number)
+            assert number.cover > 0.6, (found.name, number)
 
 
 # ------------------------------------------------------------------------------------------------ a few cells
@@ -159,6 +165,8 @@ BOUNDS = {
     "two towers, even clicks; cone; 1000 of 200 x 100, m = 16": (0.88, 0.99, 0.85, 1.2),
     "two towers, one to one; cone; n = 64, m = 16": (0.87, 1.0, 0.82, 1.2),
     "difference by compare; uniform; n = 256, m = 16": (0.92, 1.0, 0.9, 1.6),
+    "partners of two views; cone; 100 groups of 2, noise 0.7, m = 16": (0.86, 0.99, 0.8, 1.1),
+    "classes of nearest rows; 6 clusters, 0.6 apart; 100 groups of 5, m = 16": (0.89, 1.0, 0.94, 1.35),
 }
 """The least and largest cover, and the least and largest se/sd, of 150 runs. Each is beyond chance for the
 errors of that design, and out of reach for a formula that takes rows, pairs or groups as independent.
@@ -166,7 +174,8 @@ errors of that design, and out of reach for a formula that takes rows, pairs or 
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_intervals_hold_the_truth(name: str) -> None:
+def test_intervals_hold_the_truth(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "SAMPLES", 400)
     least, most, narrow, wide = BOUNDS[name]
     found = simulate.simulate(CELLS[name], 150)
     assert found.numbers

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 import align_uniform
 from align_uniform.measuring.difference import Difference
 from align_uniform.measuring.measurement import Measurement
-from benchmarks.coverage import laws, truth
+from benchmarks.coverage import laws, nearest, truth
 from benchmarks.coverage.laws import Law
 from benchmarks.coverage.truth import Affinity, Truth
 
@@ -80,6 +80,7 @@ def cells() -> list[Cell]:
         *_pairs(),
         *_towers(),
         *_classes(),
+        *_nearest(),
         *_anchors(),
         *_differences(),
     ]
@@ -280,6 +281,81 @@ def _of_classes(kind: str, counts: Sequence[int]) -> Cell:
     size = f"{len(counts)} classes of {' or '.join(map(str, sorted(set(counts))))}, m = {DIM}"
     truths = functools.partial(truth.of_classes, draw, counts)
     return Cell(f"{kind} classes", "one cluster a class", size, run, truths)
+
+
+# ----------------------------------------------------------------------------------------------- nearest rows
+
+
+def _nearest() -> Iterator[Cell]:
+    for name, count, noise in ((CONE, 256, 0.7), (MIXED, 256, 1.0), (UNIFORM, 128, 1.0)):
+        yield _partners(name, (1,) * count, noise)
+    yield _partners(CONE, (2,) * 100, 0.7)
+    for sizes in ((1,) * 300, (5,) * 100):
+        for distance in (0.3, 0.6):
+            yield _named_classes(sizes, distance)
+    yield _corpus(UNIFORM, (150, 250))
+    yield _corpus(HUNDRED, (200, 200))
+
+
+def _partners(name: str, sizes: Sequence[int], noise: float) -> Cell:
+    """Return the cell of two views, whose rows may come in groups around one item."""
+    groups, crops = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)), max(sizes)
+    law = laws.views(LAWS[name], noise, 2 * crops)
+
+    def draw(generator: Generator) -> tuple[Tensor, Tensor]:
+        both = law(len(sizes), generator)
+        x, y = (torch.stack(each, 1).flatten(0, 1) for each in (both[:crops], both[crops:]))
+        return x, y
+
+    def run(generator: Generator) -> Measured:
+        return measure(*draw(generator), groups=groups if crops > 1 else None)
+
+    truths = functools.partial(
+        nearest.of_samples, lambda generator: nearest.partners(*draw(generator), groups)
+    )
+    size = f"n = {len(sizes)}" if crops == 1 else f"{len(sizes)} groups of {crops}"
+    return Cell("partners of two views", name, f"{size}, noise {noise:g}, m = {DIM}", run, truths)
+
+
+def _named_classes(sizes: Sequence[int], distance: float) -> Cell:
+    """Return the cell of labelled rows, which may come in groups around one item."""
+    centres = distance * torch.randn(6, DIM, generator=Generator().manual_seed(0))
+    groups = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    labels = (torch.arange(len(sizes)) % len(centres))[groups]
+
+    def draw(generator: Generator) -> Tensor:
+        items = torch.randn(len(sizes), DIM, generator=generator)[groups]
+        own = torch.randn(len(groups), DIM, generator=generator) * (0.5 if max(sizes) > 1 else 0.0)
+        return normalize(centres[labels] + items + own)
+
+    def run(generator: Generator) -> Measured:
+        return measure(draw(generator), labels=labels, groups=groups if max(sizes) > 1 else None)
+
+    truths = functools.partial(
+        nearest.of_samples, lambda generator: nearest.named_classes(draw(generator), labels, groups)
+    )
+    size = f"n = {len(sizes)}" if max(sizes) == 1 else f"{len(sizes)} groups of {max(sizes)}"
+    return Cell(
+        "classes of nearest rows", f"6 clusters, {distance:g} apart", f"{size}, m = {DIM}", run, truths
+    )
+
+
+def _corpus(name: str, sizes: tuple[int, int]) -> Cell:
+    """Return the cell of queries and a corpus."""
+    law = laws.side_by_side(LAWS[name], LAWS[name])
+    pairs = torch.arange(10).repeat(2, 1).T
+
+    def draw(generator: Generator) -> tuple[Tensor, Tensor]:
+        x, y = (law(size, generator)[tower] for tower, size in enumerate(sizes))
+        return x, y
+
+    def run(generator: Generator) -> Measured:
+        return measure(*draw(generator), pairs=pairs)
+
+    truths = functools.partial(
+        nearest.of_samples, lambda generator: nearest.nearest_distances(*draw(generator))
+    )
+    return Cell("queries and a corpus", name, f"{sizes[0]} x {sizes[1]}, m = {DIM}", run, truths)
 
 
 # ---------------------------------------------------------------------------------------------------- anchors
