@@ -19,6 +19,7 @@ LARGEST_MODULE, LONGEST_BODY, MOST_PARAMETERS = 450, 40, 8
 MANY_PARAMETERS = {
     "integrations/sentence_transformers/evaluator.py: __init__": "what evaluators there take, by keyword",
     "measuring/drift.py: drift": "everything that a comparison can be asked for, by keyword",
+    "integrations/hub.py: __init__": "what config.json holds, by keyword",
     "losses.py: __init__": "every weight and option of the objective, by keyword",
     "measuring/comparison.py: compare": "what all embeddings have in common, by keyword",
     "measuring/measure.py: measure": "everything that a measurement can be asked for, by keyword",

@@ -42,7 +42,7 @@ def test_without_a_preset_the_default_one_is_taken() -> None:
 
 def test_an_unknown_preset_is_refused_with_those_that_are_known(tmp_path: Path) -> None:
     file = written(tmp_path, "options.yaml", "preset: nothing\n")
-    with pytest.raises(ValueError, match=r"options\.yaml: preset must be one of digits, fashion-mnist"):
+    with pytest.raises(ValueError, match=r"options\.yaml: preset must be one of cifar10, cifar10-cpu"):
         merged(TwoViewOptions, {}, [file])
 
 

@@ -58,7 +58,7 @@ def test_the_folder_describes_itself(run: Path, tmp_path: Path) -> None:
     assert config == {
         "arch": "small-conv", "dim": 8, "head": "linear", "size": 28, "channels": 1,
         "mean": [STATISTICS["fashion-mnist"].mean[0]], "std": [STATISTICS["fashion-mnist"].std[0]],
-        "data": "fashion-mnist",
+        "data": "fashion-mnist", "stem": "imagenet",
     }  # fmt: skip
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "library_name: align-uniform" in card

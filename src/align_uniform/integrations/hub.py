@@ -44,6 +44,7 @@ class HubEncoder(
         mean: the mean of each channel, by which images in [0, 1] are normalised.
         std: the standard deviation of each channel.
         data: the data set that it was trained on.
+        stem: the first layers of a ResNet, imagenet or small.
 
     Raises:
         ValueError: there is no such architecture, or a number is out of range.
@@ -70,11 +71,12 @@ class HubEncoder(
         mean: Sequence[float] = (),
         std: Sequence[float] = (),
         data: str = "",
+        stem: str = "imagenet",
     ) -> None:
         super().__init__()
-        self.encoder = build(arch, dim, size=size, channels=channels, head=head)
+        self.encoder = build(arch, dim, size=size, channels=channels, head=head, stem=stem)
         self.card = EncoderCard(
-            arch, dim, head, size, channels, tuple(mean), tuple(std), data, self.encoder.layers
+            arch, dim, head, size, channels, tuple(mean), tuple(std), data, self.encoder.layers, stem
         )
         """The description of the encoder, with what its images are normalised by."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import resnet18  # type: ignore[import-untyped]  # it is not typed
 
 from align_uniform.recipes.encoders.networks import (
@@ -134,6 +134,21 @@ def test_a_resnet_computes_what_torchvision_does_up_to_the_head() -> None:
         torch.testing.assert_close(ours(images), logits / logits.norm(dim=1, keepdim=True))
         theirs.fc = nn.Identity()
         torch.testing.assert_close(ours(images, "backbone"), theirs(images))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_small_stem_keeps_the_pixels_of_small_images(channels: int) -> None:
+    encoder = build("resnet18", 8, channels=channels, stem="small").eval()
+    seen: list[Tensor] = []
+    encoder.get_submodule("layer1").register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+    with torch.no_grad():
+        assert encoder(torch.rand(2, channels, 32, 32)).shape == (2, 8)
+    assert seen[0].shape == (2, 64, 32, 32)
+    standard = build("resnet18", 8, channels=channels)
+    assert encoder.state_dict().keys() == standard.state_dict().keys()
+    assert encoder.architecture.stem == "small"
+    with pytest.raises(ValueError, match="no stem 'large'; choose from imagenet, small"):
+        build("resnet18", 8, stem="large")
 
 
 @pytest.mark.parametrize(

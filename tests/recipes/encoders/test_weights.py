@@ -24,7 +24,7 @@ from align_uniform.recipes.encoders.weights import (
     load_encoder,
     save_encoder,
 )
-from align_uniform.recipes.images.statistics import Statistics
+from align_uniform.recipes.images.statistics import STATISTICS, Statistics
 
 GREY = Statistics((0.25,), (0.5,))
 
@@ -61,6 +61,7 @@ def test_the_card_says_how_the_encoder_was_built_and_what_it_sees(folder: Path) 
         "std": [0.5],
         "data": "fashion-mnist",
         "layers": ["features", "output"],
+        "stem": "imagenet",
     }
     found = EncoderCard.read_beside(folder / "encoder.pth")
     assert found is not None
@@ -212,6 +213,24 @@ def test_an_architecture_is_known_by_its_weights(arch: str, tmp_path: Path) -> N
     assert EncoderFile.read(tmp_path / "x.pth").known["arch"] == arch
     with pytest.raises(ValueError, match=rf"arch must be {arch}, as .*x\.pth says, got resnet152"):
         load_encoder(tmp_path / "x.pth", arch="resnet152")
+
+
+@pytest.mark.parametrize("has_card", [True, False])
+def test_the_stem_of_a_resnet_is_known_by_the_card_or_the_weights(has_card: bool, tmp_path: Path) -> None:
+    encoder = build("resnet18", 6, size=32, stem="small")
+    save_encoder(encoder, tmp_path)
+    if has_card:
+        EncoderCard.of(encoder, STATISTICS["cifar10"], "cifar10").write(tmp_path)
+    found = load_encoder(tmp_path)
+    assert found.architecture.stem == "small"
+    assert same(found.state_dict(), encoder.state_dict())
+
+
+def test_a_card_that_knows_of_no_stem_is_read(folder: Path) -> None:
+    held = json.loads((folder / "encoder.json").read_text())
+    del held["stem"]
+    (folder / "encoder.json").write_text(json.dumps(held))
+    assert load_encoder(folder).architecture.stem == "imagenet"
 
 
 def test_an_architecture_that_the_options_of_a_run_state_is_used(tmp_path: Path) -> None:

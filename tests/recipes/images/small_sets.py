@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from align_uniform.recipes.images import stl10
+from align_uniform.recipes.images import cifar10, stl10
 from align_uniform.recipes.images.image_set import ImageSet
 
 RNG = np.random.default_rng(0)
@@ -54,6 +55,19 @@ def write_fashion_mnist(folder: Path, packed: bool) -> dict[str, NDArray[np.uint
                 (folder / f"{name}.gz").write_bytes(gzip.compress(content))
             else:
                 (folder / name).write_bytes(content)
+    return images
+
+
+def write_cifar10(root: Path) -> dict[str, NDArray[np.uint8]]:
+    """Write a small CIFAR-10, two pictures a file: rows of planes. Return the images as [N, 32, 32, 3]."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    images = {"train": random_images(10, 32, 32, 3), "test": random_images(2, 32, 32, 3)}
+    rows = {part: pixels.transpose(0, 3, 1, 2).reshape(-1, 3072) for part, pixels in images.items()}
+    batches = {f"data_batch_{i + 1}": rows["train"][2 * i : 2 * i + 2] for i in range(5)}
+    for name, data in {**batches, "test_batch": rows["test"]}.items():
+        (folder / name).write_bytes(pickle.dumps({"data": data, "labels": [0, 1]}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(cifar10.CLASSES)}))
     return images
 
 

@@ -15,7 +15,7 @@ import torch
 from align_uniform.recipes.encoders.weights import EncoderCard
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.datasets import load
-from align_uniform.recipes.images.image_set import GreyArrays, ImageSet, measure_statistics
+from align_uniform.recipes.images.image_set import Arrays, ImageSet, measure_statistics
 from align_uniform.recipes.images.views import evaluation_transform, training_transform
 from align_uniform.recipes.judge import evaluate
 from align_uniform.recipes.judge.options import KnnOptions
@@ -33,6 +33,10 @@ from align_uniform.recipes.pretrain import moco, two_view
             "fashion-mnist",
             r"Fashion-MNIST is not in .*raw .*train-images-idx3-ubyte and .*; --download .*apt install .*https://",
         ),
+        (
+            "cifar10",
+            r"CIFAR-10 \(train\) is not in .*: neither cifar-10-batches-py nor train .*; --download .*plane",
+        ),
     ],
 )
 def test_an_absent_data_set_is_told_in_a_line_with_the_folder_and_how_to_get_it(
@@ -46,7 +50,8 @@ def test_an_absent_data_set_is_told_in_a_line_with_the_folder_and_how_to_get_it(
 
 def test_names_and_splits_that_are_not_there_are_told_with_those_that_are() -> None:
     with pytest.raises(
-        ValueError, match="no data set 'mnist'; choose from stl10, fashion-mnist, imagefolder, digits"
+        ValueError,
+        match="no data set 'mnist'; choose from stl10, fashion-mnist, cifar10, imagefolder, digits",
     ):
         load("mnist", "", "train")
     with pytest.raises(
@@ -67,7 +72,7 @@ def stripes(monkeypatch: pytest.MonkeyPatch) -> datasets.DataSet:
         noise[::2, ::4] += 120
         noise[1::2, :, ::4] += 120
         labels = torch.arange(count) % 2 if split != "unlabelled" else torch.full((count,), -1)
-        return ImageSet("stripes", GreyArrays(noise), labels, ("across", "down"))
+        return ImageSet("stripes", Arrays(noise), labels, ("across", "down"))
 
     record = datasets.DataSet(
         name="stripes",

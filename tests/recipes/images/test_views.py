@@ -66,6 +66,7 @@ def test_the_tensor_is_torchvisions_to_the_last_bit(mode: str) -> None:
         ("moco-v1", "RGB", (3, 224, 224)),
         ("moco-v2", "RGB", (3, 224, 224)),
         ("fashion-mnist", "L", (1, 28, 28)),
+        ("cifar10", "RGB", (3, 32, 32)),
         ("digits", "L", (1, 16, 16)),
     ],
 )
@@ -135,11 +136,13 @@ def test_small_images_are_evaluated_as_they_are() -> None:
 
 def test_what_cannot_be_is_told() -> None:
     with pytest.raises(
-        ValueError, match="no augmentation 'x'; choose from stl10, moco-v1, moco-v2, fashion-mnist, digits"
+        ValueError,
+        match="no augmentation 'x'; choose from stl10, moco-v1, moco-v2, fashion-mnist, cifar10, digits",
     ):
         training_transform("x")
     with pytest.raises(
-        ValueError, match="no evaluation transform 'x'; choose from stl10, imagenet, fashion-mnist, digits"
+        ValueError,
+        match="no evaluation transform 'x'; choose from stl10, imagenet, fashion-mnist, cifar10, digits",
     ):
         evaluation_transform("x")
     with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):

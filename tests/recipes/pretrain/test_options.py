@@ -18,6 +18,10 @@ from align_uniform.recipes.pretrain.options import MocoOptions, TwoViewOptions
 
 SMALL = {"arch": "small-conv", "dim": 64, "batch_size": 256, "schedule": "cosine"}
 STRONG = {"mlp": True, "aug_plus": True, "schedule": "cosine", "batch_size": 256, "evaluate_every": 0}
+SMALL_IMAGES = {
+    "data": "cifar10", "arch": "resnet18", "stem": "small", "size": 32, "dim": 128, "epochs": 200,
+    "batch_size": 512, "schedule": "cosine", "weight_decay": 5e-4, "evaluate_every": 20,
+}  # fmt: skip
 CONTRASTIVE = {"align_weight": 0, "uniform_weight": 0, "contrastive_weight": 1, "contrastive_tau": 0.2}
 CHANGED: dict[tuple[str, str], dict[str, Any]] = {
     # what each preset changes of the defaults
@@ -26,9 +30,13 @@ CHANGED: dict[tuple[str, str], dict[str, Any]] = {
     | {"data": "digits", "size": 16, "epochs": 40, "lr": 0.12, "workers": 0, "evaluate_every": 10},
     ("two-view", "fashion-mnist"): SMALL
     | {"data": "fashion-mnist", "size": 28, "epochs": 20, "lr": 0.06, "evaluate_every": 5},
+    ("two-view", "cifar10"): SMALL_IMAGES | {"lr": 0.24},
+    ("two-view", "cifar10-cpu"): SMALL
+    | {"data": "cifar10", "size": 32, "epochs": 20, "lr": 0.06, "evaluate_every": 5},
     ("two-view", "imagefolder"): {
         "data": "imagefolder", "arch": "resnet18", "size": 224, "batch_size": 256, "lr": 0.12,
     },
+    ("moco", "cifar10"): SMALL_IMAGES | {"queue": 4096, "key_momentum": 0.99, "lr": 0.06},
     ("moco", "imagenet-100"): {},
     ("moco", "imagenet"): STRONG,
     ("moco", "imagenet-moco-v2"): STRONG | CONTRASTIVE,
@@ -47,9 +55,9 @@ def test_a_preset_changes_this_of_the_defaults(recipe: str, name: str) -> None:
 
 def test_these_are_all_presets_and_another_is_refused() -> None:
     assert set(CHANGED) == {(recipe, name) for recipe in CLASSES for name in presets.names(recipe)}
-    with pytest.raises(ValueError, match=r"preset must be one of 'fashion-mnist', .* got 'stl11'"):
+    with pytest.raises(ValueError, match=r"preset must be one of 'cifar10', .* got 'stl11'"):
         moco.options("stl11")
-    with pytest.raises(ValueError, match=r"preset must be one of 'digits', .* got 'stl11'"):
+    with pytest.raises(ValueError, match=r"preset must be one of 'cifar10', .* got 'stl11'"):
         TwoViewOptions(preset="stl11")
 
 
@@ -159,7 +167,10 @@ def test_defaults_and_folder_are_the_references() -> None:
             {"data": "digits", "aug_plus": True},
             "aug_plus is for an imagefolder, and digits has views of its own",
         ),
-        ({"data": "stl10"}, "data must be one of 'fashion-mnist', 'imagefolder', 'digits', got 'stl10'"),
+        (
+            {"data": "stl10"},
+            "data must be one of 'fashion-mnist', 'cifar10', 'imagefolder', 'digits', got 'stl10'",
+        ),
         ({"align_weight": 0, "uniform_weight": 0}, "the weights must not be negative, and not all 0"),
     ],
 )

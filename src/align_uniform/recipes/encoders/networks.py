@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from align_uniform._extras import needs
 from align_uniform.recipes.encoders.features import features
-from align_uniform.recipes.encoders.options import Head
+from align_uniform.recipes.encoders.options import Head, Stem
 from align_uniform.recipes.encoders.preparation import Picture, Preparation
 
 
@@ -29,6 +29,7 @@ class Architecture(NamedTuple):
     head: str
     size: int
     channels: int
+    stem: str = "imagenet"
 
 
 class Encoder(nn.Module, ABC):
@@ -75,7 +76,15 @@ class Encoder(nn.Module, ABC):
             raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(self.layers)}.")
 
 
-def build(arch: str, dim: int, *, size: int = 64, channels: int = 3, head: str = "linear") -> Encoder:
+def build(
+    arch: str,
+    dim: int,
+    *,
+    size: int = 64,
+    channels: int = 3,
+    head: str = "linear",
+    stem: str = "imagenet",
+) -> Encoder:
     """Return an untrained encoder.
 
     Args:
@@ -84,9 +93,10 @@ def build(arch: str, dim: int, *, size: int = 64, channels: int = 3, head: str =
         size: height and width of the images, on which the weights of small-alexnet alone depend.
         channels: number of channels of the images.
         head: projection head of a ResNet, linear or mlp; the small encoders have a head of their own.
+        stem: first layers of a ResNet, imagenet or small; see `ResNetEncoder`.
 
     Raises:
-        ValueError: there is no such encoder or head, or a number is out of range.
+        ValueError: there is no such encoder, head or stem, or a number is out of range.
     """
     if dim < 1 or channels < 1:
         raise ValueError(f"dim and channels must be at least 1, got {dim} and {channels}.")
@@ -96,8 +106,8 @@ def build(arch: str, dim: int, *, size: int = 64, channels: int = 3, head: str =
     elif arch == "small-conv":
         encoder = SmallConvNet(dim, channels)
     else:
-        encoder = ResNetEncoder(arch, dim, head, channels)
-    encoder.architecture = Architecture(arch, dim, head, size, channels)
+        encoder = ResNetEncoder(arch, dim, head, channels, stem)
+    encoder.architecture = Architecture(arch, dim, head, size, channels, stem)
     return encoder
 
 
@@ -247,17 +257,27 @@ class ResNetEncoder(Encoder):
         dim: number of output features.
         head: linear; or mlp, a linear layer that keeps the number of features, a ReLU and a linear layer.
         in_channels: number of channels of the images.
+        stem: imagenet, a convolution of 7x7 and a pool, which leave a quarter of the height and width; or
+            small, for images of about 32x32, a convolution of 3x3, which leaves all of it.
 
     Raises:
-        ValueError: there is no such encoder or head.
+        ValueError: there is no such encoder, head or stem.
 
     Reference:
-        Chen et al., arXiv 2003.04297 (the MLP head).
+        Chen et al., arXiv 2003.04297 (the MLP head); Chen et al., ICML 2020, arXiv 2002.05709, appendix B.9
+        (the small stem).
     """
 
     layers = ("backbone", "output")
 
-    def __init__(self, name: str, dim: int = 128, head: str = "linear", in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        name: str,
+        dim: int = 128,
+        head: str = "linear",
+        in_channels: int = 3,
+        stem: str = "imagenet",
+    ) -> None:
         super().__init__()
         with needs("recipes"):
             from torchvision import models  # type: ignore[import-untyped]  # it is not typed; the other encoders do not need it
@@ -272,13 +292,17 @@ class ResNetEncoder(Encoder):
                 f"There is no encoder {name!r}; choose from "
                 f"{', '.join(('small-alexnet', 'small-conv', *names))}."
             )
-        if head not in get_args(Head):
-            raise ValueError(f"There is no head {head!r}; choose from {', '.join(get_args(Head))}.")
+        for what, given, known in (("head", head, get_args(Head)), ("stem", stem, get_args(Stem))):
+            if given not in known:
+                raise ValueError(f"There is no {what} {given!r}; choose from {', '.join(known)}.")
         network = models.get_model(name, weights=None)
         width: int = network.fc.in_features
-        if in_channels != 3:
-            network.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        if in_channels != 3 or stem == "small":
+            kernel, stride, padding = (3, 1, 1) if stem == "small" else (7, 2, 3)
+            network.conv1 = nn.Conv2d(in_channels, 64, kernel, stride, padding, bias=False)
             nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+        if stem == "small":
+            network.maxpool = nn.Identity()
         projection = nn.Linear(width, dim)
         network.fc = (
             projection

@@ -19,7 +19,10 @@ TORCHVISION = "torchvision:"
 Head = Literal["linear", "mlp"]
 """The projection heads of a ResNet."""
 
-ViewsPreset = Literal["stl10", "moco-v1", "moco-v2", "fashion-mnist"]
+Stem = Literal["imagenet", "small"]
+"""The first layers of a ResNet."""
+
+ViewsPreset = Literal["stl10", "moco-v1", "moco-v2", "fashion-mnist", "cifar10"]
 """The presets of `training_transform` that make views of one size of any image."""
 
 
@@ -162,7 +165,7 @@ class ToEncode(EncoderName):
 
     images: str = field(metadata={"argument": True, "metavar": "IMAGES"})
     """Folder of images, or of one folder for each class; or the name of a data set: stl10, fashion-mnist,
-    imagefolder or digits (write ./digits for a folder of that name).
+    cifar10, imagefolder or digits (write ./digits for a folder of that name).
     """
     out: Path = field(metadata={"metavar": "FILE"})
     """File to write the features to, a row for each image: .npy or .safetensors, rows alone; or .npz, .h5 or

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,6 +93,8 @@ class EncoderCard:
     """Data set that the encoder was trained on."""
     layers: tuple[str, ...]
     """Names of the layers whose features can be taken."""
+    stem: str = "imagenet"
+    """First layers of a ResNet, imagenet or small."""
 
     def __post_init__(self) -> None:
         check_at_least(1, dim=self.dim, size=self.size, channels=self.channels)
@@ -141,7 +143,11 @@ class EncoderCard:
             return None
         try:
             held = json.loads(file.read_text(encoding="utf-8"))
-            values = {each.name: held[each.name] for each in fields(cls)}
+            values = {
+                each.name: held[each.name]
+                for each in fields(cls)
+                if each.default is MISSING or each.name in held
+            }
             tuples: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("mean", "std", "layers")}
             return cls(**values, **tuples)
         except (KeyError, TypeError, ValueError) as error:
@@ -238,6 +244,8 @@ class EncoderFile:
             known["arch"] = arch
         if output := next((name for name in OUTPUT_BIASES if name in state), None):
             known |= {"dim": len(state[output]), "head": "mlp" if output == "fc.2.bias" else "linear"}
+        if (first := state.get("conv1.weight")) is not None:
+            known["stem"] = "small" if first.shape[-1] == 3 else "imagenet"
         if card is not None:
             known = {name: getattr(card, name) for name in Architecture._fields}
         return cls(file, state, card, known)
@@ -250,8 +258,9 @@ class EncoderFile:
             self.chosen("head", overrides.get("head"), "linear"),
             overrides.get("size") or self.known.get("size", 64),
             self.chosen("channels", overrides.get("channels"), 3),
+            self.known.get("stem", "imagenet"),
         )
-        encoder = build(chosen.arch, chosen.dim, size=chosen.size, channels=chosen.channels, head=chosen.head)
+        encoder = build(**chosen._asdict())
         hint = self._hint(encoder)
         check_fits(self.path, encoder.state_dict(), self.state, hint)
         encoder.load_state_dict(self.state)
@@ -275,7 +284,8 @@ class EncoderFile:
                 f"Only the head differs. The features before it are those of --encoder "
                 f"{TORCHVISION}{chosen.arch} --weights {self.path}, which measure takes."
             )
-        taken = ", ".join(f"{name} {value}" for name, value in chosen._asdict().items())
+        arguments = {name: value for name, value in chosen._asdict().items() if name != "stem"}
+        taken = ", ".join(f"{name} {value}" for name, value in arguments.items())
         return f"It was read with {taken}; give the values that it was trained with."
 
     def chosen(self, name: str, given: T | None, default: T) -> T:

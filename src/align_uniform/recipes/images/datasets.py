@@ -98,6 +98,19 @@ DATASETS: dict[str, DataSet] = {
             "https://github.com/zalandoresearch/fashion-mnist.",
         ),
         DataSet(
+            name="cifar10",
+            loader=loader_in("cifar10"),
+            splits=("train", "test"),
+            size=32,
+            channels=3,
+            views="cifar10",
+            evaluation="cifar10",
+            statistics=STATISTICS["cifar10"],
+            moco_views=("cifar10",),
+            remedy="--download fetches the 170 MB; pictures in folders are read, too: an airplane, for "
+            "example, is {root}/train/airplane/1.png.",
+        ),
+        DataSet(
             name="imagefolder",
             loader=loader_in("imagefolder"),
             splits=("train", "val", "test"),
@@ -154,6 +167,7 @@ def load(name: str, root: str | Path, split: str, *, download: bool = False) -> 
     | --- | --- | --- |
     | stl10 | train, test, train+unlabeled | `root/stl10_binary/train_X.bin` ... |
     | fashion-mnist | train, test | `root/FashionMNIST/raw/train-images-idx3-ubyte` ..., also as .gz |
+    | cifar10 | train, test | `root/cifar-10-batches-py/data_batch_1` ..., or `root/train/CLASS/IMAGE` ... |
     | imagefolder | train, val, test | `root/train/CLASS/IMAGE` ... |
     | digits | train, test | none: the images come with scikit-learn |
 
@@ -165,8 +179,9 @@ def load(name: str, root: str | Path, split: str, *, download: bool = False) -> 
         name: a name in the table.
         root: folder of the data set.
         split: a split in the table.
-        download: first fetch missing files into `root`. Checksums are compared only then: files that are
-            already there are checked by their sizes. With several processes, use `load_on_all_ranks`.
+        download: first fetch missing files into `root`. Checksums are compared only then (those of
+            CIFAR-10 always): files that are already there are checked by their sizes. With several
+            processes, use `load_on_all_ranks`.
 
     Raises:
         FileNotFoundError: the data set is not in `root`.

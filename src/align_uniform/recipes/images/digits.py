@@ -14,7 +14,7 @@ from torch import Tensor
 
 from align_uniform._extras import needs
 from align_uniform.recipes.images.augmentations import inverse_affine
-from align_uniform.recipes.images.image_set import GreyArrays, ImageSet
+from align_uniform.recipes.images.image_set import Arrays, ImageSet
 
 
 class Labelled(NamedTuple):
@@ -39,7 +39,7 @@ def load(_root: Path, split: str, _download: bool) -> ImageSet:
     parts = load_tensors()
     part = parts.train if split == "train" else parts.test
     pixels = (part.images.squeeze(1) * 255).round().to(torch.uint8).numpy()
-    return ImageSet("digits", GreyArrays(pixels), part.labels, tuple(parts.classes))
+    return ImageSet("digits", Arrays(pixels), part.labels, tuple(parts.classes))
 
 
 def load_tensors(size: int = 16) -> Split:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from align_uniform.recipes.images.downloads import damaged, fetch
-from align_uniform.recipes.images.image_set import GreyArrays, ImageSet
+from align_uniform.recipes.images.image_set import Arrays, ImageSet
 
 CLASSES = (
     "T-shirt/top",
@@ -51,7 +51,7 @@ def load(root: Path, split: str, download: bool) -> ImageSet:
     pixels, labels = _read_idx(found[0], 3), _read_idx(found[1], 1)
     if len(pixels) != len(labels):
         raise damaged(found[1], f"it has {len(labels)} labels for {len(pixels)} images")
-    return ImageSet("fashion-mnist", GreyArrays(pixels), torch.from_numpy(labels).long(), CLASSES)
+    return ImageSet("fashion-mnist", Arrays(pixels), torch.from_numpy(labels).long(), CLASSES)
 
 
 def _files(folder: Path, names: Sequence[str]) -> list[Path] | None:

@@ -83,11 +83,11 @@ class _Chosen:
 
 
 @dataclass(frozen=True)
-class GreyArrays:
-    """Grey pictures in one array in memory."""
+class Arrays:
+    """Pictures in one array in memory."""
 
     pixels: NDArray[np.uint8]
-    """Pixels of all pictures, [N, height, width]."""
+    """Pixels of all pictures, [N, height, width] if they are grey, else [N, height, width, 3]."""
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -22,6 +22,9 @@ STATISTICS = {
     ),
     "imagenet": Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "fashion-mnist": Statistics((0.2860405969887955,), (0.3530242445149223,)),
+    "cifar10": Statistics(
+        (0.4913996801, 0.4821584173, 0.4465309174), (0.2470322324, 0.2434851280, 0.2615878417)
+    ),
     "digits": Statistics((0.30538230688935286,), (0.31860230836127507,)),
 }
 """Statistics of training images: for STL-10 with and without labels, for the digits at 16x16."""

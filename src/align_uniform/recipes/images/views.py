@@ -105,6 +105,16 @@ _VIEWS = {
         STATISTICS["fashion-mnist"],
         lambda size: (RandomResizedCrop(size, (0.3, 1.0)), RandomFlip(), ColorJitter(0.4, 0.4)),
     ),
+    "cifar10": _Views(
+        32,
+        STATISTICS["cifar10"],
+        lambda size: (
+            RandomResizedCrop(size, (0.2, 1.0)),
+            RandomFlip(),
+            ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+            RandomGrayscale(),
+        ),
+    ),
     "digits": _Views(
         16,
         STATISTICS["digits"],
@@ -115,6 +125,7 @@ _EVALUATIONS = {
     "stl10": _Evaluation(64, STATISTICS["stl10"], 70 / 64),
     "imagenet": _Evaluation(224, STATISTICS["imagenet"], 256 / 224),
     "fashion-mnist": _Evaluation(28, STATISTICS["fashion-mnist"]),
+    "cifar10": _Evaluation(32, STATISTICS["cifar10"]),
     "digits": _Evaluation(16, STATISTICS["digits"]),
 }
 
@@ -130,6 +141,7 @@ def training_transform(
     | moco-v1 | 224 | crop of 20-100%, grey 20%, colour jitter .4 .4 .4 .4, flip |
     | moco-v2 | 224 | crop of 20-100%, colour jitter .4 .4 .4 .1 in 80%, grey 20%, blur of .1-2 in 50%, flip |
     | fashion-mnist | 28 | crop of 30-100%, flip, brightness and contrast .4 |
+    | cifar10 | 32 | crop of 20-100%, flip, colour jitter .4 .4 .4 .1 in 80%, grey 20% |
     | digits | 16 | rotate up to 15°, shift 12%, scale .8-1.2, shear up to 12°, brightness .3 |
 
     Args:
@@ -156,7 +168,7 @@ def evaluation_transform(
     | --- | --- | --- | --- |
     | stl10 | 64 | shorter side to 70, centre 64 | crop of 8-100%, flip |
     | imagenet | 224 | shorter side to 256, centre 224 | crop of 8-100%, flip |
-    | fashion-mnist, digits | unchanged | the image itself | the image itself |
+    | fashion-mnist, cifar10, digits | unchanged | the image itself | the image itself |
 
     Args:
         preset: a preset in the table.

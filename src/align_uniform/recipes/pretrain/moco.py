@@ -226,7 +226,15 @@ def prepared(options: MocoOptions) -> tuple[Trainer, Evaluation]:
     images, labelled = training_images(options)
     head = "mlp" if options.mlp else "linear"
     model = MocoModel(
-        build(options.arch, options.dim, size=options.size, channels=images.channels, head=head), options
+        build(
+            options.arch,
+            options.dim,
+            size=options.size,
+            channels=images.channels,
+            head=head,
+            stem=options.stem,
+        ),
+        options,
     )
     evaluation = Evaluation(options, model.encoder_q, *transforms(options), labelled)
     views = TwoViews(images, evaluation.views, options.seed)

@@ -22,6 +22,7 @@ from align_uniform._options import (
     one_of,
     options_that_may_change,
 )
+from align_uniform.recipes.encoders.options import Stem
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.workers import default_workers
 from align_uniform.recipes.milestones import scaled
@@ -63,10 +64,17 @@ class ArchitectureOptions(Options):
     """Architecture of the encoder: small-alexnet, small-conv, or the name of a ResNet of torchvision."""
     dim: int = 128
     """Number of features of the encoder's output."""
+    stem: Stem = "imagenet"
+    """First layers of a ResNet: imagenet, of stride 4, or small, of stride 1, for images of about 32x32."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, dim=self.dim)
+        if self.stem != "imagenet" and self.arch.startswith("small"):
+            raise ValueError(
+                f"stem is of ResNets, and {self.arch} has layers of its own; leave stem out, or choose a "
+                "ResNet."
+            )
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,14 @@ def prepared(options: TwoViewOptions) -> tuple[Trainer, Evaluation]:
     given = given_statistics(options.mean, options.std)
     statistics = given or data_set.statistics or measure_statistics(images)
     model = TwoViewModel(
-        build(options.arch, options.dim, size=options.size, channels=images.channels), options
+        build(
+            options.arch,
+            options.dim,
+            size=options.size,
+            channels=images.channels,
+            stem=options.stem,
+        ),
+        options,
     )
     if options.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)

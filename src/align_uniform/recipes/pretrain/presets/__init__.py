@@ -13,7 +13,7 @@ def names(recipe: str) -> tuple[str, ...]:
 
     Example:
         >>> names("two-view")
-        ('digits', 'fashion-mnist', 'imagefolder', 'stl10')
+        ('cifar10', 'cifar10-cpu', 'digits', 'fashion-mnist', 'imagefolder', 'stl10')
     """
     folder = files(__name__).joinpath(recipe)
     return tuple(sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml")))

@@ -1,0 +1,57 @@
+"""Tests of the experiments without their runs: what is kept of a run, and what is said of all of them."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from experiments import cifar10, fashion_mnist, runs
+
+from align_uniform.recipes.judge.scores import score
+
+ROOT = Path(__file__).parent.parent / "experiments"
+
+
+def test_hits_of_images_are_kept_and_read() -> None:
+    labels = torch.arange(10).repeat(16)
+    ranked = torch.stack([labels, (labels + 1) % 10], 1)
+    ranked[::3] = ranked[::3].flip(1)
+    scores = score(ranked, labels, [str(label) for label in range(10)])
+    outcome = runs.Outcome("plane", "x", 0, 1, 0.1, -2.0, 0.5, 0.5, 1.0, {"knn": runs.packed(scores)})
+    assert torch.equal(runs.hits_of(outcome, "knn"), torch.arange(160) % 3 != 0)
+
+
+def test_recorded_runs_are_read_and_those_of_other_images_are_refused() -> None:
+    outcomes = runs.read(ROOT / "fashion_mnist.json", images=20_000)
+    assert {each.part for each in outcomes} >= {"baseline", "two-view", "moco", "plane"}
+    with pytest.raises(SystemExit, match=r"fashion_mnist\.json is of 20000 images, not 10; choose another"):
+        runs.read(ROOT / "fashion_mnist.json", images=10)
+    assert runs.read(ROOT / "nothing.json") == []
+
+
+def test_runs_are_told_apart_by_their_keys() -> None:
+    options = Namespace(
+        parts=["circle", "objectives", "plane", "two-view", "moco"],
+        seeds=[0, 1, 2],
+        images=100,
+        epochs=2,
+        plane_epochs=1,
+    )
+    for jobs in (cifar10.jobs(options), fashion_mnist.jobs(options)):
+        assert len({each.key for each in jobs}) == len(jobs)
+    plane = [each for each in cifar10.jobs(options) if each.part == "plane"]
+    assert len({each.name for each in plane}) >= 12
+    assert {each.seed for each in plane} == {0, 1}
+
+
+def test_the_rank_correlation_has_an_interval_over_mixtures() -> None:
+    names = [str(mixture) for mixture in range(12) for _ in range(2)]
+    values = np.arange(24.0)
+    assert cifar10.correlation(values, -values, names) == pytest.approx((-1, -1, -1))
+    noise = np.random.default_rng(0).standard_normal(24)
+    rho, low, high = cifar10.correlation(values, noise, names)
+    assert low < 0 < high
+    assert low < rho < high
