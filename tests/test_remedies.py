@@ -71,6 +71,7 @@ CASES = [
         "--rows-out r.parquet",
         "align-uniform measure x.npy {says}",
     ),
+    Case("align-uniform measure x.npy --dims 4 2", "2 4", "align-uniform measure x.npy --dims {says}"),
     Case("align-uniform measure xy.npz", "xy.npz::x", "align-uniform measure {says}"),
     Case("align-uniform measure x.npy --pairs named.csv", "--ids", "{fails} {says} ids.txt"),
     Case("open_rows('xy.npz')", "xy.npz::x", "open_rows('{says}')"),

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 LONGEST = 4000
@@ -105,6 +105,29 @@ def _columns_of(stream: TextIO) -> int:
     except ValueError:
         columns = os.get_terminal_size(stream.fileno()).columns
     return columns or 80  # a terminal may not know its size
+
+
+def side_by_side(rows: Sequence[Sequence[str]], most: int | None) -> str:
+    """Return a table of labels and columns of numbers; columns that do not fit come in a block below.
+
+    Args:
+        rows: the label and the cells of each row, the headings first.
+        most: the columns of the screen; None for one block.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    blocks: list[list[int]] = [[]]
+    for column in range(1, len(widths)):
+        used = widths[0] + sum(2 + widths[each] for each in blocks[-1])
+        if blocks[-1] and most is not None and used + 2 + widths[column] > most:
+            blocks.append([])
+        blocks[-1].append(column)
+    return "\n\n".join(
+        "\n".join(
+            "  ".join([row[0].ljust(widths[0]), *(row[each].rjust(widths[each]) for each in block)]).rstrip()
+            for row in rows
+        )
+        for block in blocks
+    )
 
 
 def print_anywhere() -> None:

@@ -182,3 +182,26 @@ def test_pairs_name_the_ids_of_a_file_of_one_vector_for_each_id(
         assert values[0] == values[1]
     assert main(["measure", "byid.pt", "--pairs", "numbered.csv"]) == 1
     assert "has 2 ids that no row has, the first is 0" in capsys.readouterr().err
+
+
+def test_first_features_are_printed_kept_and_gated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["measure", "x.npy", "--positives", "y.npy", "--dims", "2", "4"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    expected = measure("x.npy", "y.npy", dims=[2, 4])
+    assert "\n".join(expected.prefix_lines()) in "\n".join(lines)
+    document = printed_json(capsys, *words)
+    assert document["prefixes"] == expected.to_dict()["prefixes"]
+    limit = expected.prefixes[2].uniform.gap - 0.001
+    assert main([*words, "--fail-if", f"prefixes.2.uniform.gap > {limit}"]) == 3
+    assert f"prefixes.2.uniform.gap is {expected.prefixes[2].uniform.gap:g}" in capsys.readouterr().err
+    assert main([*words, "--fail-if", "prefixes.2.changes.align.relative > 9"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--fail-if", "prefixes.2.gap > 1"]) == 2
+    assert "no result has a number prefixes.2.gap; near ones are" in capsys.readouterr().err
+
+
+def test_wrong_numbers_of_features_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", "x.npy", "--dims", "4", "7"]) == 1
+    said = "align-uniform: --dims must be from 1 to 6, the number of features, got 7; leave it out."
+    assert capsys.readouterr().err.strip() == said

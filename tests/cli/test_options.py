@@ -38,6 +38,7 @@ OPTIONS = {
         "--seed",
         "--as-is/--no-as-is",
         "--center",
+        "--dims",
         "--device",
         "--name",
         "--kind {sentences,images}",

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from align_uniform._messages import side_by_side
 from align_uniform.cli import main, screen
 from tests import rows
 
@@ -102,15 +103,15 @@ def test_elsewhere_lines_are_as_long_as_they_are(capsys: pytest.CaptureFixture[s
 
 def test_columns_that_do_not_fit_come_below() -> None:
     table = [["t = 2", "first", "second", "third"], ["gap", "1.0", "2.0", "3.0"]]
-    assert screen.side_by_side(table, None).splitlines() == [
+    assert side_by_side(table, None).splitlines() == [
         "t = 2  first  second  third",
         "gap      1.0     2.0    3.0",
     ]
-    assert screen.side_by_side(table, 20).splitlines() == [
+    assert side_by_side(table, 20).splitlines() == [
         "t = 2  first  second",
         "gap      1.0     2.0",
         "",
         "t = 2  third",
         "gap      3.0",
     ]
-    assert len(screen.side_by_side(table, 1).split("\n\n")) == 3
+    assert len(side_by_side(table, 1).split("\n\n")) == 3

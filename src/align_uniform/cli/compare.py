@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from align_uniform._extras import require
+from align_uniform._messages import side_by_side
 from align_uniform._options import Belongs, Options
 from align_uniform.cli import screen
 from align_uniform.cli.command import Command
@@ -198,7 +199,7 @@ def _print(found: Comparison, accuracy: Sequence[float] | None) -> None:
     rows += [[record.label, *(record.text(result) for result in results)] for record in records]
     if accuracy is not None:
         rows.append(["accuracy", *(f"{each:g}" for each in accuracy)])
-    print(screen.side_by_side(rows, screen.width()))
+    print(side_by_side(rows, screen.width()))
     if found.differences:
         print(f"\n{found.text_of_differences()}")
 

@@ -161,6 +161,8 @@ def _paths(kind: Any, path: str) -> Iterator[str]:
             yield from _paths(each, path)
     elif typing.get_origin(kind) is tuple:
         yield from _paths(arguments[0], f"{path}.0")
+    elif typing.get_origin(kind) is Mapping and arguments[0] is int:
+        yield from _paths(arguments[1], f"{path}.0")
     elif typing.get_origin(kind) is Mapping:
         yield f"{path}.*"
     elif dataclasses.is_dataclass(kind):

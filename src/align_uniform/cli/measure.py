@@ -325,6 +325,7 @@ def _measure(options: MeasureOptions, inputs: _Inputs, encoded: Encoded | None) 
         interruptible=True,
         normalize=not options.as_is,
         center=options.center == OWN_MEANS or options.center,
+        dims=options.dims,
         distributed=True,
         groups=options.groups,
         items=options.texts if encoded is None else _names(encoded.paths, str(options.images)),

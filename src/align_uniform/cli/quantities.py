@@ -31,6 +31,10 @@ class QuantityOptions(Options):
     """Subtract the mean of the rows, of each view or tower, or the mean in a file, such as mean.npy. Rows are
     then normalised again.
     """
+    dims: tuple[int, ...] = field(default=(), metadata={"metavar": "D"})
+    """Numbers of first features, such as 64 128 256, to measure as well: rows are cut to them and normalised
+    again (Matryoshka).
+    """
     device: str = "auto"
     """Device that computes: auto, cpu, cuda or mps. Auto measures on cuda if there is one, else on the cpu,
     and encodes images on the best device there is.

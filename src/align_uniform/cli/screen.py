@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def say_measurement(result: Measurement) -> None:
     from align_uniform.measuring import verdict
 
     say(result.heading)
-    print("", *result.table_lines(width()), sep="\n")
+    print("", *result.table_lines(width()), *result.prefix_lines(width() or 80), sep="\n")
     for warning in result.warnings:
         say(f"warning: {warning}")
     print()
@@ -52,26 +51,3 @@ def say_measurement(result: Measurement) -> None:
     say(verdict.headline(result.findings), COLOURS[severity])
     for finding in result.findings:
         say(f"{finding.name}: {finding.what} {finding.advice}")
-
-
-def side_by_side(rows: Sequence[Sequence[str]], most: int | None) -> str:
-    """Return a table of labels and columns of numbers; columns that do not fit come in a block below.
-
-    Args:
-        rows: the label and the cells of each row, the headings first.
-        most: the columns of the screen; None for one block.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    blocks: list[list[int]] = [[]]
-    for column in range(1, len(widths)):
-        used = widths[0] + sum(2 + widths[each] for each in blocks[-1])
-        if blocks[-1] and most is not None and used + 2 + widths[column] > most:
-            blocks.append([])
-        blocks[-1].append(column)
-    return "\n\n".join(
-        "\n".join(
-            "  ".join([row[0].ljust(widths[0]), *(row[each].rjust(widths[each]) for each in block)]).rstrip()
-            for row in rows
-        )
-        for block in blocks
-    )

@@ -12,13 +12,11 @@ from torch import Tensor
 
 from align_uniform.engine.precision import widened
 from align_uniform.files import read_column
-from align_uniform.measuring.alignment import alignment_of_classes, alignment_of_pairs
-from align_uniform.measuring.populations import Population, Source
+from align_uniform.measuring.derived import derived, main_numbers
+from align_uniform.measuring.populations import Population
 from align_uniform.measuring.results import Centered
-from align_uniform.measuring.retrieval import retrieval
 from align_uniform.measuring.subject import Subject
-from align_uniform.measuring.sweep import Alike, Plan, sweep, uniformities
-from align_uniform.measuring.units import units_of
+from align_uniform.measuring.sweep import Plan
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,9 @@ def centered(
     all rows.
     """
     subject = less_means(asked, normalize=True)
-    plan = replace(plan, ts=plan.ts[:1], method="anchors" if groups is None else "exact")
-    units = units_of(subject, groups)
-    of_pairs = alignment_of_pairs(subject, alpha, units)
-    of_classes = alignment_of_classes(subject, classes, alpha, units)
-    sums = sweep(subject, plan, groups)
-    (uniform,), _ = uniformities(sums, subject, plan, units, Alike.of(subject, units))
-    found, _ = retrieval(subject, units, groups, plan.seed)
-    return Centered(of_pairs.alignment or of_classes.alignment, uniform, found)
+    plan = replace(plan, method="anchors" if groups is None else "exact")
+    found = main_numbers(subject, plan, alpha, groups, classes)
+    return Centered(found.align, found.uniform, found.retrieval)
 
 
 def less_means(asked: Subject, mean: Tensor | None = None, *, normalize: bool) -> Subject:
@@ -74,19 +67,7 @@ def less_means(asked: Subject, mean: Tensor | None = None, *, normalize: bool) -
     def less(rows: Population) -> CenteredRows:
         return CenteredRows(rows, rows.survey.moments.mean if mean is None else mean)
 
-    everyone = [_population(rows, rows.kept, less(rows), normalize) for rows in asked.everyone]
-    populations = [
-        new if part is rows else _population(part, part.kept, new.source, normalize)
-        for part, rows, new in zip(asked.populations, asked.everyone, everyone, strict=True)
-    ]
-    of = {id(rows): new for rows, new in zip(asked.everyone, everyone, strict=True)}
-    return replace(
-        asked,
-        rows=of[id(asked.rows)],
-        everyone=tuple(everyone),
-        populations=tuple(populations),
-        positives=tuple(replace(pairs, x=of[id(pairs.x)], y=of[id(pairs.y)]) for pairs in asked.positives),
-    )
+    return derived(asked, less, normalize=normalize)
 
 
 def asked_center(center: Any, dim: int) -> Tensor | None:
@@ -106,7 +87,3 @@ def asked_center(center: Any, dim: int) -> Tensor | None:
             "pass True for the mean of the rows."
         )
     return found
-
-
-def _population(rows: Population, kept: Tensor | None, source: Source, normalize: bool) -> Population:
-    return Population(source, rows.name, normalize=normalize, device=rows.device, kept=kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,6 +62,30 @@ def classes(
     if labels is None or codes is None:
         return None, {}
     rows, sums = asked.rows, class_sums(asked.rows, codes)
+    found, influences, matches = accuracy(asked, codes, units, seed)
+    shares = _shares(matches, sums)
+    table = tuple(_table(rows, _names(labels, codes), codes, sums, t, seed, shares))
+    return replace(found, table=table), influences
+
+
+class Matches(NamedTuple):
+    """The classes of the rows that looked for their neighbours, and of those that they found."""
+
+    own: Tensor
+    """The class of each row that looked, [queries]."""
+    near: Tensor
+    """The classes of the rows nearest to it, the nearest first, [queries, k]; -1 where there is no row."""
+
+
+def accuracy(
+    asked: Subject, codes: Tensor, units: Units, seed: int
+) -> tuple[Classes, dict[str, Influence], Matches]:
+    """Let the nearest rows of each row vote for its class.
+
+    Returns:
+        The results without the table of classes, the influences of the units, and the classes of neighbours.
+    """
+    rows = asked.rows
     sample = random_rows(len(rows), None if len(rows) ** 2 <= PRODUCTS else SAMPLE, seed)
     queries = torch.arange(len(rows), device="cpu") if sample is None else sample
     of_rows = units.of_rows[0]
@@ -69,17 +94,18 @@ def classes(
     hits = (majority(near) == own).double()
     matches = (near == own.unsqueeze(1)).double()
     influence = _influence(hits, matches, of_rows[queries], _of_rows(of_rows, numbers), units.count)
-    accuracy = float(hits.mean())
+    share = float(hits.mean())
     found = Classes(
         k=near.shape[1],
         queries=len(queries),
-        knn=accuracy,
-        knn_stderr=share_stderr(accuracy, len(of_rows[queries].unique()), influence),
-        count=len(sums.counts),
-        table=tuple(_table(rows, _names(labels, codes), codes, sums, t, seed, _shares(near, own, sums))),
+        knn=share,
+        knn_stderr=share_stderr(share, len(of_rows[queries].unique()), influence),
+        count=int(codes.max()) + 1,
+        table=(),
     )
     # Other embeddings have other neighbours: in a difference the pairs of rows are not the same.
-    return found, {} if influence is None else {"classes.knn": replace(influence, dyads=None)}
+    influences = {} if influence is None else {"classes.knn": replace(influence, dyads=None)}
+    return found, influences, Matches(own, near)
 
 
 def _neighbours(rows: Population, queries: Tensor, units: Tensor) -> Tensor:
@@ -130,8 +156,9 @@ def _influence(hits: Tensor, matches: Tensor, units: Tensor, of_near: Tensor, co
     return Influence(values + sums_by(pairs, ends[1], count), dyads=sums_by(pairs, number, len(codes)))
 
 
-def _shares(near: Tensor, own: Tensor, sums: ClassSums) -> list[float | None]:
+def _shares(matches: Matches, sums: ClassSums) -> list[float | None]:
     """Return the share of the neighbours of each class that are of it; None if none of its rows looked."""
+    own, near = matches
     known = near >= 0
     size = len(sums.counts)
     of_own = torch.zeros(size, dtype=torch.float64, device="cpu")

@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, get_args
@@ -32,6 +32,7 @@ from align_uniform.measuring.items import items_of
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.notable_rows import NearPairs
 from align_uniform.measuring.positives import PairChoice
+from align_uniform.measuring.prefixes import cut_to, prefixes
 from align_uniform.measuring.reference_points import Kind
 from align_uniform.measuring.results import Details, Towers, Uniformity
 from align_uniform.measuring.retrieval import retrieval
@@ -59,6 +60,7 @@ def measure(
     alpha: float = 2,
     normalize: bool = True,
     center: Any = None,
+    dims: Sequence[int] = (),
     method: str = "exact",
     anchors: int = 2000,
     seed: int = 0,
@@ -118,6 +120,9 @@ def measure(
             otherwise.
         center: True: subtract the mean of each view or tower, and divide rows by their norms again if they
             are normalised. Or a saved mean, [m], or its file, which is subtracted from all rows.
+        dims: rising numbers of first features: `Measurement.prefixes` then has the main numbers of the first
+            64, 128, ... features of each row, normalised again if rows are (Matryoshka), with their
+            differences from all features.
         method: "exact", over all N (N - 1) / 2 pairs, or "anchors": over the pairs of `anchors` random rows
             with all others, with a regression on exact moments; its error is `approximation_stderr`.
         anchors: their number; as many as there are rows is exact.
@@ -159,6 +164,7 @@ def measure(
     given = subject(features, positives, choice, ids=ids, normalize=normalize, device=device, name=name)
     asked, of_center = _centred(given, center, normalize)
     labels, of_classes, codes = _classes_and_groups(asked, plan, alpha, labels, groups)
+    cut = cut_to(asked, dims)
     order = items_of(given, items, labels)  # whose length is checked before the work begins
     found = _found(asked, plan, alpha, labels, of_classes, codes)
     near = notable_rows.near_pairs(asked, found.sums, seed)
@@ -184,12 +190,9 @@ def measure(
         warnings=_warnings(asked, found, plan, codes, near),
         items=order,
         details=_details(asked, found, labels, seed),
-        provenance=_provenance(given, found.sums, seed)
-        | of_center
-        | ({} if kind is None else {"kind": kind}),
+        provenance=_provenance(given, found.sums, seed, kind) | of_center,
     )
-    if heuristics.is_cone(result):
-        result = replace(result, centered=centered(asked, plan, alpha, codes, of_classes))
+    result = _with_derived(result, asked, cut, plan, alpha, codes, of_classes)
     return _timed(result, time.perf_counter() - started)
 
 
@@ -331,6 +334,26 @@ def _mean(asked: Subject, measure_of: Callable[[Moments], float]) -> float:
     return statistics.fmean(measure_of(population.survey.moments) for population in asked.populations)
 
 
+def _with_derived(
+    result: Measurement,
+    asked: Subject,
+    cut: Mapping[int, Subject],
+    plan: Plan,
+    alpha: float,
+    groups: Tensor | None,
+    classes: Tensor | None,
+) -> Measurement:
+    """Add the numbers of centred rows if the rows form a cone, and those of rows cut to first features."""
+    if heuristics.is_cone(result):
+        result = replace(result, centered=centered(asked, plan, alpha, groups, classes))
+    method = result.provenance["method"]
+    if cut and "interrupted" not in method:
+        result = replace(result, prefixes=prefixes(result, cut, plan, alpha, groups, classes))
+        if not cut.keys() <= result.prefixes.keys():
+            method = f"{method}, the sums of first features were interrupted"
+    return replace(result, provenance={**result.provenance, "method": method})
+
+
 def _timed(found: Measurement, seconds: float) -> Measurement:
     return replace(found, provenance={**found.provenance, "seconds": round(seconds, 3)})
 
@@ -376,8 +399,9 @@ def _warnings(
     )
 
 
-def _provenance(asked: Subject, sums: Sums, seed: int) -> dict[str, Any]:
-    return {
+def _provenance(asked: Subject, sums: Sums, seed: int, kind: Kind | None) -> dict[str, Any]:
+    of_kind = {} if kind is None else {"kind": kind}
+    return of_kind | {
         "align_uniform": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from align_uniform._extras import require
-from align_uniform._messages import counted
+from align_uniform._messages import counted, side_by_side
 from align_uniform.measuring import notebook, quantities, reference_points, verdict
 from align_uniform.measuring.difference import Difference, difference
 from align_uniform.measuring.fitness import Fitness, fitness
 from align_uniform.measuring.heuristics import Finding
 from align_uniform.measuring.plain import from_plain, to_plain
+from align_uniform.measuring.prefix_result import Prefix, scalars_of, table, table_of_changes
 from align_uniform.measuring.reference_points import Kind, Place
 from align_uniform.measuring.results import Results
 
@@ -39,6 +41,11 @@ class Measurement(Results):
 
     `print(measurement)` shows a table, `a - b` compares two measurements, `scalars` returns the numbers
     alone, and `to_json` and `from_json` keep a measurement.
+    """
+
+    prefixes: Mapping[int, Prefix] = field(default_factory=dict)
+    """The numbers of the first features of each row, by their number, with all features last; empty unless
+    `dims` were asked for.
     """
 
     def __sub__(self, other: Measurement) -> Difference:
@@ -73,7 +80,15 @@ class Measurement(Results):
         """Return the table of the main numbers, alignment and uniformity first, and the verdict in a line."""
         warnings = [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(
-            [self.heading, "", *self.table_lines(), *warnings, "", verdict.headline(self.findings)]
+            [
+                self.heading,
+                "",
+                *self.table_lines(),
+                *self.prefix_lines(),
+                *warnings,
+                "",
+                verdict.headline(self.findings),
+            ]
         )
 
     @property
@@ -102,12 +117,27 @@ class Measurement(Results):
             head + _folded(note, len(head), width) for head, (_, _, note) in zip(heads, rows, strict=True)
         ]
 
+    def prefix_lines(self, width: int = 80) -> list[str]:
+        """Return the lines of the tables of first features, after an empty line; none without `dims`.
+
+        Args:
+            width: the columns of the screen; those of a table that do not fit come below the others.
+        """
+        if not self.prefixes:
+            return []
+        again = ", normalised again" if self.norms.normalized else ""
+        lines = ["", f"first features of each row{again}", side_by_side(table(self.prefixes), width)]
+        if changes := table_of_changes(self.prefixes):
+            lines += ["", f"less those of all {counted(self.dim, 'feature')}", side_by_side(changes, width)]
+        return "\n".join(lines).split("\n")
+
     def scalars(self, prefix: str = "") -> dict[str, float]:
         """Return all numbers and their standard errors in a flat dictionary, as loggers take them.
 
         A key is the path of its number in the JSON of the measurement, as in "uniform.gap". "align",
         "uniform" and "tolerance" stand for the `value` at that path, and "uniforms.1" is the uniformity at
-        the second t. Numbers that were not measured are left out.
+        the second t. "prefixes.64.uniform.gap" is the gap of the first 64 features. Numbers that were not
+        measured are left out.
 
         Args:
             prefix: a text to put before every key, such as "val/".
@@ -119,7 +149,10 @@ class Measurement(Results):
             >>> round(numbers["val/uniform"], 3), numbers["val/rankme"] > 7
             (-4.0, True)
         """
-        return quantities.scalars(self, prefix)
+        found = quantities.scalars(self, prefix)
+        for dim, part in self.prefixes.items():
+            found |= scalars_of(part, f"{prefix}prefixes.{dim}.")
+        return found
 
     def places(self, kind: Kind | None = None) -> tuple[Place, ...]:
         """Return where the numbers that can be compared lie among those of known encoders.

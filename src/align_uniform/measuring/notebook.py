@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from align_uniform.measuring import quantities, reference_points, verdict
+from align_uniform.measuring import prefix_result, quantities, reference_points, verdict
 from align_uniform.measuring.heuristics import Finding
 from align_uniform.measuring.quantity import with_error
 from align_uniform.measuring.significance import text_of_p
@@ -40,6 +40,7 @@ def measurement_html(measurement: Measurement) -> str:
         _paragraph(measurement.heading),
         _verdict(found),
         _table((), rows, (WORDS, NUMBER, WORDS)),
+        _first_features(measurement),
         _warnings(measurement.warnings),
         _places(measurement),
     )
@@ -96,6 +97,18 @@ def _verdict(found: Sequence[Finding]) -> str:
         f"<li><b>{escape(each.name)}</b>: {escape(each.what)} {escape(each.advice)}</li>" for each in found
     )
     return _barred(f"<details><summary>{sentence}</summary><ul>{items}</ul></details>", colour)
+
+
+def _first_features(measurement: Measurement) -> str:
+    """Return the tables of first features, if there are any."""
+    if not measurement.prefixes:
+        return ""
+    parts = [("first features of each row", prefix_result.table(measurement.prefixes))]
+    if changes := prefix_result.table_of_changes(measurement.prefixes):
+        parts.append(("first features, less those of all features", changes))
+    return "".join(
+        _paragraph(title) + _table(heads, rows, (NUMBER,) * len(heads)) for title, (heads, *rows) in parts
+    )
 
 
 def _places(measurement: Measurement) -> str:

@@ -19,7 +19,7 @@ def to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         value = vars(value)
     if isinstance(value, Mapping):
-        return {name: to_plain(part) for name, part in value.items()}
+        return {str(name): to_plain(part) for name, part in value.items()}  # as JSON has it
     if isinstance(value, tuple | list):
         return [to_plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -60,11 +60,24 @@ def _value(kind: Any, value: Any, path: str) -> Any:
             raise TypeError(f"{path} must be a list, got {value!r}")
         inner = typing.get_args(kind)[0]  # every tuple of a measurement holds values of one type
         return tuple(_value(inner, part, f"{path}.{number}") for number, part in enumerate(value))
+    if typing.get_origin(kind) is Mapping:
+        return _mapping(kind, value, path)
     if kind is float and value is None:
         return math.nan
     if kind in SCALARS and type(value) not in SCALARS[kind]:
         raise TypeError(f"{path} must be {SCALARS[kind][-1].__name__}, got {value!r}")
     return value
+
+
+def _mapping(kind: Any, values: Any, path: str) -> Any:
+    """Return a mapping, whose keys are text in JSON even where they are numbers."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{path} must be an object, got {values!r}")
+    of_keys, inner = typing.get_args(kind)
+    try:
+        return {of_keys(key): _value(inner, part, f"{path}.{key}") for key, part in values.items()}
+    except ValueError as error:
+        raise TypeError(f"the names in {path} must be of numbers, got {[*values]}") from error
 
 
 def _object(kind: Any, values: Any, path: str) -> Any:

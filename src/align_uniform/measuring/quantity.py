@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from align_uniform.measuring.prefix_result import Prefix
     from align_uniform.measuring.results import Results
 
 Face = Literal["table", "report", "compare", "difference", "scalars"]
@@ -98,11 +99,11 @@ class Quantity:
     is_share: bool = False
     """Whether the number is the share of hits among units, or a mean of scores from 0 to 1."""
 
-    def value(self, measurement: Results) -> Any:
+    def value(self, measurement: Results | Prefix) -> Any:
         """Return the number, a tuple of several numbers, or None if the measurement has none."""
         return at(measurement, self.key)
 
-    def error(self, measurement: Results) -> float | None:
+    def error(self, measurement: Results | Prefix) -> float | None:
         """Return the standard error of the number, all `errors` combined, or None if one is missing."""
         errors = [at(measurement, path) for path in self.errors]
         return None if not errors or None in errors else math.hypot(*errors)
@@ -111,7 +112,7 @@ class Quantity:
         """Whether a face shows this number of a measurement."""
         return face in self.faces and self.value(measurement) is not None and self.applies(measurement)
 
-    def text(self, measurement: Results) -> str:
+    def text(self, measurement: Results | Prefix) -> str:
         """Return the number with its error as people read it; nothing if there is no number."""
         value, error = self.value(measurement), self.error(measurement)
         if value is None:
@@ -129,7 +130,7 @@ class Quantity:
         return self.meaning if self.note is None else f"{self.meaning}; {self.note(measurement)}"
 
 
-def at(measurement: Results, path: str) -> Any:
+def at(measurement: Results | Prefix, path: str) -> Any:
     """Return what a path leads to, or None if the measurement lacks a part on the way."""
     part: Any = measurement
     for name in path.split("."):
