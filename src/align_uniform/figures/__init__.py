@@ -12,6 +12,7 @@ with needs("report"):
     from align_uniform.figures.curves import Curve, curves_figure
     from align_uniform.figures.histograms import cosine_figure, crowding_figure, pair_distance_figure
     from align_uniform.figures.plane import PlanePoint, plane_figure, plane_of_measurements
+    from align_uniform.figures.prefixes import PrefixCurve, prefix_figure
     from align_uniform.figures.spectrum import spectrum_figure
     from align_uniform.figures.trajectory import Trajectory, trajectory_figure
 
@@ -20,6 +21,7 @@ __all__ = [
     "CircleFeatures",
     "Curve",
     "PlanePoint",
+    "PrefixCurve",
     "Trajectory",
     "circle_figure",
     "cosine_figure",
@@ -30,6 +32,7 @@ __all__ = [
     "paths",
     "plane_figure",
     "plane_of_measurements",
+    "prefix_figure",
     "save",
     "spectrum_figure",
     "trajectory_figure",

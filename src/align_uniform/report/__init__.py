@@ -27,6 +27,7 @@ with needs("report"):
     from align_uniform.report.heading import lead
     from align_uniform.report.map import map_of
     from align_uniform.report.numbers import headlines, number_groups
+    from align_uniform.report.prefixes import first_features
     from align_uniform.report.rows import Contents, Pictures, Sides, class_table, tables
 
 __all__ = ["comparison_html", "report_html", "write_comparison", "write_report"]
@@ -106,6 +107,7 @@ def report_html(
         count=sum(len(rows) for _, rows in groups),
         map=map_of(measurement, contents),
         drawings=list(drawings(measurement, runs)),
+        first=first_features(measurement),
         classes=None if measurement.classes is None else class_table(measurement.classes),
         tables=named,
         provenance={name: _as_text(value) for name, value in measurement.provenance.items()},
@@ -196,6 +198,7 @@ def _sections(measurement: Measurement, *, has_rows: bool) -> list[tuple[str, st
         ("verdict", "Verdict", True),
         ("quantities", "The numbers that matter", True),
         ("figures", "Figures", True),
+        ("first", "Fewer features", bool(measurement.prefixes)),
         ("classes", "Classes", measurement.classes is not None),
         ("rows", "Rows to look at", has_rows),
         ("numbers", "All numbers", True),
