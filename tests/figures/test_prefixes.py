@@ -32,6 +32,13 @@ def test_one_number_of_features_and_an_odd_number_of_panels_are_drawn() -> None:
     assert len(figures.prefix_figure([16, 64, 256], [GAP, RECALL, GAP]).axes) == 3
 
 
+def test_intervals_of_shares_end_at_0_and_1() -> None:
+    curve = figures.PrefixCurve("recall@1", np.array([0.01, 0.99]), np.array([0.1, 0.1]), is_share=True)
+    (axes,) = figures.prefix_figure([2, 4], [curve]).axes
+    low, high = (segment[:, 1] for segment in axes.containers[0][2][0].get_segments())
+    assert [*low, *high] == pytest.approx([0, 0.206, 0.794, 1], abs=1e-3)
+
+
 def test_numbers_on_the_axis_do_not_touch() -> None:
     dims = [2, 4, 254, 255, 256]
     (axes,) = figures.prefix_figure(dims, [figures.PrefixCurve("gap", np.ones(5))]).axes

@@ -68,9 +68,9 @@ def prefix_figure(dims: Sequence[int], curves: Sequence[PrefixCurve]) -> Figure:
 
 def _draw(axes: Axes, dims: Array, curve: PrefixCurve) -> None:
     values = np.asarray(curve.values, dtype=np.float64)
-    errors = (
-        None if curve.errors is None else NORMAL_95 * np.nan_to_num(np.asarray(curve.errors, dtype=float))
-    )
+    errors = None if curve.errors is None else NORMAL_95 * np.nan_to_num(np.asarray(curve.errors))
+    if errors is not None and curve.is_share:  # no share lies beyond 0 or 1
+        errors = np.stack([np.minimum(errors, values), np.minimum(errors, 1 - values)])
     axes.axhline(values[-1], color=FAINT, linewidth=1, linestyle=":")
     axes.errorbar(
         dims, values, yerr=errors, color=ACCENT, linewidth=1.6, marker="o", markersize=4, capsize=2,
