@@ -28,6 +28,7 @@ _LIBRARIES = {
     "torchmetrics": "torchmetrics",
     "torchvision": "torchvision",
     "transformers": "transformers",
+    "umap-learn": "umap",
 }
 """The module to import, by the name that pip knows."""
 
@@ -47,6 +48,7 @@ EXTRAS = {
     "metric-learning": ("pytorch-metric-learning",),
     "sklearn": ("scikit-learn",),
     "hub": ("huggingface-hub", "safetensors"),
+    "umap": ("umap-learn",),
 }
 """The libraries that each extra installs; pyproject.toml has the same list with their versions."""
 

@@ -44,6 +44,7 @@ OPTIONS = {
         "--kind {sentences,images}",
         "--json/--no-json",
         "--report",
+        "--map {pca,umap}",
         "--texts",
         "--positive-texts",
         "--positive-images",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,8 +15,12 @@ import torch
 from PIL import Image
 
 from align_uniform import Measurement, measure
-from align_uniform.report.map import CLASSES, HEIGHT, MARGIN, OTHERS, PICTURES, WIDTH, Map, map_of
+from align_uniform.cli import main
+from align_uniform.report import report_html
+from align_uniform.report.map import CLASSES, OTHERS, PICTURES, Map, map_of
+from align_uniform.report.places import HEIGHT, MARGIN, NEIGHBOURS, WIDTH
 from align_uniform.report.rows import Contents
+from tests.report.page import Page
 from tests.rows import normal, unit
 
 
@@ -99,3 +108,80 @@ def test_a_line_and_old_measurements_have_no_map(tmp_path: Path) -> None:
     kept = Measurement.from_json(measure(unit(30, 4)).to_json())
     for measurement in (line, kept):
         assert map_of(measurement, Contents(None, None, measurement)) is None
+
+
+# ------------------------------------------------------------------------------------------------------ UMAP
+
+
+class StandIn:
+    """UMAP's interface: it keeps what it was asked for, and returns two features, far off the page."""
+
+    asked: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *, n_components: int, n_neighbors: int, random_state: int, n_jobs: int = -1) -> None:
+        type(self).asked = {"components": n_components, "neighbours": n_neighbors, "seed": random_state}
+        assert n_jobs == 1  # more threads than one are refused with a seed
+
+    def fit_transform(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        assert rows.dtype == np.float32
+        return 100 * rows[:, :2] + 7
+
+
+@pytest.fixture
+def umap(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("umap")
+    module.__spec__ = ModuleSpec("umap", None)
+    module.UMAP = StandIn  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "umap", module)
+
+
+def test_the_places_are_those_of_umap_where_it_is_asked_for(umap: None) -> None:
+    measurement = measure(unit(60, 4), seed=3)
+    page = Page(report_html(measurement, map="umap")).shown
+    assert StandIn.asked == {"components": 2, "neighbours": NEIGHBOURS, "seed": 3}
+    assert "Map (UMAP)" in page
+    assert f"All 60 rows, placed by UMAP with {NEIGHBOURS} neighbours and seed 3" in page
+    assert "Distances are not to scale" in page
+    assert "variance" not in page[page.index("placed by UMAP") : page.index("another map")]
+    found = map_of(measurement, Contents(None, None, measurement), "umap")
+    assert found is not None
+    places = np.array([(point.x, point.y) for point in found.points])
+    assert measurement.details is not None
+    rows = measurement.details.samples[0].rows[:, :2].double().numpy() * [1, -1]
+    for column in (0, 1):
+        assert np.corrcoef(places[:, column], rows[:, column])[0, 1] > 0.9999
+    assert places.min() >= MARGIN - 0.1
+    assert (places.max(0) <= np.array([WIDTH, HEIGHT]) - MARGIN + 0.1).all()
+
+
+def test_too_few_rows_for_umap_are_shown_by_principal_components(umap: None) -> None:
+    page = Page(report_html(measure(unit(20, 4)), map="umap")).shown
+    assert "Map (principal components)" in page
+    assert "UMAP was asked for, but takes at least 30 rows." in page
+
+
+def test_without_umap_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    measurement = measure(unit(60, 4))
+    with pytest.raises(ModuleNotFoundError, match=re.escape("run: pip install 'align-uniform[umap]'")):
+        report_html(measurement, map="umap")
+    with pytest.raises(ValueError, match="map must be one of"):
+        report_html(measurement, map="tsne")  # type: ignore[arg-type]
+    assert "Map (principal components)" in report_html(measurement)
+
+
+def test_the_command_draws_the_map_that_it_is_asked_for(
+    tmp_path: Path, umap: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, page = tmp_path / "rows.npy", tmp_path / "page.html"
+    np.save(rows, unit(60, 4).numpy())
+    command = ["measure", str(rows), "--map", "umap"]
+    assert main([*command, "--report", str(page)]) == 0
+    assert "Map (UMAP)" in page.read_text(encoding="utf-8")
+    assert main(command) == 2
+    assert "--map has no effect without --report" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "umap", None)
+    assert main([*command, "--report", str(tmp_path / "other.html")]) == 1
+    told = capsys.readouterr()
+    assert told.err.endswith("umap-learn is missing; run: pip install 'align-uniform[umap]'\n")
+    assert told.out == ""  # nothing was measured

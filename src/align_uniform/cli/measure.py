@@ -116,6 +116,8 @@ class ResultOptions(Options):
     """Print JSON instead of a table."""
     report: str | None = _file("HTML")
     """Page to write, with figures and the rows to look at."""
+    map: Literal["pca", "umap"] = "pca"
+    """Places of rows on the report's map: principal components, or UMAP, which needs the extra `umap`."""
     texts: str | None = _file()
     """File with a text for each row, for the report. It also tells `compare` which items were measured."""
     positive_texts: str | None = _file()
@@ -157,6 +159,7 @@ class MeasureOptions(
         Belongs((*OF_ENCODERS, "features_out"), to=("--encoder",), words="--encoder"),
         Belongs(("images",), to=("--report", "--encoder")),
         Belongs(("texts",), to=("--report", "--json")),
+        Belongs(("map",), to=("--report",)),
         Belongs(("threshold", "columns", "score", "all_pairs"), to=("--pairs",)),
         Belongs(("inclusive", "score"), to=("--threshold",)),
         Belongs(("all_pairs",), against=("--threshold",)),
@@ -219,6 +222,8 @@ def _check_outputs(options: MeasureOptions) -> None:
         require("recipes")
     if options.report is not None:
         require("report")
+    if options.map == "umap":
+        require("umap")
 
 
 @dataclass(frozen=True)
@@ -401,7 +406,14 @@ def _report(
         from align_uniform.report import write_report
 
         images = contents.images if encoded is None else encoded.paths
-        write_report(Path(options.report), result, texts=contents.texts, images=images, force=options.force)
+        write_report(
+            Path(options.report),
+            result,
+            texts=contents.texts,
+            images=images,
+            map=options.map,
+            force=options.force,
+        )
         print(f"report: {options.report}", file=sys.stderr)
 
 

@@ -189,8 +189,8 @@ class Measurement(Results):
 
         Args:
             path: the file to write.
-            **options: `texts`, `images`, `force` and others, as `align_uniform.report.write_report` takes
-                them.
+            **options: `texts`, `images`, `map`, `force` and others, as `align_uniform.report.write_report`
+                takes them.
 
         Returns:
             The path of the page.

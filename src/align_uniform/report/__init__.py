@@ -27,6 +27,7 @@ with needs("report"):
     from align_uniform.report.heading import lead
     from align_uniform.report.map import map_of
     from align_uniform.report.numbers import headlines, number_groups
+    from align_uniform.report.places import Method
     from align_uniform.report.prefixes import first_features
     from align_uniform.report.rows import Contents, Pictures, Sides, class_table, tables
 
@@ -41,6 +42,7 @@ def write_report(
     images: Sides[Pictures] = None,
     runs: Sequence[Trajectory] = (),
     numbers: Sequence[tuple[str, str, str]] = (),
+    map: Method = "pca",  # noqa: A002 - the word of --map, and of people
     force: bool = False,
 ) -> None:
     """Write `report_html` to a file, whole or not at all.
@@ -52,14 +54,16 @@ def write_report(
         images: the pictures of the rows; see `report_html`.
         runs: the training runs of the encoder; see `report_html`.
         numbers: further numbers; see `report_html`.
+        map: the way to place rows on the map; see `report_html`.
         force: whether to replace an existing file.
 
     Raises:
         ValueError: the file exists and `force` is not given, or its folder does not exist, or `report_html`
             refuses an argument.
+        ModuleNotFoundError: umap-learn is missing, which `map="umap"` needs.
     """
     check_replaceable(path, force=force)
-    page = report_html(measurement, texts=texts, images=images, runs=runs, numbers=numbers)
+    page = report_html(measurement, texts=texts, images=images, runs=runs, numbers=numbers, map=map)
     with written_whole(path) as partial:
         # Names of files may contain characters that UTF-8 cannot encode.
         partial.write_bytes(page.encode("utf-8", "replace"))
@@ -72,6 +76,7 @@ def report_html(
     images: Sides[Pictures] = None,
     runs: Sequence[Trajectory] = (),
     numbers: Sequence[tuple[str, str, str]] = (),
+    map: Method = "pca",  # noqa: A002 - the word of --map, and of people
 ) -> str:
     """Return the page of a measurement: the verdict, the main numbers, figures, rows to look at, all numbers.
 
@@ -86,9 +91,12 @@ def report_html(
         images: the path of a picture for each row, or the picture itself, in the same way.
         runs: alignment and uniformity during the training of the encoder.
         numbers: the label, the value and the meaning of numbers that were measured elsewhere.
+        map: the way to place rows on the map: "pca", by their first two principal components, or "umap",
+            which needs the extra `umap` and takes the seed of the measurement.
 
     Raises:
         ValueError: there is not one text or path for each row.
+        ModuleNotFoundError: umap-learn is missing, which `map="umap"` needs.
     """
     contents = Contents(texts, images, measurement)
     found = measurement.findings
@@ -105,7 +113,7 @@ def report_html(
         headlines=headlines(measurement),
         groups=groups,
         count=sum(len(rows) for _, rows in groups),
-        map=map_of(measurement, contents),
+        map=map_of(measurement, contents, map),
         drawings=list(drawings(measurement, runs)),
         first=first_features(measurement),
         classes=None if measurement.classes is None else class_table(measurement.classes),

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from align_uniform._messages import counted
 from align_uniform.figures import Array
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.results import RowSample
 from align_uniform.report.numbers import typeset
+from align_uniform.report.places import HEIGHT, WIDTH, Method, places_of
 from align_uniform.report.rows import Cell, Contents
-
-WIDTH, HEIGHT, MARGIN = 640, 460, 14
-"""The size of the map, and the room around its points, in its own units."""
 
 PICTURES = 240
 """The most points that have a picture; the pictures of more would make the page too large."""
@@ -60,51 +59,42 @@ class Map:
     """All points, and the ways to colour them."""
 
     caption: str
+    title: str
+    """The method by which the points were placed."""
     keys: Sequence[Key]
     points: Sequence[Point]
     width: int = WIDTH
     height: int = HEIGHT
 
 
-def map_of(measurement: Measurement, contents: Contents) -> Map | None:
-    """Return the map of sampled rows in the two directions of most variance; None for too few rows."""
+def map_of(measurement: Measurement, contents: Contents, method: Method = "pca") -> Map | None:
+    """Return the map of sampled rows; None for too few rows.
+
+    Args:
+        measurement: the measurement, whose details have the rows.
+        contents: the texts and pictures of the rows.
+        method: the way to place rows; UMAP takes the seed of the measurement.
+
+    Raises:
+        ModuleNotFoundError: umap-learn is missing, which "umap" needs.
+    """
     samples = () if measurement.details is None else measurement.details.samples
     if sum(len(sample.rows) for sample in samples) < 3 or measurement.dim < 2:
         return None
-    places, share = _principal_places(torch.cat([sample.rows for sample in samples]))
+    seed = int(measurement.provenance.get("seed") or 0)
+    placed = places_of(torch.cat([sample.rows for sample in samples]), method, seed)
     keys, colours = _colours(measurement, samples)
     points: list[Point] = []
     for sample in samples:
         for row in range(len(sample.rows)):
             at = len(points)
             cell = contents.cell(sample.view, int(sample.numbers[row]), picture=at < PICTURES)
-            x, y = places[at].tolist()
+            x, y = placed.on_page[at].tolist()
             of_point = [column[at] for column in colours]
             points.append(Point(x, y, of_point, cell, _words(measurement, sample, row)))
     shown, total = len(points), sum(sample.total for sample in samples)
-    rows = f"{shown:,} random rows of {total:,}" if shown < total else f"All {total:,} rows"
-    caption = (
-        f"{rows}, projected on their first two principal components, which hold {share:.0%} of the variance: "
-        "rows that are apart here are apart; rows that are close here need not be."
-    )
-    return Map(caption, keys, points)
-
-
-def _principal_places(rows: torch.Tensor) -> tuple[Array, float]:
-    """Return the places of the rows on the page, and the share of the variance in two directions."""
-    centred = rows.double() - rows.double().mean(0)
-    left, values, _ = torch.linalg.svd(centred, full_matrices=False)
-    places = (left[:, :2] * values[:2]).numpy()
-    places = places * np.sign(
-        places[np.abs(places).argmax(0), [0, 1]]
-    )  # the sign of a direction is arbitrary
-    squares = values.square()
-    low, high = places.min(0), places.max(0)
-    room = np.array([WIDTH, HEIGHT]) - 2 * MARGIN
-    scale = float((room / np.maximum(high - low, 1e-12)).min())
-    middle = (low + high) / 2
-    on_page = (places - middle) * [scale, -scale] + [WIDTH / 2, HEIGHT / 2]
-    return on_page.round(1), float(squares[:2].sum() / squares.sum().clamp(min=1e-300))
+    rows = f"{counted(shown, 'random row')} of {total:,}" if shown < total else f"All {counted(total, 'row')}"
+    return Map(f"{rows}, {placed.words}", placed.title, keys, points)
 
 
 # ---------------------------------------------------------------------------------------------------- colours
@@ -138,7 +128,7 @@ def _categories(name: str, values: Sequence[str]) -> tuple[Key, Sequence[str]]:
     colours = dict(zip(order, CLASSES, strict=False))
     entries = [(colour, value) for value, colour in sorted(colours.items())]
     if len(order) > len(CLASSES):
-        entries.append((OTHERS, f"{len(order) - len(CLASSES):,} other classes"))
+        entries.append((OTHERS, counted(len(order) - len(CLASSES), "other class", "other classes")))
     return Key(name, entries), [colours.get(value, OTHERS) for value in values]
 
 
