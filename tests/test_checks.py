@@ -128,13 +128,13 @@ WRONG = {
         uniform_loss, (EMPTY,), {"negatives": X}, ("x must have at least", "got 0")
     ),
     "no rows to align": Wrong(
-        align_loss, (EMPTY, EMPTY), {}, ("x must have at least 1 rows", "got 0", "mean over no pairs")
+        align_loss, (EMPTY, EMPTY), {}, ("x must have at least 1 row", "got 0", "mean over no pairs")
     ),
     "no rows to contrast": Wrong(
-        contrastive_loss, (EMPTY, EMPTY, 0.1), {}, ("x must have at least 1 rows", "got 0")
+        contrastive_loss, (EMPTY, EMPTY, 0.1), {}, ("x must have at least 1 row", "got 0")
     ),
     "no rows to contrast with negatives": Wrong(
-        contrastive_loss, (EMPTY, EMPTY, 0.1), {"negatives": X}, ("x must have at least 1 rows", "got 0")
+        contrastive_loss, (EMPTY, EMPTY, 0.1), {"negatives": X}, ("x must have at least 1 row", "got 0")
     ),
     "a learned alpha": Wrong(
         align_loss,

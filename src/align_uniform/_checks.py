@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _options
+from align_uniform._messages import counted
 from align_uniform._options import check_choice as check_choice  # for values that need no torch
 
 
@@ -120,7 +121,7 @@ def check_ids(name: str, ids: object, rows: str, z: Tensor) -> Tensor:
 def check_row_count(rows: int, least: int, why: str) -> None:
     """Refuse too few rows for a mean."""
     if rows < least:
-        raise ValueError(f"x must have at least {least} rows, got {rows}: {why}.")
+        raise ValueError(f"x must have at least {counted(least, 'row')}, got {rows}: {why}.")
 
 
 def check_positive(name: str, value: float) -> float:
@@ -198,7 +199,7 @@ def _refuse_rows(name: str, numbers: list[int], rows: int, what: str, remedy: st
     if numbers:
         first = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
         raise ValueError(
-            f"{name} has {len(numbers):,} of {rows:,} rows with {what} (rows {first}); {remedy}."
+            f"{name} has {len(numbers):,} of {counted(rows, 'row')} with {what} (rows {first}); {remedy}."
         )
 
 

@@ -48,7 +48,7 @@ def test_an_error_of_a_run_names_an_option_as_it_is_typed(
     given = ["--preset", "digits", "--batch-size", "1", "--device", "cpu", "--out", str(tmp_path)]
     assert main(["pretrain", "two-view", *given]) == 1
     error = capsys.readouterr().err
-    assert "align-uniform: --batch-size must be at least 2 for each of 1 ranks, 2 in all, got 1." in error
+    assert "align-uniform: --batch-size must be at least 2 for each of 1 rank, 2 in all, got 1." in error
 
 
 def test_python_dash_m_is_the_same_command() -> None:

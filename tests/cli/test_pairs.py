@@ -81,7 +81,7 @@ def test_the_number_of_pairs_is_printed(folder: Path, capsys: pytest.CaptureFixt
             "gap.csv --threshold 4",
             "column score of gap.csv must have a number for each pair, got none in pair 1",
         ),
-        ("unknown.csv --ids texts.txt", "column y of unknown.csv has 1 ids that no row has"),
+        ("unknown.csv --ids texts.txt", "column y of unknown.csv has 1 id that no row has"),
         ("unknown.csv", "column x of unknown.csv must be row numbers, from 0, got 'text 0'"),
     ],
 )

@@ -172,7 +172,7 @@ def test_a_missing_number_is_named_with_its_row(suffix: str, missing: str, tmp_p
 @pytest.mark.parametrize(
     ("lists", "got"),
     [
-        (["[1, 2]", "[1]"], "lists of 2 numbers, as the first is, got 1 numbers in row 1"),
+        (["[1, 2]", "[1]"], "lists of 2 numbers, as the first is, got 1 number in row 1"),
         (["[1, 2]", '[1, "b"]'], "lists of numbers, got could not convert string to float: 'b' in row 1"),
         (["[1, 2]", "[[1, 2]]"], "got shape [1, 2] in row 1"),
         (["[1, 2]", "3"], "lists of 2 numbers, as the first is, got 3 in row 1"),

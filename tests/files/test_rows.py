@@ -65,7 +65,7 @@ def test_files_that_match_a_star_are_the_rows_of_one(tmp_path: Path) -> None:
     assert view.shape == (10, 4)
     np.save(tmp_path / "e.npy", np.ones((2, 5)))
     with pytest.raises(
-        ValueError, match=r"e\.npy must have 1 views of 4 features as .*a\.npy has, got 1 of 5"
+        ValueError, match=r"e\.npy must have 1 view of 4 features as .*a\.npy has, got 1 of 5"
     ):
         open_shards(tmp_path / "*.npy")
     with pytest.raises(FileNotFoundError, match=r"no file matches .*\*\.h5"):

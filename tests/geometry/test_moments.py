@@ -62,7 +62,7 @@ def test_no_rows_are_a_part_like_any_other() -> None:
         (lambda: mean_cosine(Moments.of(EYE[:1])), "moments must be of at least 2 rows, got 1"),
         (
             lambda: modality_gap(Moments.of(EYE), Moments.of(EYE[:0])),
-            "moments must be of at least 1 rows, got 0",
+            "moments must be of at least 1 row, got 0",
         ),
         (
             lambda: cross_mean_squared_distance(Moments.of(EYE), Moments.of(EYE[:, :2])),

@@ -94,7 +94,7 @@ def test_koleo_of_uniform_rows_rises_with_their_number_as_documented() -> None:
     ("call", "message"),
     [
         (lambda: nearest_neighbours(EYE[:1]), "x must have at least 2 rows, got 1"),
-        (lambda: nearest_neighbours(EYE[:0], EYE), "x must have at least 1 rows, got 0"),
+        (lambda: nearest_neighbours(EYE[:0], EYE), "x must have at least 1 row, got 0"),
         (
             lambda: nearest_neighbours(EYE, EYE[:, :2]),
             "queries must have the 3 features of x, got shape [3, 2]",

@@ -229,7 +229,7 @@ def test_the_floor_of_w2_at_both_ends_of_the_ratio() -> None:
     ("call", "message"),
     [
         *[
-            (lambda f=f: f(Moments.of(EYE[:0])), "moments must be of at least 1 rows, got 0")
+            (lambda f=f: f(Moments.of(EYE[:0])), "moments must be of at least 1 row, got 0")
             for f in (spectrum, rankme, participation_ratio, isoscore, w2_uniformity)
         ],
         (

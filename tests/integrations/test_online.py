@@ -99,7 +99,7 @@ def test_half_precision_is_measured_in_float32() -> None:
     [
         ((torch.eye(3), torch.eye(4)), r"of one shape, got \[\[3, 3\], \[4, 4\]\]"),
         ((torch.ones(2, 3, 4),), "of one shape"),
-        ((torch.ones(8, 5),), "1 views of 4 features"),
+        ((torch.ones(8, 5),), "1 view of 4 features"),
         ((torch.ones(8, 4), torch.ones(8, 4)), "got 2 of 4; call reset"),
     ],
 )

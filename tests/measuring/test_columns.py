@@ -200,7 +200,7 @@ NO_PAIRS: dict[str, tuple[Any, str]] = {
     "three columns": (np.zeros((4, 3), int), r"shape \[P, 2\], got shape \[4, 3\]"),
     "one column": (np.arange(8), r"shape \[P, 2\], got shape \[8\]"),
     "two rows": ([[0, 1, 2], [3, 4, 5]], r"shape \[P, 2\], got 3 values in pair 0"),
-    "ragged": ([[0, 1], [3], [4, 5]], "got 1 values in pair 1"),
+    "ragged": ([[0, 1], [3], [4, 5]], "got 1 value in pair 1"),
     "numbers": ([0, 1, 2], "got int in pair 0"),
     "texts": (["ab", "cd", "ef"], "got str in pair 0"),
     "columns of two lengths": (([0, 1, 2], [3, 4, 5, 6]), "one length, got 3 and 4"),
@@ -232,7 +232,7 @@ def test_pairs_may_be_of_ids_of_any_kind() -> None:
     assert paired([(tuples[a], tuples[b]) for a, b in PAIRS], ids=tuples) == PAIRS
     two = measure(X, Y, pairs={"x": [n for n, _ in named], "y": SECOND}, ids=(NAMES, range(12)))
     assert sorted((each.x, each.y) for each in two.worst_pairs) == PAIRS
-    with pytest.raises(ValueError, match="pairs has 1 ids that no row has, the first is 'item 99'; correct"):
+    with pytest.raises(ValueError, match="pairs has 1 id that no row has, the first is 'item 99'; correct"):
         measure(X, pairs=[("item 0", "item 99")], ids=NAMES)
 
 

@@ -112,7 +112,7 @@ BROKEN = broken(*((row, NAN) for row in range(9)))
          r"one for each of the 1 pairs, got 2"),
         ({"features": X, "pairs": [[0, 4]], "scores": ["high"], "threshold": 3}, "scores must be numbers"),
         ({"features": X, "pairs": [[0, 4]], "scores": [NAN], "threshold": 3},
-         r"scores has 1 of 1 rows with no value \(rows 0\)"),
+         r"scores has 1 of 1 row with no value \(rows 0\)"),
         ({"features": X, "pairs": [[0, 4]], "scores": [3], "threshold": 3},
          "got none of pairs with score > 3; lower"),
         ({"features": X, "labels": [1]}, "labels must be one for each of the 40 rows, got 1"),

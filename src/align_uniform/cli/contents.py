@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align_uniform._messages import shortened
+from align_uniform._messages import counted, shortened
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def _column(path: str | None, count: int) -> list[Any] | None:
     found = read_column(path)
     if len(found) != count:
         raise ValueError(
-            f"{path} must have one value for each of the {count:,} rows, got {len(found):,}"
-            f"{why_miscounted(path, found, count)}."
+            f"{path} must have one value for each of the {counted(count, 'row')}, got "
+            f"{len(found):,}{why_miscounted(path, found, count)}."
         )
     return found
 
@@ -91,6 +91,7 @@ def _look_for_pictures(path: str, pictures: Sequence[Any]) -> None:
         )
     if ranks.rank() == 0:
         print(
-            f"{path}: {len(missing):,} of {len(pictures):,} pictures do not exist, the first is {first}",
+            f"{path}: {len(missing):,} of {counted(len(pictures), 'picture')} do not exist, the first is "
+            f"{first}",
             file=sys.stderr,
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from align_uniform._messages import counted
 from align_uniform.figures._style import ACCENT, PLANE, Array, styled_figure
 
 
@@ -40,7 +41,7 @@ def curves_figure(curves: Sequence[Curve]) -> Figure:
         if not len(curve.epochs) == len(curve.values) >= 1:
             raise ValueError(
                 f"{curve.label} must have as many epochs as values, and at least one, got "
-                f"{len(curve.epochs)} epochs and {len(curve.values)} values."
+                f"{counted(len(curve.epochs), 'epoch')} and {counted(len(curve.values), 'value')}."
             )
     with styled_figure(PLANE) as figure:
         panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]

@@ -9,6 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from align_uniform._messages import counted
 from align_uniform.figures._style import (
     ACCENT,
     INK,
@@ -99,7 +100,7 @@ def cosine_figure(cosines: Array, dim: int, mean: float | None = None) -> Figure
             color=OPTIMUM,
             linewidth=1.4,
             linestyle="--",
-            label=f"uniform in {dim:,} dimensions",
+            label=f"uniform in {counted(dim, 'dimension')}",
         )
         _draw_line(axes, float(cosines.mean()) if mean is None else mean, "mean")
         axes.set(xlim=(low, high), xlabel="cosine of two rows")

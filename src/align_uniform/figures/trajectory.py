@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from align_uniform._messages import counted
 from align_uniform.figures._names import place_names
 from align_uniform.figures._style import FAINT, PAPER, PLANE, RAMP, Array, mark_optimum, styled_figure
 from align_uniform.figures.curves import Curve
@@ -53,8 +54,9 @@ def trajectory_figure(runs: Sequence[Trajectory], optimum: float, step_name: str
     for run in runs:
         if not len(run.steps) == len(run.align) == len(run.uniform) >= 1:
             raise ValueError(
-                f"{run.name} must have as many steps as values, and at least one, got {len(run.steps)} "
-                f"steps, {len(run.align)} alignments and {len(run.uniform)} uniformities."
+                f"{run.name} must have as many steps as values, and at least one, got "
+                f"{counted(len(run.steps), 'step')}, {counted(len(run.align), 'alignment')} and "
+                f"{counted(len(run.uniform), 'uniformity', 'uniformities')}."
             )
     if not runs:
         raise ValueError("runs must have at least one trajectory, got none.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from align_uniform._messages import counted
 from align_uniform.files import formats
 from align_uniform.files.gathered import gathered
 from align_uniform.files.held import (
@@ -107,9 +108,8 @@ def open_shards(pattern: str | Path, key: Key = None) -> tuple[Shards, ...]:
     for rows in files:
         if (len(rows), rows[0].shape[1]) != (len(first), first[0].shape[1]):
             raise FileError(
-                f"{rows[0].name} must have {len(first)} views of {first[0].shape[1]} features as "
-                f"{first[0].name} has, got {len(rows)} of {rows[0].shape[1]}; "
-                "narrow the pattern."
+                f"{rows[0].name} must have {counted(len(first), 'view')} of {first[0].shape[1]} features as "
+                f"{first[0].name} has, got {len(rows)} of {rows[0].shape[1]}; narrow the pattern."
             )
     return tuple(Shards(str(place), parts) for parts in zip(*files, strict=True))
 

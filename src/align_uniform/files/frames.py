@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align_uniform._messages import listed
+from align_uniform._messages import counted, listed
 from align_uniform.files.columns import Columns, Getter
 from align_uniform.files.held import Array, File, FileError, Index, choose
 from align_uniform.files.rows import Rows, can_be_rows, views
@@ -94,8 +94,8 @@ def _array(file: File, name: str, column: Any) -> Array:
         rows = [np.asarray(row, dtype=None if isinstance(row, np.ndarray) else np.float64) for row in values]
         if odd := [number for number, row in enumerate(rows) if row.shape != rows[0].shape or row.ndim != 1]:
             raise FileError(
-                f"{file.named(name)} must be lists of {len(rows[0])} numbers, as the first is, got another "
-                f"length in row {odd[0]}; leave that row out."
+                f"{file.named(name)} must be lists of {counted(len(rows[0]), 'number')}, as the first is, "
+                f"got another length in row {odd[0]}; leave that row out."
             )
         values = np.stack(rows)
     return Array(values.shape, values.dtype.name, values.__getitem__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from align_uniform._messages import listed, one_line
+from align_uniform._messages import counted, listed, one_line
 
 Key = str | None
 """The name of an array or a column in its file; None in a file that names nothing, such as .npy and .txt."""
@@ -134,8 +134,8 @@ def check_unpacked(name: str, unpacked: int, packed: int) -> None:
     """
     if unpacked > max(UNPACKED_BYTES, UNPACKED_RATIO * packed):
         raise FileError(
-            f"{name} takes {packed:,} bytes in the file and {unpacked:,} in memory, where it must be "
-            "as a whole; if that is right, save it without compression as .npy, which is read in parts."
+            f"{name} takes {counted(packed, 'byte')} in the file and {unpacked:,} in memory, where it must "
+            "be as a whole; if that is right, save it without compression as .npy, which is read in parts."
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from align_uniform._messages import counted
 from align_uniform.files.held import Array, File, FileError
 
 if TYPE_CHECKING:  # torch is imported when rows are read: the help of a command needs only the formats
@@ -172,12 +173,15 @@ def _to_rows(shape: Sequence[int]) -> str:
 def _to_views(shape: Sequence[int]) -> str:
     """Return how to make rows of an array that has too many views."""
     views, rows, _ = shape
-    pooled = f"for {views:,} items of {rows:,} tokens use x.mean(1), or x[:, 0] for the first of them"
+    tokens = f"{counted(views, 'item')} of {counted(rows, 'token')}"
+    pooled = f"for {tokens} use x.mean(1), or x[:, 0] for the first of them"
     if rows == 1:
         return "use x[:, 0]"
     if views <= rows:
-        return f"{pooled}; for views of {rows:,} rows choose some, as by x[:{MOST_VIEWS}]"
-    swapped = f"; for {rows} views of {views:,} rows use x.swapaxes(0, 1)" if rows <= MOST_VIEWS else ""
+        return f"{pooled}; for views of {counted(rows, 'row')} choose some, as by x[:{MOST_VIEWS}]"
+    swapped = (
+        f"; for {rows} views of {counted(views, 'row')} use x.swapaxes(0, 1)" if rows <= MOST_VIEWS else ""
+    )
     return f"V > N: axes swapped? {pooled[0].upper()}{pooled[1:]}{swapped}"
 
 

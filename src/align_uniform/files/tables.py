@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from align_uniform._messages import listed, shortened
+from align_uniform._messages import counted, listed, shortened
 from align_uniform.files.held import File, FileError, Key, Values
 
 
@@ -119,7 +119,7 @@ def _columns(file: File, names: list[str], records: list[_Record]) -> dict[Key, 
     for record, row in zip(records, rows, strict=False):
         if len(row) != len(names):
             raise FileError(
-                f"{file.path} must have {len(names)} fields a row, as its first line has, got "
+                f"{file.path} must have {counted(len(names), 'field')} a row, as its first line has, got "
                 f"{len(record.fields)} in line {record.line}."
             )
     return {name: partial(numbers, [row[i] for row in rows]) for i, name in enumerate(names)}

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from align_uniform._messages import counted
 from align_uniform.files import tables
 from align_uniform.files.columns import Columns, Getter
 from align_uniform.files.held import Array, File, FileError, Index, Key, Values, unread
@@ -106,10 +107,10 @@ def _matrix(file: File, name: str, rows: Sequence[Any]) -> Array:
 
     for number, row in enumerate(rows):
         if not isinstance(row, np.ndarray) or row.shape != rows[0].shape:
-            got = f"{len(row)} numbers" if isinstance(row, np.ndarray) else repr(row)[:20]
+            got = counted(len(row), "number") if isinstance(row, np.ndarray) else repr(row)[:20]
             raise FileError(
-                f"{file.named(name)} must be lists of {len(rows[0])} numbers, as the first is, got {got} in "
-                f"row {number}; leave that row out."
+                f"{file.named(name)} must be lists of {counted(len(rows[0]), 'number')}, as the first is, "
+                f"got {got} in row {number}; leave that row out."
             )
     matrix = np.stack([*rows])
     return Array(matrix.shape, "float64", matrix.__getitem__)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from align_uniform._messages import counted
 from align_uniform.engine.precision import widened
 from align_uniform.geometry.rows import check_rows, check_same_dim, wide_blocks
 
@@ -190,4 +191,4 @@ def cross_mean_squared_distance(x: Moments, y: Moments) -> float:
 def check_count(moments: Moments, least: int, why: str) -> None:
     """Refuse moments of too few rows."""
     if moments.count < least:
-        raise ValueError(f"moments must be of at least {least} rows, got {moments.count}: {why}.")
+        raise ValueError(f"moments must be of at least {counted(least, 'row')}, got {moments.count}: {why}.")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
+from align_uniform._messages import counted
 from align_uniform.geometry.rows import check_rows, widest
 
 QUERIES = 1024
@@ -96,8 +97,9 @@ def partner_ranks(
     is_whole = not partners.is_floating_point() and partners.shape == queries.shape[:1]
     if not is_whole or bool(((partners < 0) | (partners >= len(candidates))).any()):
         raise ValueError(
-            f"partners must be a number from 0 to {len(candidates) - 1} for each of the {len(queries)} "
-            f"queries, got {partners.dtype} of shape {list(partners.shape)}."
+            f"partners must be a number from 0 to {len(candidates) - 1} for each of the "
+            f"{counted(len(queries), 'query', 'queries')}, got {partners.dtype} of shape "
+            f"{list(partners.shape)}."
         )
     centre = widest(candidates.detach()).mean(0)
     rows = widest(queries.detach()) - centre

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
+from align_uniform._messages import counted
 from align_uniform.measuring.alone import uniformity_of
 from align_uniform.measuring.results import Uniformity
 
@@ -103,8 +104,8 @@ class OnlineUniformity:
         step = torch.stack([view.detach() for view in views])
         if self._steps and (len(step), step.shape[2]) != (len(self._steps[-1]), self.width):
             raise ValueError(
-                f"a step must have {len(self._steps[-1])} views of {self.width} features, as the steps "
-                f"before it, got {len(step)} of {step.shape[2]}; call reset() first, or use another "
+                f"a step must have {counted(len(self._steps[-1]), 'view')} of {self.width} features, as the "
+                f"steps before it, got {len(step)} of {step.shape[2]}; call reset() first, or use another "
                 "OnlineUniformity."
             )
         self._steps.append(step)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
+from align_uniform._messages import counted
 
 Column = list[Any] | Tensor
 """One side of pairs: row numbers as a tensor, or values that may be anything."""
@@ -147,7 +148,8 @@ def rows_of_ids(name: str, column: Iterable[Hashable], ids: Iterable[Hashable], 
     wanted = list(column)
     if unknown := [value for value in wanted if value not in first]:
         raise ValueError(
-            f"{name} has {len(unknown):,} ids that no row has, the first is {unknown[0]!r}; {remedy}."
+            f"{name} has {counted(len(unknown), 'id')} that no row has, the first is {unknown[0]!r}; "
+            f"{remedy}."
         )
     return [first[value] for value in wanted]
 
@@ -228,7 +230,7 @@ def _split(found: list[Any]) -> tuple[list[Any], list[Any]]:
     for number, pair in enumerate(found):
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             is_short = isinstance(pair, Sequence) and not isinstance(pair, str)
-            got = f"{len(pair)} values" if is_short else type(pair).__name__
+            got = counted(len(pair), "value") if is_short else type(pair).__name__
             raise ValueError(f"pairs must be row numbers of shape [P, 2], got {got} in pair {number}.")
     return [pair[0] for pair in found], [pair[1] for pair in found]
 

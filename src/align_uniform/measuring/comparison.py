@@ -14,6 +14,7 @@ import torch
 
 from align_uniform import _ranks as ranks
 from align_uniform._extras import require
+from align_uniform._messages import counted
 from align_uniform._progress import progress_bar
 from align_uniform.measuring import notebook
 from align_uniform.measuring.difference import Difference, difference
@@ -89,7 +90,7 @@ class Comparison:
                 for each, adjusted in zip(self.differences, self.adjusted_p, strict=True)
             ),
             None if accuracy is None else tuple(accuracy),
-            f"Holm, for the {len(self.differences)} differences of one number",
+            f"Holm, for the {counted(len(self.differences), 'difference')} of one number",
         )
         plain: dict[str, Any] = to_plain(vars(document) | {"embeddings": (), "differences": ()})
         plain["embeddings"] = [each.to_dict() for each in document.embeddings]
@@ -136,8 +137,8 @@ class Comparison:
         ]
         if is_family:
             parts.append(
-                f"adjusted p: by Holm's method, for the {len(self.differences)} differences of one number. "
-                "Errors and p are of single differences."
+                f"adjusted p: by Holm's method, for the {counted(len(self.differences), 'difference')} of "
+                "one number. Errors and p are of single differences."
             )
         return "\n\n".join(parts)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from align_uniform import sphere
+from align_uniform._messages import counted
 from align_uniform.measuring import quantities
 from align_uniform.measuring.influence import Influence, share_difference_stderr, stderr
 from align_uniform.measuring.joint import Joint
@@ -266,7 +267,7 @@ def _obstacle(a: Results, b: Results) -> str | None:
         if each.uniform.approximation_stderr:
             return f"{each.name} was measured from anchors; measure it exactly"
     if a.n != b.n:
-        return f"they have {a.n:,} and {b.n:,} items"
+        return f"they have {a.n:,} and {counted(b.n, 'item')}"
     return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
-from align_uniform._messages import listed
+from align_uniform._messages import counted, listed
 from align_uniform.measuring.influence import ENOUGH_UNITS, Influence, are_few, stderr
 from align_uniform.measuring.notable_rows import NearPairs
 from align_uniform.measuring.populations import Population
@@ -114,7 +114,9 @@ def _few_units(influence: Influence | None) -> str | None:
     if influence is None:
         return None
     units, effective = int((influence.values != 0).sum()), influence.effective_units
-    return f"{effective:.3g} of {units:,} rows, items or groups" if are_few(effective, units) else None
+    return (
+        f"{effective:.3g} of {counted(units, 'row')}, items or groups" if are_few(effective, units) else None
+    )
 
 
 def _leaves_out_a_place(potentials: Potentials, near: NearPairs) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
+from align_uniform._messages import counted
 from align_uniform._progress import progress_bar
 from align_uniform._version import __version__
 from align_uniform.measuring.difference import Difference, difference
@@ -280,7 +281,7 @@ def _summed_by(asked: TwoSides, plan: Plan, exchanged: Exchanged | None) -> Summ
     measured = _measure(asked, plan, 0), _measure(asked, plan, 1)
     chosen = _chosen(asked, plan.anchors if plan.method == "anchors" else None, plan.seed)
     counts = [len(rows) for rows in chosen if rows is not None]
-    method = f"{max(counts):,} anchors" if counts else "exact"
+    method = counted(max(counts), "anchor") if counts else "exact"
     if exchanged is None:
         return Summed(measured, None, method)
     with progress_bar("pairs of both sides", _work(asked, chosen), shown=plan.progress) as bar:
@@ -377,15 +378,16 @@ def _warnings(asked: TwoSides, summed: Summed, plan: Plan) -> Iterator[str]:
         units = sum(map(len, found.witness)) // (2 if asked.paired else 1)
         if are_few(found.effective_rows, units):
             yield (
-                f"the error of the squared MMD rests on effectively {found.effective_rows:.3g} of {units:,} "
-                "rows, and may be too small; p does not depend on it."
+                f"the error of the squared MMD rests on effectively {found.effective_rows:.3g} of "
+                f"{counted(units, 'row')}, and may be too small; p does not depend on it."
             )
     if asked.paired or asked.reason is not None:
         return
     if asked.common:
         yield (
-            f"{asked.common:,} ids occur on both sides; the two rows of an item depend on each other, which "
-            "makes the test miss changes. Compare the items of both sides alone, in the same order."
+            f"{counted(asked.common, 'id')} occur on both sides; the two rows of an item depend on each "
+            "other, which makes the test miss changes. Compare the items of both sides alone, in the same "
+            "order."
         )
     elif len(a) == len(b) and _look_paired(asked, plan):
         yield (

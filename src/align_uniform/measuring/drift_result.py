@@ -134,8 +134,12 @@ class Drift:
     def heading(self) -> str:
         """The names of both sides, the numbers of rows and features, and the method."""
         old, new = self.measurements
-        rows = counted(old.n, "row") if old.n == new.n else f"{old.n:,} and {new.n:,} rows"
-        dims = counted(old.dim, "feature") if old.dim == new.dim else f"{old.dim:,} and {new.dim:,} features"
+        rows = counted(old.n, "row") if old.n == new.n else f"{old.n:,} and {counted(new.n, 'row')}"
+        dims = (
+            counted(old.dim, "feature")
+            if old.dim == new.dim
+            else f"{old.dim:,} and {counted(new.dim, 'feature')}"
+        )
         pairs = "paired" if self.paired else "unpaired"
         return f"{self.names[0]} → {self.names[1]}: {rows} of {dims}, {pairs}, {self.provenance['method']}"
 
@@ -164,7 +168,7 @@ class Drift:
             (
                 "permutation test",
                 text_of_p(test.p),
-                f"{test.permutations:,} exchanges of {test.exchanged}{of}",
+                f"{counted(test.permutations, 'exchange')} of {test.exchanged}{of}",
             ),
             ("effect", f"{test.effect:.1f}", "squared MMD in its standard deviations over the exchanges"),
         ]

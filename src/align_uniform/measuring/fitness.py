@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from align_uniform._messages import counted
 from align_uniform.measuring.heuristics import Finding
 from align_uniform.measuring.quantities_of_classes import NEIGHBOURS
 from align_uniform.measuring.results import Results
@@ -97,14 +98,15 @@ def _searches(measurement: Results) -> Iterator[str]:
     if found is not None:
         here = found.forward
         yield (
-            f"A row finds its partner first in {here.recall_1:.1%} of {here.queries:,} searches among "
-            f"{here.candidates:,} rows, and among the first ten in {here.recall_10:.1%}; the other way round "
-            f"in {found.backward.recall_1:.1%} and {found.backward.recall_10:.1%}."
+            f"A row finds its partner first in {here.recall_1:.1%} of "
+            f"{counted(here.queries, 'search', 'searches')} among {counted(here.candidates, 'row')}, and "
+            f"among the first ten in {here.recall_10:.1%}; the other way round in "
+            f"{found.backward.recall_1:.1%} and {found.backward.recall_10:.1%}."
         )
     if measurement.classes is not None:
         yield (
             f"The {NEIGHBOURS} nearest rows name the class of {measurement.classes.knn:.1%} of "
-            f"{measurement.classes.queries:,} rows."
+            f"{counted(measurement.classes.queries, 'row')}."
         )
     if found is None:
         yield "Whether a search finds the right row was not measured: that takes pairs."

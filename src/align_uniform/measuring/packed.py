@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from align_uniform._messages import counted
 from align_uniform.files.rows import to_tensor
 from align_uniform.measuring.populations import Population
 
@@ -37,10 +38,10 @@ def warnings_of(populations: Sequence[Population]) -> Iterator[str]:
             if are_packed_bits(rows):
                 bits = 8 * rows.shape[1]
                 yield (
-                    f"{population.name} look like packed bits: the {rows.shape[1]:,} features of "
+                    f"{population.name} look like packed bits: the {counted(rows.shape[1], 'feature')} of "
                     f"{population.dtype_name} are as even as random bytes, and distances of bytes mean "
-                    f"nothing. If they are, unpack the {bits:,} bits: "
-                    "np.unpackbits(x.view('uint8'), axis=1) * 2.0 - 1."
+                    f"nothing. If they are, unpack the {bits:,} bits: np.unpackbits(x.view('uint8'), axis=1) "
+                    "* 2.0 - 1."
                 )
 
 

@@ -23,7 +23,11 @@ def _classes(measurement: Results) -> str:
 def _neighbours(measurement: Results) -> str:
     found = measurement.classes
     assert found is not None
-    looked = "leave one out" if found.queries == measurement.n else f"{found.queries:,} rows, leave one out"
+    looked = (
+        "leave one out"
+        if found.queries == measurement.n
+        else f"{counted(found.queries, 'row')}, leave one out"
+    )
     weakest = found.weakest
     if weakest is None or len(found.table) < 2:
         return looked

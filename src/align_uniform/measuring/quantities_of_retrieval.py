@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from align_uniform._messages import counted
 from align_uniform.measuring.answers import Ranking
 from align_uniform.measuring.quantity import Face, Quantity, faces
 from align_uniform.measuring.results import Results
@@ -28,7 +29,7 @@ def _candidates(direction: str) -> Callable[[Results], str]:
         if measurement.retrieval is None:
             return ""
         ranking: Ranking = getattr(measurement.retrieval, direction)
-        return f"{ranking.queries:,} queries among {ranking.candidates:,} rows"
+        return f"{counted(ranking.queries, 'query', 'queries')} among {counted(ranking.candidates, 'row')}"
 
     return note
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from align_uniform._messages import counted
 from align_uniform.measuring.quantity import Quantity, count, dimensions, faces, fixed, four_digits
 from align_uniform.measuring.results import Results
 
@@ -33,7 +34,7 @@ def _norms(measurement: Results) -> str:
 
 
 def _hub_rows(measurement: Results) -> str:
-    return "" if measurement.hubs is None else f"among {measurement.hubs.rows:,} rows"
+    return "" if measurement.hubs is None else f"among {counted(measurement.hubs.rows, 'row')}"
 
 
 OF_ROWS: tuple[Quantity, ...] = (

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
+from align_uniform._messages import counted
 from align_uniform._options import check_choice
 from align_uniform._unit_norm import LARGEST_DEVIATION
 from align_uniform.measuring.plain import from_plain
@@ -278,7 +279,7 @@ def _sources(of: ReferenceSet) -> str:
     for point in of.points:
         names.setdefault((point.source, point.dim), []).append(point.name)
     return "\n".join(
-        f"- {_listed(each)}: {source}; {dim:,} features." for (source, dim), each in names.items()
+        f"- {_listed(each)}: {source}; {counted(dim, 'feature')}." for (source, dim), each in names.items()
     )
 
 

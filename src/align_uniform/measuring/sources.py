@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
+from align_uniform._messages import counted
 from align_uniform.files.frames import is_frame, open_frame
 from align_uniform.files.rows import check_rows, to_tensor
 from align_uniform.measuring.populations import Source
@@ -82,8 +83,9 @@ def _stacked(name: str, rows: Sequence[Tensor]) -> Tensor:
     shapes = {tuple(row.shape) for row in rows}
     if {len(shape) for shape in shapes} == {2}:
         raise ValueError(
-            f"{name} must be rows, got a list of {len(rows)} matrices; use torch.cat({name}) if they "
-            f"are batches, or torch.stack({name}) if they are views of the same items."
+            f"{name} must be rows, got a list of {counted(len(rows), 'matrix', 'matrices')}; use "
+            f"torch.cat({name}) if they are batches, or torch.stack({name}) if they are views of the same "
+            "items."
         )
     for number, row in enumerate(rows):
         if row.shape != rows[0].shape or row.dim() != 1:

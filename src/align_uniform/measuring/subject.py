@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
+from align_uniform._messages import counted
 from align_uniform.measuring.columns import codes_of, names_of
 from align_uniform.measuring.populations import Population, Source
 from align_uniform.measuring.positives import PairChoice, Positives, chosen_pairs
@@ -64,7 +65,8 @@ def subject(
     are_matched = choice.pairs is not None or ids is not None
     if are_matched and second is None and len(rows) > 1:
         raise ValueError(
-            f"pairs and ids are of [N, m] features, got {len(rows)} views, which are pairs already."
+            f"pairs and ids are of [N, m] features, got {counted(len(rows), 'view')}, which are pairs "
+            "already."
         )
     are_towers = are_matched and second is not None
     names = _names_of_entities(ids, rows, second is not None)
@@ -91,7 +93,8 @@ def _named_sources(features: Any, second: Any) -> list[tuple[str, Source]]:
         labels = ["features"] if len(found) == 1 else [f"view {v}" for v in range(len(found))]
     elif len(found) > 1:
         raise ValueError(
-            f"features must be [N, m] where positives are given, got {len(found)} views; pass one of them."
+            f"features must be [N, m] where positives are given, got {counted(len(found), 'view')}; pass one "
+            "of them."
         )
     else:
         found += sources("positives", second)
@@ -115,17 +118,17 @@ def _positives(
         return (), ""
     if pairs is None and len({len(population) for population in rows}) > 1:
         raise ValueError(
-            f"row i of features and row i of positives are a pair, got {len(first)} and {len(last)} rows; "
-            f"pass pairs if they are matched otherwise."
+            f"row i of features and row i of positives are a pair, got {len(first)} and "
+            f"{counted(len(last), 'row')}; pass pairs if they are matched otherwise."
         )
     if pairs is None:
         _check_same_ids(rows)
     if pairs is None and not has_scores:
-        of = PAIRS_OF_TOWERS if are_towers else "two views" if len(rows) == 2 else f"{len(rows)} views"
+        of = PAIRS_OF_TOWERS if are_towers else "two views" if len(rows) == 2 else counted(len(rows), "view")
         return tuple(Positives(x, y, None, None) for x, y in combinations(rows, 2)), of
     if pairs is None:
         if len(rows) > 2:
-            raise ValueError(f"scores are of the pairs of two views, got {len(rows)} views.")
+            raise ValueError(f"scores are of the pairs of two views, got {counted(len(rows), 'view')}.")
         choice = replace(choice, pairs=(torch.arange(len(first), device="cpu"),) * 2)
     x_rows, y_rows, of = chosen_pairs(
         choice, (len(first), len(last)), PAIRS_OF_TOWERS if are_towers else "pairs", ids

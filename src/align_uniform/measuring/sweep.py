@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _ranks as ranks
+from align_uniform._messages import counted
 from align_uniform._progress import progress_bar
 from align_uniform.measuring import uniformity
 from align_uniform.measuring.clumps import Sample, draw, strata_of
@@ -116,7 +117,7 @@ def _sum_pairs(asked: Subject, plan: Plan, anchors: int | None, groups: Tensor |
             cross = cross_mean(x, y, plan.ts[0], progress, (chosen[0], chosen[1]))
     potentials, near = zip(*found, strict=True)
     sampled = [len(rows) for rows in chosen if rows is not None]
-    method = f"{max(sampled):,} anchors" if sampled else "exact"
+    method = counted(max(sampled), "anchor") if sampled else "exact"
     weights = tuple(
         Sample.of(
             torch.arange(len(population), device="cpu") if rows is None else rows, strata, len(population)

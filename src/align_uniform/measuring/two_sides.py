@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from align_uniform import _checks as checks
+from align_uniform._messages import counted
 from align_uniform.measuring.columns import values_of
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.sources import device_of, sources
@@ -96,8 +97,8 @@ def _population(features: Any, name: str, *, normalize: bool, device: torch.devi
     found = sources(name, features)
     if len(found) > 1:
         raise ValueError(
-            f"{name} must be rows [N, m], got {len(found)} views of them; pass one view, and another as its "
-            "positives."
+            f"{name} must be rows [N, m], got {counted(len(found), 'view')} of them; pass one view, and "
+            "another as its positives."
         )
     if (count := found[0].shape[0]) < LEAST_ROWS:
         raise ValueError(f"{name} must have at least {LEAST_ROWS} rows, got {count}; pass more of them.")
@@ -124,7 +125,8 @@ def _columns(
     for column, side in zip((first, second), sides, strict=True):
         if len(column) != len(side):
             raise ValueError(
-                f"{name} must be one for each of the {len(side):,} rows of {side.name}, got {len(column):,}."
+                f"{name} must be one for each of the {counted(len(side), 'row')} of {side.name}, got "
+                f"{len(column):,}."
             )
     return first, second
 
@@ -137,7 +139,7 @@ def _are_paired(
     """Return whether row i of both sides is one item, as was said, or as the ids say."""
     (a, b), same_ids = sides, ids is None or ids[0] == ids[1]
     if said and (len(a) != len(b) or not same_ids):
-        got = f"{len(a):,} and {len(b):,} rows" if len(a) != len(b) else "different ids"
+        got = f"{len(a):,} and {counted(len(b), 'row')}" if len(a) != len(b) else "different ids"
         raise ValueError(
             f"paired rows must be of the same items in the same order, but {a.name} and {b.name} have {got}; "
             "leave out items that one side lacks, sort the others, or compare unpaired."
@@ -165,8 +167,8 @@ def _reason(a: Population, b: Population, asked: bool) -> str | None:
     """Return why only rotation-invariant numbers are compared, or None if rows are."""
     if a.shape[1] != b.shape[1]:
         return (
-            f"{a.name} has {a.shape[1]:,} features and {b.name} {b.shape[1]:,}, so their rows have no axes "
-            "in common, and only numbers that no rotation changes are compared"
+            f"{a.name} has {counted(a.shape[1], 'feature')} and {b.name} {b.shape[1]:,}, so their rows have "
+            "no axes in common, and only numbers that no rotation changes are compared"
         )
     if asked:
         return (

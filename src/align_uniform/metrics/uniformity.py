@@ -12,6 +12,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from align_uniform import _checks as checks
 from align_uniform import _ranks as ranks
+from align_uniform._messages import counted
 from align_uniform.measuring import uniformity
 from align_uniform.measuring.influence import resized_stderr, stderr
 from align_uniform.measuring.populations import Population
@@ -110,9 +111,9 @@ class Uniformity(StreamedRows):
         rows, keys = self.kept_rows()
         if seen > len(rows) and len(keys.unique()) < len(keys):
             raise ValueError(
-                f"{len(keys) - len(keys.unique()):,} of the {len(keys):,} rows have the key of another row, "
-                "so they are no random sample: metrics with one seed were merged, or processes without a "
-                "process group; give each its own seed."
+                f"{len(keys) - len(keys.unique()):,} of the {counted(len(keys), 'row')} have the key of "
+                "another row, so they are no random sample: metrics with one seed were merged, or processes "
+                "without a process group; give each its own seed."
             )
         with ranks.alone():  # a batch's value is this process's own; with synchronised states all are equal
             population = Population(rows, "x", normalize=self.normalize, device=rows.device)

@@ -31,6 +31,7 @@ from align_uniform import (
     uniform_loss,
     uniform_optimum,
 )
+from align_uniform._messages import counted
 from align_uniform._progress import progress_bar
 from align_uniform._writing import check_absent, written_whole
 from align_uniform.recipes.demo_options import DemoOptions
@@ -120,7 +121,7 @@ def run(options: DemoOptions) -> int:
     plan = list(_plan(options.seeds))
     results, code = _trained(plan, split, options)
     if code:
-        sys.stderr.write(f"Interrupted: {len(results)} of {len(plan)} encoders are shown.\n")
+        sys.stderr.write(f"Interrupted: {len(results)} of {counted(len(plan), 'encoder')} are shown.\n")
     if results:
         written = _write(results, split, options)
         _print(results, written, options)
@@ -133,8 +134,9 @@ def _trained(plan: list[Planned], split: digits.Split, options: DemoOptions) -> 
     trained = sum(planned.objective is not None for planned in plan)
     with progress_bar("", trained * options.steps, shown=True) as progress:
         progress.say(
-            f"Training {trained} encoders of {len(split.train.labels):,} handwritten digits, {options.steps} "
-            f"batches each, on the CPU; Ctrl-C shows what is done. Files go to {options.out.resolve()}."
+            f"Training {counted(trained, 'encoder')} of {len(split.train.labels):,} handwritten digits, "
+            f"{options.steps} batches each, on the CPU; Ctrl-C shows what is done. Files go to "
+            f"{options.out.resolve()}."
         )
         try:
             for planned in plan:
@@ -280,7 +282,7 @@ def _print(results: list[Result], written: list[Path], options: DemoOptions) -> 
         "for other tasks.",
         "Alignment is that of two random views of each test image, uniformity that of the plain test "
         "images; alpha = t = 2.",
-        *([f"± is the deviation over {options.seeds} seeds."] if options.seeds > 1 else []),
+        *([f"± is the deviation over {counted(options.seeds, 'seed')}."] if options.seeds > 1 else []),
         f"One accuracy of {right / images:.1%} has a 95% interval of {low:.1f} to {high:.1f}%: too wide to "
         "rank objectives by.",
         "On another processor, or with another torch, the numbers differ as much as between seeds.",
@@ -310,7 +312,7 @@ def _tables(results: list[Result], width: int) -> list[Table]:
                 *(_spread(values, 1) for values in accuracies),
             )
         )
-    title = f"Handwritten digits, {results[0].test_images} test images"
+    title = f"Handwritten digits, {counted(results[0].test_images, 'test image')}"
     border = 3 * len(cells[0]) + 1
     if border + sum(max(map(len, column)) for column in zip(*cells, strict=True)) <= width:
         return [_table(title, cells)]

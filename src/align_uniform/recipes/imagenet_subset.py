@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
-from align_uniform._messages import listed
+from align_uniform._messages import counted, listed
 from align_uniform._temporary import temporary_folder
 from align_uniform._writing import check_absent
 
@@ -56,7 +56,9 @@ def run(options: SubsetOptions) -> int:
     fetched = options.classes == IMAGENET_100
     classes = published_classes() if fetched else read_classes(Path(options.classes))
     link_subset(options.full, options.out, classes, force=options.force)
-    sys.stdout.write(f"{options.out}: {len(classes)} classes in {' and '.join(SPLITS)}\n")
+    sys.stdout.write(
+        f"{options.out}: {counted(len(classes), 'class', 'classes')} in {' and '.join(SPLITS)}\n"
+    )
     return 0
 
 
@@ -88,7 +90,9 @@ def link_subset(full: Path, out: Path, classes: Sequence[str], *, force: bool = 
         f"{split}/{name}" for split in SPLITS for name in classes if not (full / split / name).is_dir()
     ]
     if missing:
-        raise ValueError(f"{full} lacks {len(missing)} of {2 * len(classes)} folders: {', '.join(missing)}.")
+        raise ValueError(
+            f"{full} lacks {len(missing)} of {counted(2 * len(classes), 'folder')}: {', '.join(missing)}."
+        )
     _check_place(full, out)
     check_absent(out, force=force)
     if os.path.lexists(out):

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from PIL import Image
 
+from align_uniform._messages import counted
 from align_uniform.files.pictures import read_picture
 from align_uniform.measuring.answers import Classes
 from align_uniform.measuring.measurement import Measurement
@@ -119,8 +120,8 @@ def _sides(name: str, values: Any, measurement: Measurement) -> tuple[Sequence[A
     for side, count in zip(sides, _counts(measurement, len(sides)), strict=True):
         if side is not None and count is not None and len(side) != count:
             raise ValueError(
-                f"{name} must be one for each of the {count:,} rows, got {len(side):,}; pass all of them in "
-                "the order of the rows."
+                f"{name} must be one for each of the {counted(count, 'row')}, got {len(side):,}; pass all of "
+                "them in the order of the rows."
             )
     return tuple(sides)
 
@@ -225,8 +226,8 @@ def _hubs_table(measurement: Measurement, hubs: Hubs, contents: Contents) -> Tab
         rows.append([contents.cell(hub.view, hub.row), *view, found, share])
     columns = ["row", *([kind] if are_several else []), "found by", "share of rows"]
     caption = (
-        f"The rows that most others have among their ten nearest, of {hubs.rows:,} rows; on average a row is "
-        "found by ten. What is found everywhere says nothing: general, short or empty inputs."
+        f"The rows that most others have among their ten nearest, of {counted(hubs.rows, 'row')}; on average "
+        "a row is found by ten. What is found everywhere says nothing: general, short or empty inputs."
     )
     return Table("Hubs", caption, columns, columns.index("found by"), rows)
 

@@ -79,7 +79,7 @@ def test_the_card_says_how_the_encoder_was_built_and_what_it_sees(folder: Path) 
         ({"dim": 0}, "dim must be at least 1, got 0"),
         ({"size": "28"}, "not supported between"),
         ({"std": [0.0]}, r"std must be above 0, got \[0.0\]"),
-        ({"mean": [0.1, 0.2], "std": [1, 1]}, "mean must have 1 numbers, one for each channel"),
+        ({"mean": [0.1, 0.2], "std": [1, 1]}, "mean must have 1 number, one for each channel"),
     ],
     ids=str,
 )

@@ -26,7 +26,7 @@ def test_a_set_can_be_sent_to_another_process_and_cut(tmp_path: Path) -> None:
 
 
 def test_a_set_needs_as_many_labels_as_images() -> None:
-    with pytest.raises(ValueError, match="x has 1 images and 2 labels"):
+    with pytest.raises(ValueError, match="x has 1 image and 2 labels"):
         ImageSet("x", [Image.new("L", (1, 1))], torch.zeros(2, dtype=torch.int64), ())
 
 
@@ -49,7 +49,7 @@ def test_images_count_the_same_in_the_statistics_whatever_their_size() -> None:
     pictures = [Image.new("L", (20, 20), 255), Image.new("L", (2, 3), 0)]
     images = ImageSet("x", pictures, torch.zeros(2, dtype=torch.int64), ())
     assert measure_statistics(images) == ((0.5,), (0.5,))
-    with pytest.raises(ValueError, match="A channel of x has one value in all 1 images read"):
+    with pytest.raises(ValueError, match="A channel of x has one value in all 1 image read"):
         measure_statistics(images, at_most=1)
     with pytest.raises(ValueError, match="x has no image"):
         measure_statistics(images.subset([]))

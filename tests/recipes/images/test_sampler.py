@@ -112,7 +112,7 @@ def test_the_number_of_batches_of_a_whole_epoch_stays_when_some_are_skipped() ->
         (lambda: GlobalBatchSampler(3, 8, world=2), "3 samples make no batch of 8 on 2 ranks; 4 are needed."),
         (
             lambda: GlobalBatchSampler(7, 8, drop_last=True),
-            "7 samples make no batch of 8 on 1 ranks; lower batch_size to 7.",
+            "7 samples make no batch of 8 on 1 rank; lower batch_size to 7.",
         ),
         (lambda: GlobalBatchSampler(9, 4, rank=2, world=2), "got rank 2 of 2"),
         (lambda: GlobalBatchSampler(9, 4, seed=-1), "seed must not be negative, got -1"),

@@ -76,7 +76,7 @@ def test_a_run_that_has_ended_says_so(tmp_path: Path) -> None:
     EncoderCard.of(build("resnet18", 8), STATISTICS["imagenet"], "imagefolder").write(running.folder)
     command = f"--encoder {running.folder} --layer backbone --protocol imagenet --root {tmp_path}"
     assert summary.closing(running).endswith(f"  next       align-uniform evaluate linear {command}\n")
-    assert "all 1 epochs are done already" in summary.opening(trainer(chosen))
+    assert "done already, after 1 epoch" in summary.opening(trainer(chosen))
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_limit_on_sorted_images_is_drawn_over_all_classes_and_those_left_empty
     images, _ = training_images(brief(folder, limit=1))
     empty = 1 - images.labels[0]
     assert capsys.readouterr().err == (
-        f"imagefolder: with a limit of 1 images, 1 of 2 classes have none: class{empty}.\n"
+        f"imagefolder: with a limit of 1 image, 1 of 2 classes have none: class{empty}.\n"
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from align_uniform._extras import needs
+from align_uniform._messages import counted
 from align_uniform._ranks import gather_rows
 from align_uniform.functional import uniform_loss
 from align_uniform.integrations.online import OnlineUniformity
@@ -239,8 +240,8 @@ class UniformityRegularizer(nn.Module):
         chosen = range(len(embeddings)) if self.columns is None else self.columns
         if any(not 0 <= number < len(embeddings) for number in chosen):
             raise ValueError(
-                f"columns must be from 0 to {len(embeddings) - 1}, since the data set has {len(embeddings)} "
-                f"columns of texts, got {list(chosen)}."
+                f"columns must be from 0 to {len(embeddings) - 1}, since the data set has "
+                f"{counted(len(embeddings), 'column')} of texts, got {list(chosen)}."
             )
         return [embeddings[number] for number in chosen]
 
@@ -286,7 +287,7 @@ def _ids(labels: Tensor | None, x: Tensor, others: list[Tensor]) -> dict[str, Te
         )
     if others:
         raise ValueError(
-            f"labels are of pairs, got {2 + len(others)} columns of texts; leave out the labels, or "
-            "the negatives."
+            f"labels are of pairs, got {counted(2 + len(others), 'column')} of texts; leave out the labels, "
+            "or the negatives."
         )
     return {"ids": labels.to(x.device)}

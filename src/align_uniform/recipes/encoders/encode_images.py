@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 
 from align_uniform import _ranks as ranks
+from align_uniform._messages import counted
 from align_uniform._progress import progress_bar
 from align_uniform._writing import check_replaceable
 from align_uniform.files.feature_files import WITH_COLUMNS, check_feature_file, write_features
@@ -80,8 +81,8 @@ def _items(options: EncodeImagesOptions, transform: Transform) -> Items:
     )
     if (channels := len(transform.statistics.mean)) != images.channels:
         raise ValueError(
-            f"the encoder takes images of {channels} channels, and {images.name} has {images.channels}; "
-            "choose other data."
+            f"the encoder takes images of {counted(channels, 'channel')}, and {images.name} has "
+            f"{images.channels}; choose other data."
         )
     known = [path_of(images.pictures, row) for row in range(len(images))]
     paths_of_files = [path for path in known if path is not None]
@@ -123,8 +124,8 @@ def _closing(options: EncodeImagesOptions, rows: torch.Tensor, items: Items, pla
         features_in,
         *(["--labels", f"{out}::labels"] if has_labels else []),
     ]
-    count = "1 image" if len(rows) == 1 else f"{len(rows):,} images"
     return (
-        f"{out}: {count}, {rows.shape[1]:,} features each ({options.layer}, on {place}){held}\n"
+        f"{out}: {counted(len(rows), 'image')}, {counted(rows.shape[1], 'feature')} each "
+        f"({options.layer}, on {place}){held}\n"
         f"  next       {shlex.join(command)}\n"
     )

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from align_uniform._messages import counted
 from align_uniform._options import check_at_least, check_statistics
 from align_uniform._writing import written_whole
 from align_uniform.files.held import missing
@@ -101,7 +102,7 @@ class EncoderCard:
         check_statistics(self.mean, self.std)
         if len(self.mean) != self.channels:
             raise ValueError(
-                f"mean must have {self.channels} numbers, one for each channel, got {self.mean}."
+                f"mean must have {counted(self.channels, 'number')}, one for each channel, got {self.mean}."
             )
 
     @classmethod

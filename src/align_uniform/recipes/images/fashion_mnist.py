@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from align_uniform._messages import counted
 from align_uniform.recipes.images.downloads import damaged, fetch
 from align_uniform.recipes.images.image_set import Arrays, ImageSet
 
@@ -50,7 +51,7 @@ def load(root: Path, split: str, download: bool) -> ImageSet:
         )
     pixels, labels = _read_idx(found[0], 3), _read_idx(found[1], 1)
     if len(pixels) != len(labels):
-        raise damaged(found[1], f"it has {len(labels)} labels for {len(pixels)} images")
+        raise damaged(found[1], f"it has {counted(len(labels), 'label')} for {counted(len(pixels), 'image')}")
     return ImageSet("fashion-mnist", Arrays(pixels), torch.from_numpy(labels).long(), CLASSES)
 
 
@@ -71,7 +72,7 @@ def _read_idx(path: Path, dims: int) -> NDArray[np.uint8]:
         raise damaged(path, str(error)) from error
     header = 4 + 4 * dims
     if len(content) < header:
-        raise damaged(path, f"it has {len(content)} bytes, less than its header")
+        raise damaged(path, f"it has {counted(len(content), 'byte')}, less than its header")
     shape = [int(size) for size in np.frombuffer(content[4:header], ">u4")]
     if content[:4] != bytes((0, 0, 8, dims)) or len(content) - header != np.prod(shape):
         raise damaged(path, f"it is not {dims}-dimensional IDX of bytes, or not all of it is there")

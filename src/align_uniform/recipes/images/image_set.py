@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from align_uniform._messages import counted
 from align_uniform.files.pictures import read_picture
 from align_uniform.recipes.images.statistics import Statistics
 
@@ -42,8 +43,8 @@ class ImageSet:
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.pictures):
             raise ValueError(
-                f"{self.name} has {len(self.pictures)} images and {len(self.labels)} labels; give one label "
-                "per image."
+                f"{self.name} has {counted(len(self.pictures), 'image')} and "
+                f"{counted(len(self.labels), 'label')}; give one label per image."
             )
 
     def __len__(self) -> int:
@@ -167,7 +168,7 @@ def measure_statistics(images: ImageSet, at_most: int = 10_000) -> Statistics:
     std = np.sqrt(np.maximum(square - mean**2, 0))
     if not (std > 0).all():
         raise ValueError(
-            f"A channel of {images.name} has one value in all {len(chosen)} images read; there is nothing to "
-            "normalise by."
+            f"A channel of {images.name} has one value in all {counted(len(chosen), 'image')} read; there is "
+            "nothing to normalise by."
         )
     return Statistics(tuple(mean.tolist()), tuple(std.tolist()))

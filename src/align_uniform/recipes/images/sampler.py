@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from align_uniform._messages import counted
+
 
 def shard(count: int, rank: int = 0, world: int = 1) -> range:
     """Return the rows of one rank: consecutive rows, as many as any other rank has, or one more or fewer.
@@ -75,15 +77,18 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
             raise ValueError(f"seed must not be negative, got {seed}.")
         if batch_size < 2 * world:
             raise ValueError(
-                f"batch_size must be at least 2 for each of {world} ranks, {2 * world} in all, got "
-                f"{batch_size}."
+                f"batch_size must be at least 2 for each of {counted(world, 'rank')}, {2 * world} in all, "
+                f"got {batch_size}."
             )
         full, rest = divmod(count, batch_size)
         self.batches = full + (not drop_last and rest // world >= 2)
         """Number of batches in a whole epoch."""
         if not self.batches:
             remedy = f"lower batch_size to {count}" if count >= 2 * world else f"{2 * world} are needed"
-            raise ValueError(f"{count} samples make no batch of {batch_size} on {world} ranks; {remedy}.")
+            raise ValueError(
+                f"{counted(count, 'sample')} make no batch of {batch_size} on {counted(world, 'rank')}; "
+                f"{remedy}."
+            )
         self.count = count
         self.batch_size = batch_size
         self.rank = rank
@@ -98,8 +103,8 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
             raise ValueError(f"epoch must not be negative, got {epoch}.")
         if not 0 <= start_batch <= self.batches:
             raise ValueError(
-                f"start_batch must be between 0 and the {self.batches} batches of an epoch, got "
-                f"{start_batch}."
+                f"start_batch must be between 0 and the {counted(self.batches, 'batch', 'batches')} of an "
+                f"epoch, got {start_batch}."
             )
         self.epoch = epoch
         self.start_batch = start_batch

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from align_uniform._extras import needs
+from align_uniform._messages import counted
 from align_uniform._temporary import temporary_folder
 from align_uniform.recipes.images.downloads import damaged, fetch
 from align_uniform.recipes.images.image_set import ImageSet
@@ -71,14 +72,14 @@ def _count(path: Path) -> int:
     """Return the number of images in a file."""
     size = path.stat().st_size
     if size % _BYTES or not size:
-        raise damaged(path, f"its {size:,} bytes are no whole number of images of 96*96*3")
+        raise damaged(path, f"its {counted(size, 'byte')} are no whole number of images of 96*96*3")
     return size // _BYTES
 
 
 def _labels(path: Path, count: int, classes: int) -> Tensor:
     labels = torch.from_numpy(np.fromfile(path, np.uint8)).long()
     if len(labels) != count:
-        raise damaged(path, f"it has {len(labels)} labels for {count} images")
+        raise damaged(path, f"it has {counted(len(labels), 'label')} for {counted(count, 'image')}")
     if not ((labels >= 1) & (labels <= classes)).all():
         raise damaged(
             path, f"its labels are {labels.min()} to {labels.max()} where 1 to {classes} are expected"

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from align_uniform._messages import counted
 from align_uniform.recipes.images.augmentations import (
     CenterCrop,
     ColorJitter,
@@ -47,8 +48,8 @@ class Transform:
         channels = len(image.getbands())
         if len(self.statistics.mean) != channels:
             raise ValueError(
-                f"The image has {channels} channels, but the statistics have {len(self.statistics.mean)}; "
-                "pass those of its data set."
+                f"The image has {counted(channels, 'channel')}, but the statistics have "
+                f"{len(self.statistics.mean)}; pass those of its data set."
             )
         mean, std = (np.array(moment, np.float32).reshape(-1, 1, 1) for moment in self.statistics)
         pixels = np.asarray(image).reshape(image.height, image.width, channels)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from align_uniform._messages import folded
+from align_uniform._messages import counted, folded
 from align_uniform.measuring.accuracies import AccuracyDifference, compare_accuracies
 from align_uniform.measuring.significance import holm, text_of_p
 from align_uniform.recipes.judge.options import CompareScoresOptions
@@ -77,13 +77,13 @@ def _print(
 ) -> None:
     width = max(map(len, names))
     for name, score in zip(names, scores, strict=True):
-        sys.stdout.write(f"{name:<{width}}  {100 * score.top1:5.2f}% of {score.n} images\n")
+        sys.stdout.write(f"{name:<{width}}  {100 * score.top1:5.2f}% of {counted(score.n, 'image')}\n")
     sys.stdout.write("\n")
     for each, p in zip(differences, adjusted, strict=True):
         holms = f", {text_of_p(p)} adjusted" if len(differences) > 1 and p is not None else ""
         sys.stdout.write(folded(f"{each}{holms}", sys.stdout) + "\n")
     if len(differences) > 1:
-        sys.stdout.write(f"\nadjusted: for {len(differences)} comparisons, by Holm's method\n")
+        sys.stdout.write(f"\nadjusted: for {counted(len(differences), 'comparison')}, by Holm's method\n")
 
 
 def _print_json(

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _ranks as ranks
+from align_uniform._messages import counted
 from align_uniform._progress import progress_bar
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.files import Rows, open_rows, read_column
@@ -131,7 +132,7 @@ def train_classifier(options: LinearOptions, protocol: LinearProtocol) -> Linear
     task = Task.of(options)
     train, test = task.images(train=True), task.images(train=False)
     encoder = task.encoder(train)
-    how = f"{options.protocol}, {protocol.epochs} epochs of random crops by {protocol.optimizer}"
+    how = f"{options.protocol}, {counted(protocol.epochs, 'epoch')} of random crops by {protocol.optimizer}"
     task.show(encoder, how, test, train)
     views = task.views(train, train=True)
     batches = GlobalBatchSampler(
@@ -197,9 +198,10 @@ def score_classifier(options: LinearOptions, path: Path) -> Scores:
     gives = len(test.classes)
     if (classifier.in_features, classifier.out_features) != (takes, gives):
         raise ValueError(
-            f"{path} must classify {takes} features as {gives} classes, but its classifier takes "
-            f"{classifier.in_features} features and knows {classifier.out_features} classes; choose the "
-            "layer and the data that it was trained on."
+            f"{path} must classify {counted(takes, 'feature')} as {counted(gives, 'class', 'classes')}, but "
+            f"its classifier takes {counted(classifier.in_features, 'feature')} and knows "
+            f"{counted(classifier.out_features, 'class', 'classes')}; choose the layer and the data that it "
+            "was trained on."
         )
     task.show(encoder, f"the classifier in {path}, as it is", test)
     with progress_bar("images", len(test), shown=ranks.rank() == 0) as advance:
@@ -223,8 +225,8 @@ def saved_features(options: EvaluateOptions, protocol: str) -> Features:
     train, test = rows_of(train_path), rows_of(test_path)
     if train.shape[1] != test.shape[1]:
         raise ValueError(
-            f"{test_path} must have the {train.shape[1]} features of {train_path}, it has {test.shape[1]}; "
-            "take both from one layer."
+            f"{test_path} must have the {counted(train.shape[1], 'feature')} of {train_path}, it has "
+            f"{test.shape[1]}; take both from one layer."
         )
     columns = [labels_of(path, rows) for path, rows in ((train_names, train), (test_names, test))]
     classes = sorted(set(columns[0]), key=str)
@@ -236,8 +238,9 @@ def saved_features(options: EvaluateOptions, protocol: str) -> Features:
     number = {name: place for place, name in enumerate(classes)}
     train_labels, test_labels = (torch.tensor([number[name] for name in column]) for column in columns)
     show_heading(
-        features=f"{train_path} ({len(train)} training rows) and {test_path} ({len(test)} test rows)",
-        labels=f"{train_names} and {test_names}, {len(classes)} classes",
+        features=f"{train_path} ({counted(len(train), 'training row')}) and "
+        f"{test_path} ({counted(len(test), 'test row')})",
+        labels=f"{train_names} and {test_names}, {counted(len(classes), 'class', 'classes')}",
         protocol=protocol,
     )
     own = EvalSampler(len(test), rank=ranks.rank(), world=ranks.world_size()).rows
@@ -251,7 +254,8 @@ def rows_of(path: Path) -> Rows:
     views = open_rows(path)
     if len(views) != 1:
         raise ValueError(
-            f"{path} must be [N, m], it has {len(views)} views of each row; save one of them, as with x[0]."
+            f"{path} must be [N, m], it has {counted(len(views), 'view')} of each row; save one of them, as "
+            "with x[0]."
         )
     return views[0]
 
@@ -261,7 +265,8 @@ def labels_of(path: Path, rows: Rows) -> list[Any]:
     labels = list(read_column(path))
     if len(labels) != len(rows):
         raise ValueError(
-            f"{path} must have one label for each of the {len(rows)} rows of {rows.name}, got {len(labels)}."
+            f"{path} must have one label for each of the {counted(len(rows), 'row')} of {rows.name}, got "
+            f"{len(labels)}."
         )
     return labels
 

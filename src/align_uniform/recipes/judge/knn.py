@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align_uniform._checks import check_choice, check_positive
+from align_uniform._messages import counted
 from align_uniform.geometry.neighbours import nearest_in_blocks
 from align_uniform.recipes.judge.options import Weight
 from align_uniform.recipes.judge.scores import TOP, Scores, check_labels, class_names, score
@@ -155,7 +156,9 @@ def _check(
 ) -> int:
     """Refuse features or labels that do not fit, and return the number of classes."""
     if not 1 <= k <= len(train_features):
-        raise ValueError(f"k must be between 1 and the {len(train_features)} training rows, got {k}.")
+        raise ValueError(
+            f"k must be between 1 and the {counted(len(train_features), 'training row')}, got {k}."
+        )
     if len(test_features) and train_features.shape[1:] != test_features.shape[1:]:
         raise ValueError(
             "train_features and test_features must have one number of features, got "

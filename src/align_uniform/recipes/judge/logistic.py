@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align_uniform._checks import check_positive
+from align_uniform._messages import counted
 from align_uniform.geometry.rows import widest
 from align_uniform.recipes.judge.scores import Scores, check_labels, class_names, score
 
@@ -134,8 +135,8 @@ def _minimum(
     if not steepest <= tolerance:
         warnings.warn(
             f"the logistic regression did not reach its minimum: its gradient is {steepest:.1e} after "
-            f"{iterations} iterations, to be {tolerance:.0e}; raise iterations or l2, or standardize the "
-            "features.",
+            f"{counted(iterations, 'iteration')}, to be {tolerance:.0e}; raise iterations or l2, or "
+            "standardize the features.",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from align_uniform._messages import counted
 from align_uniform._options import Belongs, Options, check_at_least, check_positive, one_of
 from align_uniform.recipes.encoders.options import EncoderOverrides
 from align_uniform.recipes.images import datasets
@@ -176,4 +177,6 @@ class CompareScoresOptions(Options):
                 f"scores must be at least two files, got {count}; differences are taken from the first."
             )
         if len(self.names) not in (0, count):
-            raise ValueError(f"names must be one for each of the {count} files, got {len(self.names)}.")
+            raise ValueError(
+                f"names must be one for each of the {counted(count, 'file')}, got {len(self.names)}."
+            )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align_uniform._messages import counted
 from align_uniform._ranks import gather_objects
 from align_uniform.measuring.results import NORMAL_95
 
@@ -45,7 +46,8 @@ class Scores:
         for name, counts in (("images", self.images), ("first", self.first), ("among_five", self.among_five)):
             if counts is not None and len(counts) != len(self.classes):
                 raise ValueError(
-                    f"{name} must be {len(self.classes)} counts, one for each class, got {len(counts)}."
+                    f"{name} must be {counted(len(self.classes), 'count')}, one for each class, got "
+                    f"{len(counts)}."
                 )
         ranked = self.first if self.among_five is None else self.among_five
         for name, images, first, five in zip(self.classes, self.images, self.first, ranked, strict=True):
@@ -158,9 +160,9 @@ class Scores:
         )
 
     def __str__(self) -> str:
-        lines = [_line(f"top-1 of {self.n} images", self.top1, self.top1_interval)]
+        lines = [_line(f"top-1 of {counted(self.n, 'image')}", self.top1, self.top1_interval)]
         if self.top5 is not None and self.top5_interval is not None:
-            lines.append(_line(f"top-5 of {self.n} images", self.top5, self.top5_interval))
+            lines.append(_line(f"top-5 of {counted(self.n, 'image')}", self.top5, self.top5_interval))
         width = max([len("class"), *map(len, self.classes)])
         lines += ["", f"{'class':<{width}}  images  top-1 %   95% interval"]
         for name, images, first in zip(self.classes, self.images, self.first, strict=True):
@@ -233,8 +235,8 @@ def over_ranks(scores: Scores, expected: int | None = None) -> Scores:
         first = first + other
     if expected is not None and first.n != expected:
         raise ValueError(
-            f"each of the {expected} test images must be counted once, got {first.n} in all processes "
-            "together; use a sampler that neither repeats nor drops images."
+            f"each of the {counted(expected, 'test image')} must be counted once, got {first.n} in all "
+            "processes together; use a sampler that neither repeats nor drops images."
         )
     return first
 
@@ -294,7 +296,10 @@ def check_labels(labels: Tensor, rows: int, classes: int | None = None, *, name:
 
 def _check(ranking: Tensor, labels: Tensor, classes: int) -> None:
     if ranking.is_floating_point() and (ranking.dim() != 2 or ranking.shape[1] != classes):
-        raise ValueError(f"logits must be [N, {classes}] for {classes} classes, got {list(ranking.shape)}.")
+        raise ValueError(
+            f"logits must be [N, {classes}] for {counted(classes, 'class', 'classes')}, got "
+            f"{list(ranking.shape)}."
+        )
     if ranking.dim() not in (1, 2) or 0 in ranking.shape[1:]:
         raise ValueError(
             f"ranked classes must be [N, r] with r at least 1, or [N], got {list(ranking.shape)}."

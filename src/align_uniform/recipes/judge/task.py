@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from align_uniform import _ranks as ranks
+from align_uniform._messages import counted
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders.features import check_layer
 from align_uniform.recipes.encoders.networks import Encoder
@@ -65,8 +66,8 @@ class Task:
         options, channels = self.options, images.channels
         if self.card is not None and self.card.channels != channels:
             raise ValueError(
-                f"the encoder takes images of {self.card.channels} channels, as {CARD} next to it says, and "
-                f"{self.data.name} has {channels}; choose other data."
+                f"the encoder takes images of {counted(self.card.channels, 'channel')}, as {CARD} next to it "
+                f"says, and {self.data.name} has {channels}; choose other data."
             )
         if self.card is not None and ranks.rank() == 0:
             deviations = self.card.deviations(size=options.size, mean=options.mean, std=options.std)
@@ -103,7 +104,8 @@ class Task:
     def show(self, encoder: Encoder, protocol: str, test: ImageSet, train: ImageSet | None = None) -> None:
         """Print what is judged, on which images, and how."""
         known = "" if self.card is None else f", trained on {self.card.data}"
-        counts = ([] if train is None else [f"{len(train)} training images"]) + [f"{len(test)} test images"]
+        counts = [] if train is None else [counted(len(train), "training image")]
+        counts.append(counted(len(test), "test image"))
         show_heading(
             encoder=f"{self.path} ({encoder.architecture.arch}{known})",
             layer=self.options.layer,

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 
 from align_uniform import _ranks as ranks
 from align_uniform import sphere
+from align_uniform._messages import counted
 from align_uniform._progress import Progress, progress_bar
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.images.loader import ImageLoader
@@ -172,9 +173,9 @@ class Trainer:
             has_state = (self.folder / state_files.LAST).exists()
             kept = f"; {self.folder} has the checkpoint from before" if has_state else ""
             raise ValueError(
-                f"the loss is {numbers['loss']} after {self.batch} batches of epoch {self.epoch + 1}: most "
-                f"often the learning rate, {self.options.lr:g}, is too high, or the precision, "
-                f"{self.options.precision}, too low{kept}."
+                f"the loss is {numbers['loss']} after {counted(self.batch, 'batch', 'batches')} of epoch "
+                f"{self.epoch + 1}: most often the learning rate, {self.options.lr:g}, is too high, or the "
+                f"precision, {self.options.precision}, too low{kept}."
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -249,7 +250,9 @@ class Trainer:
         self.epoch, self.batch, self.sums = state["epoch"], state["batch"], state["sums"]
         self.history = read_log(self.folder)[: state["history"]]
         if (lost := state["history"] - len(self.history)) and ranks.rank() == 0:
-            sys.stderr.write(f"{self.folder / FILE} lacks the last {lost} lines before the checkpoint.\n")
+            sys.stderr.write(
+                f"{self.folder / FILE} lacks the last {counted(lost, 'line')} before the checkpoint.\n"
+            )
 
     def _course(self) -> dict[str, Any]:
         """Return all that changes what is learned; measured statistics count as much as given ones."""

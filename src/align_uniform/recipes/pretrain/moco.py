@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align_uniform import _ranks as ranks
+from align_uniform._messages import counted
 from align_uniform.recipes.encoders.checkpoints import PREFIX, check_fits, read_checkpoint, write_checkpoint
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.images import datasets
@@ -278,7 +279,7 @@ def trainer(
         training.epoch = load_reference(options.start, model, training.optimizer, arch=options.arch)
         if training.epoch >= options.epochs:
             raise ValueError(
-                f"{options.start} has done {training.epoch} epochs, and this run has {options.epochs}; "
-                "raise --epochs."
+                f"{options.start} has done {counted(training.epoch, 'epoch')}, and this run has "
+                f"{options.epochs}; raise --epochs."
             )
     return training

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from align_uniform._messages import counted
 from align_uniform._options import (
     Belongs,
     Options,
@@ -174,8 +175,9 @@ class OptimizerOptions(Options):
             )
         if any(not 1 <= each < self.epochs for each in self.milestones):
             raise ValueError(
-                f"milestones must lie between 1 and {self.epochs - 1}, within the {self.epochs} epochs, got "
-                f"{self.milestones}; leave them out to have them in proportion."
+                f"milestones must lie between 1 and {self.epochs - 1}, within the "
+                f"{counted(self.epochs, 'epoch')}, got {self.milestones}; leave them out to have them in "
+                "proportion."
             )
 
     @property
@@ -398,4 +400,4 @@ class MocoOptions(PretrainOptions):
     def formula(self) -> str:
         """The objective as a sum of losses, and the keys that queries are kept away from."""
         within = "the queries and " if self.intra_batch else ""
-        return f"{super().formula}, against {within}a queue of {self.queue:,} keys"
+        return f"{super().formula}, against {within}a queue of {counted(self.queue, 'key')}"

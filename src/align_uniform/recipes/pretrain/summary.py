@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from align_uniform import _ranks as ranks
+from align_uniform._messages import counted
 from align_uniform.recipes.encoders.weights import EncoderCard
 from align_uniform.recipes.images.datasets import data_set
 from align_uniform.recipes.pretrain.log import FILE, in_words
@@ -32,15 +33,16 @@ def opening(trainer: Trainer) -> str:
     """Return what starts, or what is resumed: the objective, images, encoder, device, length and folder."""
     options, images = trainer.options, trainer.views.images
     trained = sum(each.numel() for each in trainer.model.parameters() if each.requires_grad)
-    processes = "1 process" if ranks.world_size() == 1 else f"{ranks.world_size()} processes"
-    batches = "1 batch" if trainer.sampler.batches == 1 else f"{trainer.sampler.batches} batches"
+    processes = counted(ranks.world_size(), "process", "processes")
+    batches = counted(trainer.sampler.batches, "batch", "batches")
+    features, parameters = counted(options.dim, "output feature"), counted(trained, "parameter")
     lines = {
         "objective": options.formula,
         "images": f"{len(images):,} of {images.name}, in views of {options.size} x {options.size} pixels",
-        "encoder": f"{options.arch} with {options.dim} output features, {trained:,} parameters",
+        "encoder": f"{options.arch} with {features}, {parameters}",
         "device": f"{trainer.device}, {processes}, {options.precision}",
         "rate": options.rate,
-        "epoch": f"{batches} of {min(options.batch_size, len(images)):,} images",
+        "epoch": f"{batches} of {counted(min(options.batch_size, len(images)), 'image')}",
         "folder": str(trainer.folder),
     }
     return f"pretrain {options.recipe}, preset {options.preset}: {_place(trainer)}\n{_block(lines)}"
@@ -51,24 +53,24 @@ def _block(lines: Mapping[str, str]) -> str:
     return "".join(f"  {name:<10} {value}\n" for name, value in lines.items() if value)
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
-
-
 def _place(trainer: Trainer) -> str:
     """Return where the run starts."""
     if not trainer.batches_done:
-        return f"starting, {_counted(trainer.options.epochs, 'epoch')}"
+        return f"starting, {counted(trainer.options.epochs, 'epoch')}"
     if trainer.epoch == trainer.options.epochs:
-        return f"all {trainer.epoch} epochs are done already"
+        return f"done already, after {counted(trainer.epoch, 'epoch')}"
     after = f" after batch {trainer.batch} of {trainer.sampler.batches}" if trainer.batch else ""
     return f"resuming at epoch {trainer.epoch + 1} of {trainer.options.epochs}{after}"
 
 
 def interruption(trainer: Trainer) -> str:
     """Return where a run stopped early, and the command that resumes it."""
-    done = f"{trainer.epoch} of {_counted(trainer.options.epochs, 'epoch')}"
-    batches = f" and {trainer.batch} of {trainer.sampler.batches} batches" if trainer.batch else ""
+    done = f"{trainer.epoch} of {counted(trainer.options.epochs, 'epoch')}"
+    batches = (
+        f" and {trainer.batch} of {counted(trainer.sampler.batches, 'batch', 'batches')}"
+        if trainer.batch
+        else ""
+    )
     text = f"{trainer.folder}: stopped after {done}{batches}, and saved."
     if command := resuming_command():
         return f"{text} To resume, run:\n  {command}\n"
@@ -84,7 +86,7 @@ def closing(trainer: Trainer) -> str:
     files = ", ".join(name for name in WRITTEN if (folder / name).exists())
     command = shlex.join([*_program(), "evaluate", "linear", *_judging(trainer)])
     lines = {"result": numbers, "written": files, "next": command}
-    done = f"{folder}: {trainer.epoch} of {_counted(options.epochs, 'epoch')}"
+    done = f"{folder}: {trainer.epoch} of {counted(options.epochs, 'epoch')}"
     return f"{done}\n{_block(lines)}"
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from align_uniform import _ranks as ranks
 from align_uniform import figures, uniform_optimum
-from align_uniform._messages import listed
+from align_uniform._messages import counted, listed
 from align_uniform._options import spelled as spelled_option
 from align_uniform.functional import align_loss
 from align_uniform.measuring.measure import measure
@@ -52,8 +52,8 @@ def load_images(options: PretrainOptions, split: str) -> ImageSet:
     if missing and ranks.rank() == 0:
         names = listed((images.classes[label] for label in sorted(missing)), 5)
         sys.stderr.write(
-            f"{images.name}: with a limit of {options.limit} images, {len(missing)} of {len(images.classes)} "
-            f"classes have none: {names}.\n"
+            f"{images.name}: with a limit of {counted(options.limit, 'image')}, {len(missing)} of "
+            f"{counted(len(images.classes), 'class', 'classes')} have none: {names}.\n"
         )
     return drawn
 
