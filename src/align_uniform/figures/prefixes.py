@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
+from align_uniform._messages import counted
 from align_uniform.figures._style import ACCENT, FAINT, PLANE, Array, styled_figure
 from align_uniform.measuring.results import NORMAL_95
 
@@ -53,8 +54,9 @@ def prefix_figure(dims: Sequence[int], curves: Sequence[PrefixCurve]) -> Figure:
         sizes = {len(curve.values), len(dims) if curve.errors is None else len(curve.errors)}
         if sizes != {len(dims)} or not len(dims):
             raise ValueError(
-                f"{curve.label} must have a value and an error for each of the {len(dims)} numbers of "
-                f"features, and at least one, got {' and '.join(map(str, sorted(sizes)))}."
+                f"{curve.label} must have a value and an error for each of the "
+                f"{counted(len(dims), 'number')} of features, and at least one, got "
+                f"{' and '.join(map(str, sorted(sizes)))}."
             )
     rows = math.ceil(len(curves) / 2)
     with styled_figure((PLANE[0], 0.3 + 1.9 * rows)) as figure:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from align_uniform import figures
+from align_uniform._messages import counted
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.prefix_result import COMPARED, Prefix, columns
 from align_uniform.measuring.quantity import Quantity, with_error
@@ -44,8 +45,8 @@ def _drawing(measurement: Measurement) -> Drawing:
         "First features",
         figure,
         f"The rows cut to their first features{again}, with 95% intervals. The dotted line is the value of "
-        f"all {measurement.dim:,} features. All points are of the same rows, so that differences are known "
-        "better than values: see the table.",
+        f"all {counted(measurement.dim, 'feature')}. All points are of the same rows, so that differences "
+        "are known better than values: see the table.",
     )
 
 

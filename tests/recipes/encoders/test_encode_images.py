@@ -16,6 +16,8 @@ from align_uniform.files import open_rows, read_column
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import EncoderCard, save_encoder
 from align_uniform.recipes.images.statistics import Statistics
+from tests import processes
+from tests.recipes.encoders import encode_worker
 
 QUICK = ("--workers", "0", "--device", "cpu")
 
@@ -131,3 +133,25 @@ def test_force_replaces_a_file(place: Path) -> None:
     (place / "there.npy").write_bytes(b"mine")
     assert main(["encode", "run", "photos", "--out", "there.npy", "--force", *QUICK]) == 0
     assert np.load("there.npy").shape == (6, 8)
+
+
+def test_two_processes_share_the_images_and_write_the_file_once(place: Path) -> None:
+    rng = np.random.default_rng(1)
+    for count in encode_worker.COUNTS:
+        (place / str(count)).mkdir()
+        for number in range(count):
+            pixels = rng.integers(0, 256, (20, 20, 3), np.uint8)
+            Image.fromarray(pixels).save(place / str(count) / f"{number}.png")
+    (place / "found").mkdir()
+    worker = "recipes.encoders.encode_worker"
+    first, second = processes.found_by(worker, place / "found", [2], str(place))[2]
+    for count in encode_worker.COUNTS:
+        code, told = first[str(count)]
+        assert code == 0
+        assert told.count("\n") == 2
+        assert f"{count}.npz: {'1 image' if count == 1 else f'{count} images'}, 8 features each" in told
+        assert second[str(count)] == (0, "")
+        with np.load(place / f"{count}.npz") as file:
+            assert file["paths"].tolist() == [f"{number}.png" for number in range(count)]
+            alone = load_encoder("run").encode([place / str(count) / name for name in file["paths"]])
+            np.testing.assert_allclose(file["features"], alone.numpy(), atol=1e-5, rtol=1e-5)
