@@ -54,7 +54,8 @@ class Belongs:
     """A rule: the first options have an effect only where one of the others is set.
 
     The others are written as they are typed: "--report" is any value except none, 0 and false,
-    "--method anchors" is one value, FEATURES an argument.
+    "--method anchors" is one value, FEATURES an argument. A name in lower case is a property of the options,
+    which a message leaves out.
     """
 
     options: tuple[str, ...]
@@ -71,8 +72,9 @@ class Belongs:
             return ""
         names, have = " and ".join(vain), "has" if len(vain) == 1 else "have"
         if self.to and not any(_is_set(chosen, each) for each in self.to):
-            remedy = f"leave {names} out" if self.words else f"add {self.to[0]}, or leave {names} out"
-            return f"{names} {have} no effect without {self.words or ' or '.join(self.to)}; {remedy}"
+            typed = [each for each in self.to if not each.islower() or each.startswith("--")]
+            remedy = f"leave {names} out" if self.words else f"add {typed[0]}, or leave {names} out"
+            return f"{names} {have} no effect without {self.words or ' or '.join(typed)}; {remedy}"
         for each in self.against:
             if _is_set(chosen, each):
                 return f"{names} {have} no effect with {each}; leave one of them out"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,27 +11,34 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from align_uniform._extras import require
 from align_uniform._messages import print_json
 from align_uniform._options import Belongs, Options
-from align_uniform._writing import written_whole
 from align_uniform.cli import gates, screen
 from align_uniform.cli.command import GATE_FAILED, Command
-from align_uniform.cli.contents import ContentFiles, Contents, counts_of_rows, read_contents
+from align_uniform.cli.contents import Contents
+from align_uniform.cli.encoding import Encoded, TextItems, TextSettings, encoded_images, encoded_texts
 from align_uniform.cli.gates import GateOptions
+from align_uniform.cli.inputs import CONTENTS, Inputs
 from align_uniform.cli.outputs import Unwritten, check_outputs
-from align_uniform.cli.pairs import PairsAsked, TableOfPairs, ids_of, read_pairs
 from align_uniform.cli.parser import UsageError
 from align_uniform.cli.quantities import OWN_MEANS, QuantityOptions
+from align_uniform.files.feature_files import check_feature_file, write_features
 from align_uniform.files.formats import ARRAYS, COLUMNS
-from align_uniform.recipes.encoders.options import EncodeOptions, EncoderOverrides, ViewsOptions
+from align_uniform.recipes.encoders.options import (
+    SENTENCE_TRANSFORMERS,
+    EncodeOptions,
+    EncoderOverrides,
+    PromptOptions,
+    ViewsOptions,
+    takes_texts,
+)
 
 if TYPE_CHECKING:
     from align_uniform.measuring.measurement import Measurement
-    from align_uniform.recipes.encoders.encode import Encoded
 
 ROWS = ", ".join(ARRAYS)
 MORE_COLUMNS = ", ".join(ending for ending in COLUMNS if ending not in ARRAYS)
 
 COMMAND = Command(
-    help="measure the rows of a file, or an encoder's features of images",
+    help="measure the rows of a file, or an encoder's features of images or texts",
     description=f"""
 Measure alignment and uniformity of the rows of a file, with their errors, and the numbers that explain them.
 Files of rows are {ROWS}; FILE::KEY names an array or a column of several. Labels, ids, texts and
@@ -42,6 +48,10 @@ stdout, everything else to stderr.
 With --encoder and --images in place of FEATURES, two random views of each image are encoded. Alignment is
 then measured between the two views of an image, and uniformity over the images, averaged over both views.
 Folders of classes, if there are any, are the labels.
+
+With --encoder sentence-transformers:MODEL and --texts, a table of pairs of texts, each different text is
+encoded once. Alignment is measured over the pairs, those with a score above --threshold if there are scores,
+and uniformity over all different texts. A file of one column of texts has uniformity alone.
 
 Exit codes: 0 for success; 1 for an invalid value or file; 2 for a usage error; {GATE_FAILED} if a condition
 of --fail-on or --fail-if holds; 130 after Ctrl-C, with the results so far.""",
@@ -59,19 +69,21 @@ def _file(metavar: str = "FILE") -> Any:
 
 @dataclass(frozen=True)
 class EncodingOptions(Options):
-    """An encoder and images, in place of FEATURES."""
+    """An encoder and images or texts, in place of FEATURES."""
 
     encoder: str | None = None
     """Path to encoder.pth, encoder.safetensors, a checkpoint, or the folder of a run; published (the paper's
-    ImageNet ResNet-50, also as hub:imagenet_resnet50_encoder); or torchvision:NAME (the features before its
-    classifier).
+    ImageNet ResNet-50, also as hub:imagenet_resnet50_encoder); torchvision:NAME (the features before its
+    classifier); or, for --texts, sentence-transformers:MODEL, a folder or a name on the Hugging Face Hub.
     """
     images: str | None = _file("PATH")
     """Folder of images, or of one folder for each class, for --encoder. With FEATURES, a file with the path
     of an image for each row, for the report.
     """
-    features_out: str | None = _file("NPY")
-    """File for the features of the two views, [2, N, m]."""
+    features_out: str | None = _file()
+    """File for the features: of the two views of images, [2, N, m], .npy; of the different texts, [N, m],
+    .npy, or .npz, .h5 or .parquet, which also hold the texts.
+    """
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,9 @@ class PairOptions(Options):
     pairs: str | None = _file()
     """Table of pairs, with two columns of row numbers, or of ids if --ids is given, and perhaps scores."""
     columns: tuple[str, str] | None = field(default=None, metadata={"metavar": "COLUMN"})
-    """Columns of the table of pairs. Default: x and y."""
+    """Columns of the table of pairs. Default: x and y; of pairs of texts, those with the usual names, such as
+    sentence1 and sentence2, or else the only two columns of text.
+    """
     score: str | None = field(default=None, metadata={"metavar": "COLUMN"})
     """Column of the scores in the table of pairs. Default: score."""
     threshold: float | None = field(default=None, metadata={"metavar": "SCORE"})
@@ -109,8 +123,8 @@ class ResultOptions(Options):
     name: str | None = None
     """Name of the embedding. Default: the name of the file, of the encoder, or of the folder of a run."""
     kind: Literal["sentences", "images"] | None = None
-    """Items that were encoded, for the known encoders that the numbers are placed among. Default: images with
-    --encoder, else not known.
+    """Items that were encoded, for the known encoders that the numbers are placed among. Default: with
+    --encoder images or sentences, else not known.
     """
     json: bool = False
     """Print JSON instead of a table."""
@@ -119,7 +133,9 @@ class ResultOptions(Options):
     map: Literal["pca", "umap"] = "pca"
     """Places of rows on the report's map: principal components, or UMAP, which needs the extra `umap`."""
     texts: str | None = _file()
-    """File with a text for each row, for the report. It also tells `compare` which items were measured."""
+    """File with a text for each row, for the report. It also tells `compare` which items were measured. For
+    an encoder of texts, the table of pairs, or a file of texts, that it encodes; FILE::COLUMN names a column.
+    """
     positive_texts: str | None = _file()
     """File with a text for each row of --positives, for the report."""
     positive_images: str | None = _file()
@@ -132,20 +148,21 @@ class ResultOptions(Options):
     """Replace files that exist."""
 
 
-OF_ENCODERS = tuple(each.name for kind in (EncoderOverrides, ViewsOptions) for each in fields(kind))
-"""Options that go with --encoder alone."""
+OF_IMAGES = tuple(each.name for kind in (EncoderOverrides, ViewsOptions) for each in fields(kind))
+"""Options of encoding images; the batch size is also one of encoding texts."""
 
 
-CONTENTS = ("texts", "positive_texts", "images", "positive_images")
-"""Options that name texts and pictures of rows."""
+NO_PAIRS = "FEATURES, since an encoder's pairs are two views of an image, or two texts in a row of --texts"
 
-NO_PAIRS = "FEATURES, since with --encoder two views of an image are a pair"
+SCORED = ("threshold", "columns", "score", "all_pairs")
+"""Options of a table of pairs, of rows or of texts."""
 
 
 @dataclass(frozen=True)
 class MeasureOptions(
     EncoderOverrides,
     ViewsOptions,
+    PromptOptions,
     EncodingOptions,
     GateOptions,
     ResultOptions,
@@ -155,12 +172,15 @@ class MeasureOptions(
     """Options of measuring."""
 
     rules: ClassVar[tuple[Belongs, ...]] = (
-        Belongs(("positives", "pairs", "threshold", "ids", "positive_ids"), to=("FEATURES",), words=NO_PAIRS),
-        Belongs((*OF_ENCODERS, "features_out"), to=("--encoder",), words="--encoder"),
+        Belongs(("positives", "pairs", "ids", "positive_ids"), to=("FEATURES",), words=NO_PAIRS),
+        Belongs(("threshold",), to=("FEATURES", "encodes_texts"), words=NO_PAIRS),
+        Belongs(("batch_size", "features_out"), to=("--encoder",), words="--encoder"),
+        Belongs(tuple({*OF_IMAGES} - {"batch_size"}), to=("encodes_images",), words="--encoder and --images"),
+        Belongs(("prompt_name", "prompt"), to=("encodes_texts",), words="an encoder of --texts"),
         Belongs(("images",), to=("--report", "--encoder")),
-        Belongs(("texts",), to=("--report", "--json")),
+        Belongs(("texts",), to=("--report", "--json", "encodes_texts")),
         Belongs(("map",), to=("--report",)),
-        Belongs(("threshold", "columns", "score", "all_pairs"), to=("--pairs",)),
+        Belongs(SCORED, to=("--pairs", "encodes_texts")),
         Belongs(("inclusive", "score"), to=("--threshold",)),
         Belongs(("all_pairs",), against=("--threshold",)),
         Belongs(("positive_ids", "positive_texts", "positive_images"), to=("--positives",)),
@@ -177,9 +197,26 @@ class MeasureOptions(
         if self.features is None and self.encoder is None and self.center not in (None, OWN_MEANS):
             raise UsageError(f"--center took {self.center} for its mean; type FEATURES before it")
         if (self.features is None) == (self.encoder is None):
-            raise UsageError("give either FEATURES, a file of rows, or --encoder with --images")
-        if self.encoder is not None and self.images is None:
-            raise UsageError("--encoder needs --images, a folder of them")
+            raise UsageError("give either FEATURES, a file of rows, or --encoder with --images or --texts")
+        if self.encodes_images and self.images is None:
+            of_texts = f"; one of texts is --encoder {SENTENCE_TRANSFORMERS}{self.encoder}"
+            raise UsageError(
+                f"--encoder needs --images, a folder of them{'' if self.texts is None else of_texts}"
+            )
+        if self.encodes_texts and (self.texts is None or self.images is not None):
+            raise UsageError(
+                f"--encoder {self.encoder} needs --texts, a table of them, and takes no --images"
+            )
+
+    @property
+    def encodes_texts(self) -> bool:
+        """Whether an encoder of texts is given."""
+        return takes_texts(self.encoder)
+
+    @property
+    def encodes_images(self) -> bool:
+        """Whether an encoder of images is given."""
+        return self.encoder is not None and not self.encodes_texts
 
 
 def run(options: MeasureOptions) -> int:
@@ -189,14 +226,14 @@ def run(options: MeasureOptions) -> int:
 
     gates.check_paths(options.fail_if, Measurement)
     _check_outputs(options)
-    inputs = _Inputs.read(options)
+    inputs = Inputs.read(options)
     unwritten = Unwritten()
-    encoded = _encoded(options, unwritten) if options.encoder is not None else None
+    encoded = _encoded(options, inputs.items, unwritten)
     result = _measure(options, inputs, encoded)
     code = 0
     if ranks.rank() == 0:
         result = _show(result, options, unwritten)
-        _report(result, options, inputs.contents, encoded, unwritten)
+        _report(result, options, _shown(inputs.contents, encoded), unwritten)
         code = unwritten.told(_failed(result, options))
     return 130 if "interrupted" in result.provenance["method"] else code
 
@@ -216,58 +253,16 @@ def _check_outputs(options: MeasureOptions) -> None:
         from align_uniform.measuring.row_files import check_row_file
 
         check_row_file(Path(options.rows_out))
-    if options.features_out is not None and Path(options.features_out).suffix != ".npy":
+    if options.features_out is not None and options.encodes_texts:
+        check_feature_file(Path(options.features_out), "--features-out")
+    elif options.features_out is not None and Path(options.features_out).suffix != ".npy":
         raise ValueError(f"--features-out must end in .npy, got {options.features_out}.")
     if options.encoder is not None:
-        require("recipes")
+        require("sentence-transformers" if options.encodes_texts else "recipes")
     if options.report is not None:
         require("report")
     if options.map == "umap":
         require("umap")
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    """The columns next to the rows."""
-
-    ids: Any
-    """The ids as `measure` takes them."""
-    named: Any
-    """The ids by which a table of pairs names rows: those, or those of files of one vector for each id."""
-    pairs: TableOfPairs | None
-    contents: Contents
-
-    @classmethod
-    def read(cls, options: MeasureOptions) -> _Inputs:
-        """Read the columns, and check those that are shown: nothing is measured before."""
-        names = {name: getattr(options, name) for name in CONTENTS}
-        if options.encoder is not None:
-            names["images"] = None
-        contents = Contents()
-        if any(names.values()):
-            contents = read_contents(ContentFiles(**names), _counts(options))
-        ids = _ids(options)
-        if options.pairs is None:
-            return cls(ids, None, None, contents)
-        asked = PairsAsked(
-            options.pairs, options.columns, options.score, options.threshold, all_pairs=options.all_pairs
-        )
-        return cls(ids, _ids_in_files(options) if ids is None else ids, read_pairs(asked), contents)
-
-    @property
-    def rows_of_pairs(self) -> Any:
-        """The row numbers of the pairs, as `measure` takes them."""
-        sides = self.named if isinstance(self.named, tuple) else (self.named, self.named)
-        return None if self.pairs is None else self.pairs.rows(sides)
-
-
-def _counts(options: MeasureOptions) -> list[int]:
-    """Return the number of rows of features, and of positives if they are given."""
-    if options.encoder is None:
-        return counts_of_rows(options.features, options.positives)
-    from align_uniform.recipes.encoders.encode import images_of
-
-    return [len(images_of(Path(str(options.images))).paths)]
 
 
 def _failed(result: Measurement, options: MeasureOptions) -> int:
@@ -281,59 +276,64 @@ def _failed(result: Measurement, options: MeasureOptions) -> int:
     return gates.failed([*findings, *numbers])
 
 
-def _encoded(options: MeasureOptions, unwritten: Unwritten) -> Encoded:
-    """Encode the images, and write the features if there is a file for them."""
-    import numpy as np
-
+def _encoded(options: MeasureOptions, items: TextItems | None, unwritten: Unwritten) -> Encoded | None:
+    """Encode the images or texts, if there is an encoder, and write the features if asked."""
     from align_uniform import _ranks as ranks
     from align_uniform.recipes.devices import device
-    from align_uniform.recipes.encoders.encode import encode
 
-    assert options.encoder is not None
-    assert options.images is not None
-    asked = EncodeOptions(
-        options.encoder,
-        Path(options.images),
-        seed=options.seed,
-        device=str(device(options.device)),
-        **{name: getattr(options, name) for name in OF_ENCODERS},
-    )
-    encoded = encode(asked, progress=sys.stderr.isatty())
+    if options.encoder is None:
+        return None
+    if items is not None:
+        settings = TextSettings(options.prompt_name, options.prompt, options.batch_size, options.device)
+        encoded = encoded_texts(items, options.encoder, settings)
+    else:
+        asked = EncodeOptions(
+            options.encoder,
+            Path(str(options.images)),
+            seed=options.seed,
+            device=str(device(options.device)),
+            **{name: getattr(options, name) for name in OF_IMAGES},
+        )
+        encoded = encoded_images(asked)
     if options.features_out is not None and ranks.rank() == 0:
-        with (
-            unwritten.writing(f"the features ({options.features_out})"),
-            written_whole(Path(options.features_out)) as partial,
-            partial.open("wb") as file,
-        ):
-            np.save(file, encoded.views.numpy())
+        with unwritten.writing(f"the features ({options.features_out})"):
+            columns = {} if items is None else {"texts": items.table.texts}
+            write_features(Path(options.features_out), encoded.features.numpy(), columns)
     return encoded
 
 
-def _measure(options: MeasureOptions, inputs: _Inputs, encoded: Encoded | None) -> Measurement:
+def _measure(options: MeasureOptions, inputs: Inputs, encoded: Encoded | None) -> Measurement:
     from align_uniform import _ranks as ranks
     from align_uniform.measuring.measure import measure
     from align_uniform.recipes.devices import measuring_device
 
-    labels: Any = options.labels
-    name = options.name
+    given: dict[str, Any] = {
+        "pairs": inputs.rows_of_pairs,
+        "scores": None if inputs.pairs is None else inputs.pairs.scores,
+        "ids": inputs.ids,
+        "items": options.texts,
+        "labels": options.labels,
+        "groups": options.groups,
+        "kind": options.kind,
+        "name": options.name,
+    }
+    if inputs.items is not None:
+        given |= {name: inputs.items.column(f"--{name}", given[name]) for name in ("labels", "groups")}
     if encoded is not None:
-        labels, name = labels or encoded.labels, name or _name(str(options.encoder))
+        chosen = {name: given[name] for name in ("labels", "kind", "name") if given[name] is not None}
+        given |= {"name": encoded.name, **encoded.arguments, **chosen}
     result = measure(
-        options.features if encoded is None else encoded.views,
+        options.features if encoded is None else encoded.features,
         options.positives,
-        pairs=inputs.rows_of_pairs,
-        scores=None if inputs.pairs is None else inputs.pairs.scores,
+        **given,
         threshold=options.threshold,
         strict=not options.inclusive,
-        ids=inputs.ids,
         progress=True,
         interruptible=True,
         normalize=not options.as_is,
         center=options.center == OWN_MEANS or options.center,
         dims=options.dims,
         distributed=True,
-        groups=options.groups,
-        items=options.texts if encoded is None else _names(encoded.paths, str(options.images)),
         t=options.t,
         alpha=options.alpha,
         method=options.method,
@@ -341,37 +341,17 @@ def _measure(options: MeasureOptions, inputs: _Inputs, encoded: Encoded | None) 
         seed=options.seed,
         top=options.top,
         device=measuring_device(options.device),
-        labels=labels,
-        name=name,
-        kind=options.kind or (None if encoded is None else "images"),
     )
     if inputs.pairs is not None and ranks.rank() == 0:
         print(inputs.pairs.words, file=sys.stderr)
-    return result if encoded is None else _with_source(result, options, encoded)
+    return result if encoded is None else encoded.with_source(result)
 
 
-def _name(encoder: str) -> str:
-    """Return the name of an encoder: of the folder of a run, which may have dots, or of a file or network."""
-    from align_uniform.recipes.encoders.weights import CARD
-
-    path = Path(encoder)
-    if path.is_dir():
-        return path.resolve().name
-    is_of_a_run = path.name in ("encoder.pth", "encoder.safetensors") and path.with_name(CARD).exists()
-    return path.resolve().parent.name if is_of_a_run else path.stem
-
-
-def _names(paths: Sequence[Path], folder: str) -> list[str]:
-    """Return the names of images, which are the same wherever their folder is."""
-    return [path.relative_to(folder).as_posix() for path in paths]
-
-
-def _with_source(result: Measurement, options: MeasureOptions, encoded: Encoded) -> Measurement:
-    """Add the encoder, the images and the views to the provenance of a measurement."""
-    names = ("encoder", "weights", "layer", "images")
-    source = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    views = f"{encoded.preset}, {encoded.size} pixels"
-    return replace(result, provenance={**result.provenance, **source, "views": views})
+def _shown(contents: Contents, encoded: Encoded | None) -> Contents:
+    """Return the texts and pictures of the rows, those that were encoded included."""
+    if encoded is None:
+        return contents
+    return Contents(encoded.contents.texts or contents.texts, encoded.contents.images or contents.images)
 
 
 def _show(result: Measurement, options: MeasureOptions, unwritten: Unwritten) -> Measurement:
@@ -391,13 +371,7 @@ def _show(result: Measurement, options: MeasureOptions, unwritten: Unwritten) ->
     return result
 
 
-def _report(
-    result: Measurement,
-    options: MeasureOptions,
-    contents: Contents,
-    encoded: Encoded | None,
-    unwritten: Unwritten,
-) -> None:
+def _report(result: Measurement, options: MeasureOptions, contents: Contents, unwritten: Unwritten) -> None:
     """Write the report, if it is asked for."""
     if options.report is None:
         return
@@ -405,34 +379,12 @@ def _report(
     with unwritten.writing(f"the report ({options.report})"):
         from align_uniform.report import write_report
 
-        images = contents.images if encoded is None else encoded.paths
         write_report(
             Path(options.report),
             result,
             texts=contents.texts,
-            images=images,
+            images=contents.images,
             map=options.map,
             force=options.force,
         )
         print(f"report: {options.report}", file=sys.stderr)
-
-
-def _ids(options: MeasureOptions) -> Any:
-    """Return the ids as `measure` takes them: one column, or one for each of two towers."""
-    if options.positives is None:
-        return ids_of(options.ids)
-    if (options.ids is None) != (options.positive_ids is None):
-        raise ValueError("with --positives, --ids and --positive-ids go together; give both.")
-    return None if options.ids is None else (ids_of(options.ids), ids_of(options.positive_ids))
-
-
-def _ids_in_files(options: MeasureOptions) -> Any:
-    """Return the ids by which a table of pairs names rows, for files of one vector for each id."""
-    if options.pairs is None or options.features is None:
-        return None
-    from align_uniform.files import open_features
-    from align_uniform.files.tables import numbers
-
-    known = [open_features(path)[0].ids for path in (options.features, options.positives) if path is not None]
-    first, last = (None if ids is None else numbers([*ids]) for ids in (known[0], known[-1]))
-    return first, last

@@ -85,43 +85,57 @@ def read_pairs(asked: PairsAsked) -> TableOfPairs:
     from align_uniform.files import read_columns
 
     table = read_columns(asked.path)
-    x, y = asked.columns or SIDES
-    if missing := [name for name in (x, y) if name not in table]:
+    x, y = names = asked.columns or SIDES
+    if missing := [name for name in names if name not in table]:
         raise ValueError(_without_columns(asked, missing[0], list(table)))
-    names: tuple[str, ...] = (x, y)
-    scores: list[float] | None = None
-    may_be_scores = [
-        name for name, column in table.items() if name not in names and _are_scores(name, column)
-    ]
-    if SCORE in table and SCORE not in names:
+    scores, of_scores = scores_of(asked, table, names)
+    return TableOfPairs(asked.path, (x, y, *of_scores), (table[x], table[y]), scores)
+
+
+def scores_of(
+    asked: PairsAsked, table: Mapping[str, Any], sides: Sequence[str]
+) -> tuple[list[float] | None, tuple[str, ...]]:
+    """Return the scores of a table of pairs if there is a threshold, and the name of their column.
+
+    Args:
+        asked: the options.
+        table: the columns of the table.
+        sides: the columns of pairs, which have no scores.
+
+    Raises:
+        ValueError: there is no column of scores, a score is no number, or the table has scores that nothing
+            is said about.
+    """
+    if asked.threshold is not None and (name := asked.score or SCORE) in table:
+        return _numbers(asked.path, name, table[name]), (name,)
+    may_be_scores = [name for name in table if name not in sides and _are_scores(name, table)]
+    if SCORE in table and SCORE not in sides:
         may_be_scores = [SCORE, *(name for name in may_be_scores if name != SCORE)]
     if asked.threshold is not None:
-        name = _column_of_scores(asked, table, may_be_scores)
-        names, scores = (x, y, name), _numbers(asked.path, name, table[name])
-    elif may_be_scores and not asked.all_pairs:
+        raise ValueError(_without_scores(asked, table, may_be_scores))
+    if may_be_scores and not asked.all_pairs:
         column = may_be_scores[0]
         option = "" if column == SCORE else f" and --score {shlex.quote(column)}"
         raise ValueError(
             f"{asked.path} has numbers that may be scores in the column {shortened(column)}; give "
             f"--threshold{option}, above which a pair is positive, or --all-pairs."
         )
-    elif asked.all_pairs and not may_be_scores:
+    if asked.all_pairs and not may_be_scores:
         raise ValueError(f"--all-pairs has no effect: {asked.path} has no column of scores; leave it out.")
-    return TableOfPairs(asked.path, names, (table[x], table[y]), scores)
+    return None, ()
 
 
-def _column_of_scores(asked: PairsAsked, table: Mapping[str, Any], may_be_scores: Sequence[str]) -> str:
+def _without_scores(asked: PairsAsked, table: Mapping[str, Any], may_be_scores: Sequence[str]) -> str:
+    """Return what to say of a table that lacks the column of scores."""
     name = asked.score or SCORE
-    if name in table:
-        return name
     if asked.score is None and may_be_scores:
-        raise ValueError(
+        return (
             f"{asked.path} has no column {SCORE}; say which one has the scores, as in --score "
             f"{shlex.quote(may_be_scores[0])}."
         )
     near = did_you_mean(name, table)
     remedy = near.lstrip("; ") if near else "leave --threshold out if all pairs are positive."
-    raise ValueError(f"{asked.path} has no column {name}; it has {listed(table)}; {remedy}")
+    return f"{asked.path} has no column {name}; it has {listed(table)}; {remedy}"
 
 
 def _without_columns(asked: PairsAsked, missing: str, names: Sequence[str]) -> str:
@@ -147,10 +161,16 @@ def _without_columns(asked: PairsAsked, missing: str, names: Sequence[str]) -> s
     )
 
 
-def _are_scores(name: str, column: Sequence[Any]) -> bool:
+def _are_scores(name: str, table: Mapping[str, Any]) -> bool:
     """Whether a column that is not read as a side of pairs has numbers that may be scores."""
-    is_index = name.lower() in NO_SCORES or name.startswith("Unnamed: ")
-    return not is_index and not any(isinstance(value, str) for value in column)
+    from align_uniform.files import FileError
+
+    if name.lower() in NO_SCORES or name.startswith("Unnamed: "):
+        return False
+    try:
+        return not any(isinstance(value, str) for value in table[name])
+    except FileError:  # it is opened, not read, and has values that are missing
+        return False
 
 
 def _numbers(path: str, name: str, column: Sequence[Any]) -> list[float]:

@@ -8,6 +8,7 @@ seen to be large enough, and whatever a library raises becomes an error of one l
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from align_uniform._messages import counted
@@ -16,8 +17,10 @@ from align_uniform.files.gathered import gathered
 from align_uniform.files.held import (
     Array,
     Column,
+    File,
     FileError,
     Key,
+    Values,
     choose,
     located,
     missing,
@@ -33,6 +36,8 @@ __all__ = [
     "Key",
     "Rows",
     "Shards",
+    "Table",
+    "open_columns",
     "open_features",
     "open_rows",
     "open_shards",
@@ -131,6 +136,43 @@ def open_features(place: str | Path) -> tuple[Rows, ...] | tuple[Shards, ...]:
     return open_shards(path, key) if is_pattern(path) else open_rows(path, key)
 
 
+class Table(Mapping[str, Column]):
+    """The columns of a table by their names, each of which is read and checked when it is first asked for."""
+
+    def __init__(self, file: File, columns: Mapping[Key, Values]) -> None:
+        self._file, self._columns = file, {str(key): column for key, column in columns.items()}
+        self._read: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._read:
+            self._read[name] = values(self._file, name, self._columns[name])
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+
+def open_columns(path: str | Path) -> Table:
+    """Open the columns of text or numbers of a table, of which those are read that are asked for.
+
+    Args:
+        path: a table (`formats.TABLES` lists the endings), or a folder that `datasets` has saved.
+
+    Raises:
+        ValueError: the file is not a table of at least one column, or its lines differ in their columns; a
+            value that is missing is found when its column is read.
+        OSError: the path cannot be read.
+    """
+    path, _ = located(path, key="")
+    return Table(*formats.opened(path, formats.TABLES))
+
+
 def read_columns(path: str | Path) -> dict[str, Column]:
     r"""Read all columns of text or numbers of a table (`formats.TABLES` lists the endings).
 
@@ -150,9 +192,7 @@ def read_columns(path: str | Path) -> dict[str, Column]:
         ...     read_columns(f"{folder}/pairs.csv")
         {'text': ['a cat', 'a dog'], 'score': [4.5, 3.0]}
     """
-    path, _ = located(path, key="")
-    file, columns = formats.opened(path, formats.TABLES)
-    return {str(key): values(file, key, column) for key, column in columns.items()}
+    return dict(open_columns(path))
 
 
 def read_column(path: str | Path, key: Key = None) -> Column:

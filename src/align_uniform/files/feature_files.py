@@ -19,8 +19,12 @@ WITH_COLUMNS = (".npz", ".h5", ".parquet")
 """The endings of the files that also hold columns of text."""
 
 
-def check_feature_file(path: Path) -> None:
+def check_feature_file(path: Path, option: str = "--out") -> None:
     """Refuse a file of features that no format is known for, or whose library is missing.
+
+    Args:
+        path: the file.
+        option: the option that names it.
 
     Raises:
         ValueError: it has another ending.
@@ -28,7 +32,7 @@ def check_feature_file(path: Path) -> None:
     """
     if path.suffix not in ENDINGS:
         raise ValueError(
-            f"--out must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}, got {path}; use --out "
+            f"{option} must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}, got {path}; use {option} "
             f"{path.with_suffix('.npy')}."
         )
     with needs("files"):

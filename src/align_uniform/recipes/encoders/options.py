@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from align_uniform._options import Options, check_at_least, check_statistics
+from align_uniform._options import Belongs, Options, check_at_least, check_statistics
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.workers import default_workers
 
@@ -15,6 +15,18 @@ PUBLISHED = ("published", "hub:imagenet_resnet50_encoder")
 
 TORCHVISION = "torchvision:"
 """Prefix of the name of a network of torchvision."""
+
+TIMM = "timm:"
+"""Prefix of the name or the folder of a network of timm."""
+
+SENTENCE_TRANSFORMERS = "sentence-transformers:"
+"""Prefix of the name or the folder of a model of sentence-transformers, which encodes texts."""
+
+
+def takes_texts(encoder: str | None) -> bool:
+    """Return whether an encoder takes texts; all others take images."""
+    return encoder is not None and encoder.startswith(SENTENCE_TRANSFORMERS)
+
 
 Head = Literal["linear", "mlp"]
 """The projection heads of a ResNet."""
@@ -90,7 +102,7 @@ class NetworkOptions(Options):
     `torchvision:NAME`, output is the input of its classifier.
     """
     batch_size: int = 128
-    """Number of images that are encoded at a time."""
+    """Number of images or texts that are encoded at a time."""
     workers: int | None = None
     """Number of processes that prepare images; 0 prepares them in the main process. Default: one for
     each core, at most 4.
@@ -115,6 +127,19 @@ class ViewsOptions(NetworkOptions):
     """Augmentation that makes the views. Default: the one for the data in encoder.json, if it is listed here;
     else stl10 for small-alexnet and small-conv, and moco-v2 for all others.
     """
+
+
+@dataclass(frozen=True)
+class PromptOptions(Options):
+    """The prompt of an encoder of texts."""
+
+    rules: ClassVar[tuple[Belongs, ...]] = (Belongs(("prompt",), against=("--prompt-name",)),)
+    prompt_name: str | None = field(default=None, metadata={"metavar": "NAME"})
+    """Name of one of the model's own prompts, such as query, which is put before each text. Default: the one
+    that the model names, or none.
+    """
+    prompt: str | None = None
+    """Text that is put before each text, such as "query: "."""
 
 
 @dataclass(frozen=True)
