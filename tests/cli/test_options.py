@@ -56,6 +56,8 @@ OPTIONS = {
         "--encoder",
         "--images",
         "--features-out",
+        "--prompt-name",
+        "--prompt",
         "--weights",
         "--weights-sha256",
         "--layer",

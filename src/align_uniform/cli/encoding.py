@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,11 @@ class Encoded:
     """The encoder and its items, for the provenance."""
     warnings: tuple[str, ...] = ()
 
+    def asked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of `measure`: those that the options give, else the items' own."""
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return {**given, "name": self.name, **self.arguments, **chosen}
+
     def with_source(self, result: Measurement) -> Measurement:
         """Return a measurement of the features that says what they are of."""
         return replace(
@@ -58,7 +63,7 @@ class TextItems:
     words: tuple[str, ...]
     """Sentences about what was read, and what was left out."""
 
-    def column(self, option: str, path: str | None) -> list[Any] | None:
+    def column(self, name: str, path: str | None) -> list[Any] | None:
         """Return the value of each different text, from a file with one for each row of the table.
 
         Raises:
@@ -70,7 +75,7 @@ class TextItems:
             return None
         if self.pairs is not None:
             raise ValueError(
-                f"{option} has one value for each text, and {self.table.path} has pairs of texts; leave it "
+                f"--{name} has one value for each text, and {self.table.path} has pairs of texts; leave it "
                 f"out, or measure one column: --texts {self.table.path}::{self.table.names[0]}."
             )
         found, (texts,) = read_column(path), self.table.sides

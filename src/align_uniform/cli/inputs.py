@@ -27,6 +27,10 @@ class Inputs:
     """The ids by which a table of pairs names rows: those, or those of files of one vector for each id."""
     pairs: TableOfPairs | None
     contents: Contents
+    labels: Any = None
+    """The labels as `measure` takes them."""
+    groups: Any = None
+    """The groups as `measure` takes them."""
     items: TextItems | None = None
     """The texts that are encoded."""
 
@@ -41,7 +45,9 @@ class Inputs:
             all_pairs=options.all_pairs,
         )
         if options.encodes_texts:
-            return cls(None, None, None, Contents(), read_text_items(asked))
+            items = read_text_items(asked)
+            matched = [items.column(name, getattr(options, name)) for name in ("labels", "groups")]
+            return cls(None, None, None, Contents(), *matched, items)
         names = {name: getattr(options, name) for name in CONTENTS}
         if options.encodes_images:
             names["images"] = None
@@ -50,8 +56,9 @@ class Inputs:
             contents = read_contents(ContentFiles(**names), _counts(options))
         ids = _ids(options)
         if options.pairs is None:
-            return cls(ids, None, None, contents)
-        return cls(ids, _ids_in_files(options) if ids is None else ids, read_pairs(asked), contents)
+            return cls(ids, None, None, contents, options.labels, options.groups)
+        named = _ids_in_files(options) if ids is None else ids
+        return cls(ids, named, read_pairs(asked), contents, options.labels, options.groups)
 
     @property
     def rows_of_pairs(self) -> Any:

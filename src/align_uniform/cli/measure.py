@@ -311,17 +311,14 @@ def _measure(options: MeasureOptions, inputs: Inputs, encoded: Encoded | None) -
         "pairs": inputs.rows_of_pairs,
         "scores": None if inputs.pairs is None else inputs.pairs.scores,
         "ids": inputs.ids,
-        "items": options.texts,
-        "labels": options.labels,
-        "groups": options.groups,
+        "items": options.texts if encoded is None else None,
+        "labels": inputs.labels,
+        "groups": inputs.groups,
         "kind": options.kind,
         "name": options.name,
     }
-    if inputs.items is not None:
-        given |= {name: inputs.items.column(f"--{name}", given[name]) for name in ("labels", "groups")}
     if encoded is not None:
-        chosen = {name: given[name] for name in ("labels", "kind", "name") if given[name] is not None}
-        given |= {"name": encoded.name, **encoded.arguments, **chosen}
+        given = encoded.asked(given)
     result = measure(
         options.features if encoded is None else encoded.features,
         options.positives,

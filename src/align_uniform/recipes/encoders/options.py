@@ -138,7 +138,7 @@ class PromptOptions(Options):
     """Name of one of the model's own prompts, such as query, which is put before each text. Default: the one
     that the model names, or none.
     """
-    prompt: str | None = None
+    prompt: str | None = field(default=None, metadata={"metavar": "TEXT"})
     """Text that is put before each text, such as "query: "."""
 
 

@@ -1,0 +1,257 @@
+"""From a table of texts and a model of sentence-transformers to the numbers, in one command."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+
+from align_uniform.cli import main
+from align_uniform.recipes.encoders.sentences import SentenceEncoder, load_sentence_encoder
+from tests.integrations.small_bert import PAIRS, bert_in
+
+ROWS = [
+    *((x, y, 5.0 if row % 3 else 4.0) for row, (x, y) in enumerate(PAIRS)),
+    *((x, y, 1.0) for (x, _), (_, y) in zip(PAIRS[:20], PAIRS[40:60], strict=True)),
+    (PAIRS[0][0], PAIRS[0][0], 5.0),
+    (f'"the cat {PAIRS[1][0]}', PAIRS[2][1], 4.5),  # a stray quotation mark, as STS-B has
+]
+"""Pairs with scores: each text comes in one or more pairs, and one pair is of a text with itself."""
+
+COLUMNS = ("sentence1", "sentence2", "score")
+TEXTS = list(dict.fromkeys([*(row[0] for row in ROWS), *(row[1] for row in ROWS)]))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small model, which reads 12 tokens and has a prompt."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    bert = Transformer(str(bert_in(tmp_path_factory.mktemp("bert"))), max_seq_length=12)
+    SentenceTransformer(
+        modules=[bert, Pooling(16)], device="cpu", prompts={"query": "the cat "}
+    ).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture
+def model(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The option of the model; the command is run in a folder with pairs.csv."""
+    monkeypatch.chdir(tmp_path)
+    with Path("pairs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([COLUMNS, *ROWS])
+    return f"sentence-transformers:{saved}"
+
+
+def printed_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main(["measure", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def failure(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
+    assert main([*arguments]) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def in_float64(
+    saved: Path, texts: list[str], pairs: list[tuple[str, str]], **encode: Any
+) -> tuple[float, float]:
+    """Alignment of pairs and uniformity of texts, by sentence-transformers and plain numpy."""
+    rows = SentenceTransformer(str(saved), device="cpu").encode(texts, **encode).astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    place = {text: row for row, text in enumerate(texts)}
+    align = np.mean([((rows[place[x]] - rows[place[y]]) ** 2).sum() for x, y in pairs] or [0])
+    distances = ((rows[:, None] - rows[None]) ** 2).sum(-1)[np.triu_indices(len(rows), 1)]
+    return float(align), float(np.log(np.exp(-2 * distances).mean()))
+
+
+def test_a_table_and_a_model_give_the_numbers_of_stsb(
+    model: str, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["measure", "--encoder", model, "--texts", "pairs.csv", "--threshold", "4", "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    positive = [(x, y) for x, y, score in ROWS if score > 4 and x != y]
+    align, uniform = in_float64(saved, TEXTS, positive)
+    assert found["align"]["value"] == pytest.approx(align, rel=1e-5)
+    assert found["uniform"]["value"] == pytest.approx(uniform, rel=1e-5)
+    assert (found["name"], found["n"], found["align"]["pairs"]) == ("tiny", len(TEXTS), len(positive))
+    assert printed.err.splitlines()[-2:] == [
+        f"pairs.csv: {len(ROWS)} pairs, from the columns sentence1 and sentence2; {len(TEXTS)} different "
+        "texts, scores from the column score.",
+        "pairs.csv: 1 pair of a text with itself left out.",
+    ]
+    source = found["provenance"]
+    assert (source["encoder"], source["texts"], source["kind"]) == (model, "pairs.csv", "sentences")
+
+    inclusive = printed_json(
+        capsys, "--encoder", model, "--texts", "pairs.csv", "--threshold", "4", "--inclusive"
+    )
+    positive = [(x, y) for x, y, score in ROWS if score >= 4 and x != y]
+    assert inclusive["align"]["value"] == pytest.approx(in_float64(saved, TEXTS, positive)[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["tsv", "jsonl", "parquet", "folder"])
+def test_every_kind_of_table_gives_the_same(
+    kind: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = dict(zip(COLUMNS, map(list, zip(*ROWS, strict=True)), strict=True))
+    path = Path(kind if kind == "folder" else f"pairs.{kind}")
+    if kind == "tsv":  # as GLUE has it, with more columns and without quoting
+        lines = [("index", "genre", *COLUMNS), *((row, "news", *each) for row, each in enumerate(ROWS))]
+        path.write_text("".join("\t".join(map(str, line)) + "\n" for line in lines))
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in ROWS))
+    elif kind == "parquet":
+        Dataset.from_dict(columns).to_parquet(path)
+    else:
+        Dataset.from_dict(columns).save_to_disk(path)
+    options = ["--encoder", model, "--threshold", "4", "--texts"]
+    expected, found = (printed_json(capsys, *options, str(each)) for each in ("pairs.csv", path))
+    assert [found[key] for key in ("align", "uniform", "items")] == [
+        expected[key] for key in ("align", "uniform", "items")
+    ]
+
+
+def test_without_scores_every_row_is_a_pair(
+    model: str, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("plain.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("left", "right"), *PAIRS])
+    found = printed_json(capsys, "--encoder", model, "--texts", "plain.csv")
+    align, uniform = in_float64(saved, [text for side in zip(*PAIRS, strict=True) for text in side], PAIRS)
+    assert found["align"]["value"] == pytest.approx(align, rel=1e-5)
+    assert found["uniform"]["value"] == pytest.approx(uniform, rel=1e-5)
+    swapped = printed_json(capsys, "--encoder", model, "--texts", "plain.csv", "--columns", "right", "left")
+    assert swapped["align"]["value"] == pytest.approx(align, rel=1e-5)
+
+
+def test_one_column_has_uniformity_alone_and_takes_labels(
+    model: str, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [x for x, _, _ in ROWS]
+    Path("texts.txt").write_text("\n".join(texts) + "\n")
+    Path("animals.txt").write_text("".join(f"{text.split()[1]}\n" for text in texts))
+    found = printed_json(capsys, "--encoder", model, "--texts", "texts.txt", "--labels", "animals.txt")
+    different = list(dict.fromkeys(texts))
+    assert (found["n"], found["align"]["of"]) == (len(different), "same class")
+    assert found["uniform"]["value"] == pytest.approx(in_float64(saved, different, [])[1], rel=1e-5)
+    again = printed_json(capsys, "--encoder", model, "--texts", "pairs.csv::sentence1")
+    assert (again["align"], again["uniform"]["value"]) == (None, found["uniform"]["value"])
+
+
+def test_a_prompt_is_put_before_each_text(
+    model: str, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--encoder", model, "--texts", "pairs.csv", "--threshold", "4"]
+    positive = [(x, y) for x, y, score in ROWS if score > 4 and x != y]
+    named = printed_json(capsys, *options, "--prompt-name", "query")
+    typed = printed_json(capsys, *options, "--prompt", "the cat ")
+    expected = in_float64(saved, TEXTS, positive, prompt_name="query")
+    for found in (named, typed):
+        assert (found["align"]["value"], found["uniform"]["value"]) == pytest.approx(expected, rel=1e-5)
+    assert named["provenance"]["prompt_name"] == "query"
+    capsys.readouterr()
+    assert "--prompt-name must be one of the model's prompts, got 'x'; it has" in failure(
+        capsys, 1, "measure", *options, "--prompt-name", "x"
+    )
+
+
+def test_texts_that_are_cut_are_counted(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    long = " ".join(["cat"] * 11)  # with [CLS] and [SEP] 13 tokens; 10 words would be read to their end
+    Path("long.txt").write_text("\n".join([long, long[4:], *TEXTS[:5]]) + "\n")
+    found = printed_json(capsys, "--encoder", model, "--texts", "long.txt")
+    assert found["provenance"]["texts_cut"] == 1
+    assert found["warnings"][-1] == (
+        "1 of 7 texts has more than the 12 tokens that the encoder reads (max_seq_length); the rest is not "
+        "read."
+    )
+
+
+def test_the_report_has_the_texts_and_the_features_are_kept(
+    model: str, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = printed_json(
+        capsys, "--encoder", model, "--texts", "pairs.csv", "--threshold", "4", "--report", "page.html",
+        "--features-out", "features.npz", "--batch-size", "7",
+    )  # fmt: skip
+    page = html.unescape(Path("page.html").read_text(encoding="utf-8"))
+    worst = found["worst_pairs"][0]
+    assert all(TEXTS[worst[side]] in page for side in ("x", "y"))
+    kept = np.load("features.npz")
+    assert kept["texts"].tolist() == TEXTS
+    expected = SentenceTransformer(str(saved), device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(kept["features"], expected, atol=1e-6)
+    again = printed_json(capsys, "features.npz::features")
+    assert again["uniform"] == found["uniform"]
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "code", "message"),
+    [
+        ("sentence1,sentence2,score\na,b,5\n", "", 1, "t.csv has numbers that may be scores in the column"),
+        ("a,b,c\nx,y,z\n", "", 1, "got a, b, c; say which two are the pairs, as in --columns a b, or which"),
+        ("a,b\n1,2\n", "", 1, "t.csv must have columns of texts that are known, got a, b; give a table"),
+        ("a,b\nx,y\n", "--columns a d", 1, "t.csv has no column d; it has a, b; say which two are the"),
+        ("a,b\nx,\nz,y\n", "", 1, "t.csv (column b) has 1 of 2 rows with no value (rows 0); leave these"),
+        ("a,b\nx,x\n", "", 1, "t.csv must have a pair of two different texts"),
+        ("text\nx\ny\n", "--threshold 4", 1, "t.csv has one column of texts, and so no pairs; leave --thr"),
+        ("a,b\nx,y\n", "--labels t.csv", 1, "--labels has one value for each text, and t.csv has pairs"),
+        ("a,b\nx,y\n", "--images t.csv", 2, "needs --texts, a table of them, and takes no --images"),
+        ("a,b\nx,y\n", "--arch resnet18", 2, "--arch has no effect without --encoder and --images"),
+        ("a,b\nx,y\n", "--positives t.csv", 2, "--positives has no effect without FEATURES, since an enc"),
+        ("a,b\nx,y\n", "--prompt a --prompt-name b", 2, "--prompt has no effect with --prompt-name"),
+        ("a,b\nx,y\n", "--features-out f.txt", 1, "--features-out must end in .npy"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line(
+    table: str, options: str, code: int, message: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("t.csv").write_text(table)
+    assert message in failure(
+        capsys, code, "measure", "--encoder", model, "--texts", "t.csv", *options.split()
+    )
+
+
+def test_a_model_that_is_not_there_is_said_in_one_line(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    Path("empty").mkdir()
+    for name, message in {
+        "no/such/folder": "there is no folder no/such/folder; give the folder of a model, or its name on",
+        "some/model": "there is no folder some/model, and no model of that name on this machine: "
+        "HF_HUB_OFFLINE forbids to fetch it; give the path of a folder that has it",
+        "empty": "empty could not be read as a model of sentence-transformers (",
+    }.items():
+        found = failure(
+            capsys, 1, "measure", "--encoder", f"sentence-transformers:{name}", "--texts", "pairs.csv",
+            "--all-pairs",
+        )  # fmt: skip
+        assert found.startswith(f"align-uniform: {message}")
+
+
+def test_the_encoder_in_python_encodes_as_its_model_does(saved: Path) -> None:
+    encoder = load_sentence_encoder(str(saved))
+    assert isinstance(encoder, SentenceEncoder)
+    expected = encoder.model.encode(TEXTS, convert_to_tensor=True)
+    for size in (1, 5, 1000):
+        assert abs(encoder.encode(TEXTS, batch_size=size) - expected).max() < 1e-6
+    assert not encoder.encode(TEXTS[:2]).is_inference()
+    assert encoder.encode([]).shape[0] == 0
+    with pytest.raises(ValueError, match=r"texts must be a list of texts, got 'a cat'; write \[text\]"):
+        encoder.encode("a cat")
+    with pytest.raises(ValueError, match="texts must be texts, got 3 in row 1"):
+        encoder.encode(["a", 3])  # type: ignore[list-item]
