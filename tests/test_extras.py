@@ -108,7 +108,7 @@ def test_a_failed_import_ends_with_the_pip_command(package: str, module: str, ex
         (lambda _: digits.load_tensors(), "sklearn", "recipes"),
         (lambda _: networks.build("resnet18", 4), "torchvision", "recipes"),
         (lambda _: published.torchvision_encoder("resnet18"), "torchvision", "recipes"),
-        (lambda folder: weights.load_encoder(folder / "encoder.safetensors"), "safetensors", "files"),
+        (lambda folder: weights.read_encoder(folder / "encoder.safetensors"), "safetensors", "files"),
         (lambda folder: enter(open_log(folder, [], tensorboard=True, step=0)), "tensorboard", "recipes"),
         (lambda _: enter(progress_bar("rows", 3, shown=True)), "rich", "cli"),
     ],

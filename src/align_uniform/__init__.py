@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from align_uniform.measuring.drift import drift
     from align_uniform.measuring.measure import measure
     from align_uniform.measuring.measurement import Measurement
-    from align_uniform.recipes.encoders.weights import load_encoder
+    from align_uniform.recipes.encoders.loading import load_encoder
     from align_uniform.sphere import uniform_optimum
     from align_uniform.wasserstein import w2_loss
 
@@ -39,7 +39,7 @@ _HOMES = {
     "contrastive_loss": "align_uniform.functional",
     "drift": "align_uniform.measuring.drift",
     "gather_rows": "align_uniform._ranks",
-    "load_encoder": "align_uniform.recipes.encoders.weights",
+    "load_encoder": "align_uniform.recipes.encoders.loading",
     "measure": "align_uniform.measuring.measure",
     "uniform_loss": "align_uniform.functional",
     "uniform_optimum": "align_uniform.sphere",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from align_uniform.integrations.hub import HubEncoder
 from align_uniform.recipes.encoders.networks import build
-from align_uniform.recipes.encoders.weights import EncoderCard, load_encoder, save_encoder
+from align_uniform.recipes.encoders.weights import EncoderCard, read_encoder, save_encoder
 from align_uniform.recipes.images.statistics import STATISTICS
 from tests.integrations.pages import run_page
 
@@ -41,7 +41,7 @@ def test_the_page_saves_an_encoder_and_loads_it_again(run: Path, tmp_path: Path)
     names = run_page("hub", {"run": run, "folder": folder, "images": IMAGES})
     assert names["features"].shape == (4, 8)
     for layer in ("output", "features"):
-        expected = features(load_encoder(run), layer)
+        expected = features(read_encoder(run), layer)
         assert torch.equal(features(names["again"], layer), expected)
         assert torch.equal(features(names["same"], layer), expected)
     assert names["again"].card == EncoderCard.read_beside(run)

@@ -16,8 +16,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
+from align_uniform import load_encoder
 from align_uniform.cli import main
-from align_uniform.recipes.encoders.sentences import SentenceEncoder, load_sentence_encoder
+from align_uniform.recipes.encoders.sentences import SentenceEncoder
 from tests.integrations.small_bert import PAIRS, bert_in
 
 ROWS = [
@@ -244,13 +245,15 @@ def test_a_model_that_is_not_there_is_said_in_one_line(
 
 
 def test_the_encoder_in_python_encodes_as_its_model_does(saved: Path) -> None:
-    encoder = load_sentence_encoder(str(saved))
+    encoder = load_encoder(f"sentence-transformers:{saved}")
     assert isinstance(encoder, SentenceEncoder)
     expected = encoder.model.encode(TEXTS, convert_to_tensor=True)
     for size in (1, 5, 1000):
         assert abs(encoder.encode(TEXTS, batch_size=size) - expected).max() < 1e-6
     assert not encoder.encode(TEXTS[:2]).is_inference()
     assert encoder.encode([]).shape[0] == 0
+    with pytest.raises(ValueError, match="only the encoder of a file takes dim; leave"):
+        load_encoder(f"sentence-transformers:{saved}", dim=3)
     with pytest.raises(ValueError, match=r"texts must be a list of texts, got 'a cat'; write \[text\]"):
         encoder.encode("a cat")
     with pytest.raises(ValueError, match="texts must be texts, got 3 in row 1"):

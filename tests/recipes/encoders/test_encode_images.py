@@ -10,11 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from align_uniform import load_encoder
 from align_uniform.cli import main
 from align_uniform.files import open_rows, read_column
 from align_uniform.recipes.encoders.networks import build
-from align_uniform.recipes.encoders.weights import EncoderCard, save_encoder
+from align_uniform.recipes.encoders.weights import EncoderCard, read_encoder, save_encoder
 from align_uniform.recipes.images.statistics import Statistics
 from tests import processes
 from tests.recipes.encoders import encode_worker
@@ -44,7 +43,7 @@ def paths(place: Path) -> list[Path]:
 
 
 def test_a_loaded_encoder_takes_pictures_and_tensors(place: Path) -> None:
-    encoder = load_encoder("run")
+    encoder = read_encoder("run")
     assert encoder.transform is not None
     pixels = np.asarray(Image.open(paths(place)[0]).convert("L").resize((19, 16), Image.Resampling.BILINEAR))
     image = encoder.transform(paths(place)[0])
@@ -64,7 +63,7 @@ def test_a_loaded_encoder_takes_pictures_and_tensors(place: Path) -> None:
 
 def test_an_encoder_whose_pictures_are_not_known_says_so(place: Path) -> None:
     (place / "run" / "encoder.json").unlink()
-    encoder = load_encoder("run", arch="small-conv", channels=1)
+    encoder = read_encoder("run", arch="small-conv", channels=1)
     with pytest.raises(
         ValueError, match=r"no encoder\.json lies next to its weights; set encoder\.transform"
     ):
@@ -82,7 +81,7 @@ def test_a_folder_is_encoded_to_each_format(
     columns = ", paths, labels" if has_columns else ""
     assert f"{file}: 6 images, 8 features each (output, on cpu){columns}\n" in told
     rows = open_rows(f"{file}::features" if has_columns else file)[0][:]
-    expected = load_encoder("run").encode(paths(place))
+    expected = read_encoder("run").encode(paths(place))
     torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-5)
     if has_columns:
         assert list(read_column(f"{file}::labels")) == ["cat"] * 3 + ["dog"] * 3

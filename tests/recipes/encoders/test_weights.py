@@ -21,7 +21,7 @@ from align_uniform.recipes.encoders.published import torchvision_encoder
 from align_uniform.recipes.encoders.weights import (
     EncoderCard,
     EncoderFile,
-    load_encoder,
+    read_encoder,
     save_encoder,
 )
 from align_uniform.recipes.images.statistics import STATISTICS, Statistics
@@ -92,7 +92,7 @@ def test_a_damaged_card_is_one_line_that_names_it(
         change = json.dumps({name: value for name, value in held.items() if value is not None})
     (folder / "encoder.json").write_text(change)
     with pytest.raises(ValueError, match=rf"encoder\.json must describe an encoder by arch, dim.*{message}"):
-        load_encoder(folder)
+        read_encoder(folder)
 
 
 def test_fields_that_a_later_version_adds_are_ignored(folder: Path) -> None:
@@ -107,7 +107,7 @@ def test_fields_that_a_later_version_adds_are_ignored(folder: Path) -> None:
 
 @pytest.mark.parametrize("file", ["", "encoder.pth", "encoder.safetensors"])
 def test_a_run_is_loaded_by_its_path_alone(file: str, folder: Path, encoder: Encoder) -> None:
-    found = load_encoder(folder / file)
+    found = read_encoder(folder / file)
     assert same(found.state_dict(), encoder.state_dict())
     assert found.architecture == encoder.architecture
     assert not found.training
@@ -130,24 +130,24 @@ def test_an_argument_that_contradicts_the_card_is_refused(
     given: dict[str, Any], message: str, folder: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        load_encoder(folder, **given)
-    load_encoder(folder, arch="small-conv", dim=4, head="linear", channels=1, size=16)
+        read_encoder(folder, **given)
+    read_encoder(folder, arch="small-conv", dim=4, head="linear", channels=1, size=16)
 
 
 def test_a_file_of_other_origin_is_described_by_arguments(tmp_path: Path) -> None:
     encoder = build("small-conv", 5, channels=1)
     torch.save(encoder.state_dict(), tmp_path / "encoder.pth")
-    found = load_encoder(tmp_path / "encoder.pth", arch="small-conv", channels=1)
+    found = read_encoder(tmp_path / "encoder.pth", arch="small-conv", channels=1)
     assert same(found.state_dict(), encoder.state_dict())
     assert found.architecture.dim == 5
     with pytest.raises(ValueError, match=r"dim must be 5, as .*encoder\.pth says, got 6"):
-        load_encoder(tmp_path / "encoder.pth", arch="small-conv", dim=6)
+        read_encoder(tmp_path / "encoder.pth", arch="small-conv", dim=6)
     with pytest.raises(
         ValueError,
         match=r"encoder\.pth does not fit the network, of another shape: trunk\.0\.0\.weight .* "
         r"It was read with arch small-conv, dim 5, head linear, size 64, channels 3; give the values",
     ):
-        load_encoder(tmp_path / "encoder.pth")
+        read_encoder(tmp_path / "encoder.pth")
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
@@ -155,20 +155,20 @@ def test_a_checkpoint_of_moco_names_its_architecture(head: str, tmp_path: Path) 
     encoder = build("resnet18", 6, head=head)
     state = {f"module.encoder_q.{name}": value for name, value in encoder.state_dict().items()}
     torch.save({"epoch": 3, "arch": "resnet18", "state_dict": state}, tmp_path / "moco.pth.tar")
-    found = load_encoder(tmp_path / "moco.pth.tar")
+    found = read_encoder(tmp_path / "moco.pth.tar")
     assert found.architecture[:3] == ("resnet18", 6, head)
     assert same(found.state_dict(), encoder.state_dict())
     with pytest.raises(ValueError, match=r"arch must be resnet18, as .*moco\.pth\.tar says, got resnet50"):
-        load_encoder(tmp_path / "moco.pth.tar", arch="resnet50")
+        read_encoder(tmp_path / "moco.pth.tar", arch="resnet50")
 
 
 def test_what_is_not_there_is_told_with_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"has no encoder.pth or encoder.safetensors, which a run writes"
     ):
-        load_encoder(tmp_path)
+        read_encoder(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"there is no encoder .*nowhere; nothing in"):
-        load_encoder(tmp_path / "nowhere")
+        read_encoder(tmp_path / "nowhere")
 
 
 # ------------------------------------------------------------------------------------------------- layouts
@@ -190,7 +190,7 @@ def test_states_are_found_under_every_prefix(prefix: str, encoder: Encoder, tmp_
         held |= {"other.queue": torch.ones(2), "momentum_encoder.trunk.0.0.weight": torch.ones(1)}
     torch.save({"state_dict": held, "epoch": 3}, tmp_path / "x.pth")
     assert same(EncoderFile.read(tmp_path / "x.pth").state, state)
-    assert same(load_encoder(tmp_path / "x.pth", channels=1).state_dict(), state)
+    assert same(read_encoder(tmp_path / "x.pth", channels=1).state_dict(), state)
 
 
 @pytest.mark.parametrize("key", ["model", "state_dict", "model_state_dict", "teacher", "net", "encoder"])
@@ -212,7 +212,7 @@ def test_an_architecture_is_known_by_its_weights(arch: str, tmp_path: Path) -> N
     torch.save({f"module.{name}": value for name, value in few.items()}, tmp_path / "x.pth")
     assert EncoderFile.read(tmp_path / "x.pth").known["arch"] == arch
     with pytest.raises(ValueError, match=rf"arch must be {arch}, as .*x\.pth says, got resnet152"):
-        load_encoder(tmp_path / "x.pth", arch="resnet152")
+        read_encoder(tmp_path / "x.pth", arch="resnet152")
 
 
 @pytest.mark.parametrize("has_card", [True, False])
@@ -221,7 +221,7 @@ def test_the_stem_of_a_resnet_is_known_by_the_card_or_the_weights(has_card: bool
     save_encoder(encoder, tmp_path)
     if has_card:
         EncoderCard.of(encoder, STATISTICS["cifar10"], "cifar10").write(tmp_path)
-    found = load_encoder(tmp_path)
+    found = read_encoder(tmp_path)
     assert found.architecture.stem == "small"
     assert same(found.state_dict(), encoder.state_dict())
 
@@ -230,17 +230,17 @@ def test_a_card_that_knows_of_no_stem_is_read(folder: Path) -> None:
     held = json.loads((folder / "encoder.json").read_text())
     del held["stem"]
     (folder / "encoder.json").write_text(json.dumps(held))
-    assert load_encoder(folder).architecture.stem == "imagenet"
+    assert read_encoder(folder).architecture.stem == "imagenet"
 
 
 def test_an_architecture_that_the_options_of_a_run_state_is_used(tmp_path: Path) -> None:
     state = build("resnet18", 6).state_dict()
     args = Namespace(arch="resnet18", lr=0.1)
     torch.save({"state_dict": state, "args": args, "best_acc1": np.float64(3.5)}, tmp_path / "x.pth")
-    assert load_encoder(tmp_path / "x.pth").architecture[:2] == ("resnet18", 6)
+    assert read_encoder(tmp_path / "x.pth").architecture[:2] == ("resnet18", 6)
     torch.save({"state_dict": state, "args": vars(args), "arch": "resnet34"}, tmp_path / "x.pth")
     with pytest.raises(ValueError, match=r"x\.pth does not fit .* It was read with arch resnet34"):
-        load_encoder(tmp_path / "x.pth")
+        read_encoder(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("head", [{}, {"fc.0.weight": torch.ones(2, 2), "fc.1.weight": torch.ones(2)}])
@@ -252,7 +252,7 @@ def test_where_the_head_alone_differs_the_way_to_the_features_is_told(
     torch.save({f"backbone.{name}": value for name, value in (state | head).items()}, path)
     remedy = f"--encoder torchvision:resnet18 --weights {path}"
     with pytest.raises(ValueError, match=rf"missing: fc\.weight, fc\.bias.*Only the head differs.* {remedy}"):
-        load_encoder(path)
+        read_encoder(path)
     network, _, _ = torchvision_encoder("resnet18", path)
     assert torch.equal(network.state_dict()["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
 
@@ -321,7 +321,7 @@ def test_a_torch_that_loads_unsafely_loads_no_checkpoint(
     message = (
         r"encoder\.pth needs torch 99 or later .*: pip install 'torch>=99', or give weights .*\.safetensors"
     )
-    for load in (load_encoder, lambda held: read_checkpoint(held / "encoder.pth")):
+    for load in (read_encoder, lambda held: read_checkpoint(held / "encoder.pth")):
         with pytest.raises(ValueError, match=message):
             load(folder)
 

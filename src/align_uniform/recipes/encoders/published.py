@@ -21,7 +21,7 @@ from torch import nn
 from align_uniform._extras import needs
 from align_uniform._writing import written_whole
 from align_uniform.recipes.encoders.checkpoints import check_fits, state_like
-from align_uniform.recipes.encoders.weights import load_encoder
+from align_uniform.recipes.encoders.weights import read_encoder
 from align_uniform.recipes.images.statistics import Statistics
 
 __all__ = ["imagenet_resnet50_encoder", "torchvision_encoder", "weights_file"]
@@ -72,10 +72,10 @@ def imagenet_resnet50_encoder(
     released = RELEASE + (CLASSIFIER if with_linear_clf else ENCODER)
     path = weights_file(released if weights is None else weights, sha256, progress=progress)
     if not with_linear_clf:
-        return load_encoder(path, arch="resnet50", dim=128, head="mlp", size=224)
+        return read_encoder(path, arch="resnet50", dim=128, head="mlp", size=224)
     from torchvision.models import resnet50  # type: ignore[import-untyped]  # it is not typed
 
-    classified = load_encoder(path, arch="resnet50", dim=1000, head="linear", size=224)
+    classified = read_encoder(path, arch="resnet50", dim=1000, head="linear", size=224)
     network: nn.Module = resnet50(weights=None)
     network.load_state_dict(classified.state_dict())
     return network.eval()

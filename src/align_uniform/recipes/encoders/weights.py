@@ -32,7 +32,7 @@ from align_uniform.recipes.encoders.options import TORCHVISION
 from align_uniform.recipes.encoders.preparation import Preparation, plain_transform
 from align_uniform.recipes.images.statistics import Statistics
 
-__all__ = ["EncoderCard", "EncoderFile", "load_encoder", "save_encoder"]
+__all__ = ["EncoderCard", "EncoderFile", "read_encoder", "save_encoder"]
 
 T = TypeVar("T")
 
@@ -174,7 +174,7 @@ def save_encoder(encoder: nn.Module, folder: Path) -> None:
         save_file(state, partial)
 
 
-def load_encoder(
+def read_encoder(
     path: str | os.PathLike[str],
     *,
     arch: str | None = None,
@@ -183,36 +183,11 @@ def load_encoder(
     size: int | None = None,
     channels: int | None = None,
 ) -> Encoder:
-    """Return the encoder in the folder of a run or in a file, in eval mode and on the CPU.
-
-    It takes pictures (`encoder.encode(pictures)`), or tensors (`encoder(images)`) that its
-    `encoder.transform` makes of them: the pictures are resized, cut and normalised as in evaluation.
-
-    An encoder of this package is described by the encoder.json next to it, and needs no argument but its
-    path. The other arguments are for files without one: bare state dicts, and checkpoints of the reference.
-
-    Args:
-        path: folder of a run, encoder.pth, encoder.safetensors, or a checkpoint of either recipe.
-        arch: small-alexnet, small-conv, or a ResNet of torchvision. By default the one that encoder.json or
-            the checkpoint names, or that the weights are known by, else small-alexnet.
-        dim: number of output features. By default as in encoder.json or in the weights.
-        head: projection head of a ResNet, linear or mlp. By default as in encoder.json or in the weights.
-        size: height and width of the images, on which the weights of small-alexnet alone depend. By default
-            as in encoder.json, else 64.
-        channels: number of channels of the images. By default as in encoder.json, else 3.
+    """Return the encoder in the folder of a run or in a file; the arguments are those of `load_encoder`.
 
     Raises:
         OSError: there is no such file.
         ValueError: the file holds no encoder, or another one than the arguments say.
-
-    Example:
-        >>> from align_uniform import load_encoder
-        >>> encoder = load_encoder("results/align1alpha2_unif1t2")  # doctest: +SKIP
-        >>> encoder.encode(["cat.jpg", "dog.jpg"]).shape  # doctest: +SKIP
-        torch.Size([2, 128])
-        >>> image = encoder.transform("cat.jpg")[None]  # doctest: +SKIP
-        >>> encoder(image, "fc7").shape  # doctest: +SKIP
-        torch.Size([1, 4096])
     """
     return EncoderFile.read(path).encoder(arch=arch, dim=dim, head=head, size=size, channels=channels)
 
@@ -252,7 +227,7 @@ class EncoderFile:
         return cls(file, state, card, known)
 
     def encoder(self, **overrides: Any) -> Encoder:
-        """Return the encoder in eval mode; the arguments are those of `load_encoder`."""
+        """Return the encoder in eval mode; the arguments are those of `read_encoder`."""
         chosen = Architecture(
             self.chosen("arch", overrides.get("arch"), "small-alexnet"),
             self.chosen("dim", overrides.get("dim"), 128),

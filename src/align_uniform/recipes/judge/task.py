@@ -14,7 +14,7 @@ from align_uniform._messages import counted
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders.features import check_layer
 from align_uniform.recipes.encoders.networks import Encoder
-from align_uniform.recipes.encoders.weights import CARD, EncoderCard, load_encoder, weights_in
+from align_uniform.recipes.encoders.weights import CARD, EncoderCard, read_encoder, weights_in
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageSet
 from align_uniform.recipes.images.loader import ImageLoader
@@ -72,7 +72,7 @@ class Task:
         if self.card is not None and ranks.rank() == 0:
             deviations = self.card.deviations(size=options.size, mean=options.mean, std=options.std)
             sys.stderr.write("".join(f"{line}\n" for line in deviations))
-        encoder = load_encoder(
+        encoder = read_encoder(
             self.path,
             arch=options.arch,
             dim=options.dim,
