@@ -46,8 +46,8 @@ class Inputs:
         )
         if options.encodes_texts:
             items = read_text_items(asked)
-            matched = [items.column(name, getattr(options, name)) for name in ("labels", "groups")]
-            return cls(None, None, None, Contents(), *matched, items)
+            labels, groups = (items.column(name, getattr(options, name)) for name in ("labels", "groups"))
+            return cls(None, None, None, Contents(), labels, groups, items)
         names = {name: getattr(options, name) for name in CONTENTS}
         if options.encodes_images:
             names["images"] = None

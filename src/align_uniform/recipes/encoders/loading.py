@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from align_uniform.recipes.encoders.networks import Encoder
 from align_uniform.recipes.encoders.options import SENTENCE_TRANSFORMERS, takes_texts
@@ -58,7 +59,7 @@ def load_encoder(
         torch.Size([2, 384])
     """
     name = os.fspath(path)
-    described = {"arch": arch, "dim": dim, "head": head, "size": size, "channels": channels}
+    described: dict[str, Any] = {"arch": arch, "dim": dim, "head": head, "size": size, "channels": channels}
     if not takes_texts(name):
         return read_encoder(path, **described)
     if given := [key for key, value in described.items() if value is not None]:
