@@ -151,6 +151,8 @@ class ResultOptions(Options):
 OF_IMAGES = tuple(each.name for kind in (EncoderOverrides, ViewsOptions) for each in fields(kind))
 """Options of encoding images; the batch size is also one of encoding texts."""
 
+OF_IMAGES_ALONE = tuple(name for name in OF_IMAGES if name != "batch_size")
+
 
 NO_PAIRS = "FEATURES, since an encoder's pairs are two views of an image, or two texts in a row of --texts"
 
@@ -175,7 +177,7 @@ class MeasureOptions(
         Belongs(("positives", "pairs", "ids", "positive_ids"), to=("FEATURES",), words=NO_PAIRS),
         Belongs(("threshold",), to=("FEATURES", "encodes_texts"), words=NO_PAIRS),
         Belongs(("batch_size", "features_out"), to=("--encoder",), words="--encoder"),
-        Belongs(tuple({*OF_IMAGES} - {"batch_size"}), to=("encodes_images",), words="--encoder and --images"),
+        Belongs(OF_IMAGES_ALONE, to=("encodes_images",), words="--encoder and --images"),
         Belongs(("prompt_name", "prompt"), to=("encodes_texts",), words="an encoder of --texts"),
         Belongs(("images",), to=("--report", "--encoder")),
         Belongs(("texts",), to=("--report", "--json", "encodes_texts")),

@@ -270,7 +270,7 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         (
             ["x.npy", "--arch", "resnet18", "--views-preset", "stl10"],
             2,
-            "--arch and --views-preset have no effect without --encoder; leave --arch and --views-preset out",
+            "--arch and --views-preset have no effect without --encoder and --images",
         ),
         (
             ["x.npy", "--layer", "output", "--batch-size", "128"],
