@@ -81,7 +81,7 @@ class TextItems:
         found, (texts,) = read_column(path), self.table.sides
         if len(found) != len(texts):
             raise ValueError(
-                f"{path} must have one value for each of {len(texts):,} texts, got {len(found):,}."
+                f"{path} must have one value for each of {counted(len(texts), 'text')}, got {len(found):,}."
             )
         first = dict(zip(reversed(texts), reversed(found), strict=True))
         return [first[text] for text in self.table.texts]
@@ -151,7 +151,7 @@ def encoded_texts(items: TextItems, encoder: str, settings: TextSettings) -> Enc
     if cut:
         warnings = (
             f"{cut:,} of {counted(len(texts), 'text')} {'has' if cut == 1 else 'have'} more than the "
-            f"{chosen.max_length:,} tokens that the encoder reads (max_seq_length); the rest is not read.",
+            f"{counted(chosen.max_length or 0, 'token')} that the encoder reads (max_seq_length); the rest is not read.",
         )
     if ranks.rank() == 0:
         sys.stderr.write("".join(f"{line}\n" for line in items.words))

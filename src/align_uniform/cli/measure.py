@@ -176,7 +176,7 @@ class MeasureOptions(
     rules: ClassVar[tuple[Belongs, ...]] = (
         Belongs(("positives", "pairs", "ids", "positive_ids"), to=("FEATURES",), words=NO_PAIRS),
         Belongs(("threshold",), to=("FEATURES", "encodes_texts"), words=NO_PAIRS),
-        Belongs(("batch_size", "features_out"), to=("--encoder",), words="--encoder"),
+        Belongs((*OF_IMAGES, "features_out"), to=("--encoder",), words="--encoder"),
         Belongs(OF_IMAGES_ALONE, to=("encodes_images",), words="--encoder and --images"),
         Belongs(("prompt_name", "prompt"), to=("encodes_texts",), words="an encoder of --texts"),
         Belongs(("images",), to=("--report", "--encoder")),

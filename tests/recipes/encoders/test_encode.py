@@ -270,7 +270,7 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         (
             ["x.npy", "--arch", "resnet18", "--views-preset", "stl10"],
             2,
-            "--arch and --views-preset have no effect without --encoder and --images",
+            "--arch and --views-preset have no effect without --encoder; leave --arch and --views-preset out",
         ),
         (
             ["x.npy", "--layer", "output", "--batch-size", "128"],
@@ -280,7 +280,7 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         (
             [*WITH, "--positives", "y.npy"],
             2,
-            "--positives has no effect without FEATURES, since with --encoder two views",
+            "--positives has no effect without FEATURES, since an encoder",
         ),
         ([*WITH, "--features-out", "views.pt"], 1, "--features-out must end in .npy, got views.pt"),
         ([*WITH, "--device", "abacus"], 1, "device must be one of this machine"),

@@ -152,5 +152,5 @@ def test_two_processes_share_the_images_and_write_the_file_once(place: Path) -> 
         assert second[str(count)] == (0, "")
         with np.load(place / f"{count}.npz") as file:
             assert file["paths"].tolist() == [f"{number}.png" for number in range(count)]
-            alone = load_encoder("run").encode([place / str(count) / name for name in file["paths"]])
+            alone = read_encoder("run").encode([place / str(count) / name for name in file["paths"]])
             np.testing.assert_allclose(file["features"], alone.numpy(), atol=1e-5, rtol=1e-5)
