@@ -149,9 +149,10 @@ def encoded_texts(items: TextItems, encoder: str, settings: TextSettings) -> Enc
     cut = chosen.cut(texts, **prompts)
     warnings: tuple[str, ...] = ()
     if cut:
+        read = counted(chosen.max_length or 0, "token")
         warnings = (
-            f"{cut:,} of {counted(len(texts), 'text')} {'has' if cut == 1 else 'have'} more than the "
-            f"{counted(chosen.max_length or 0, 'token')} that the encoder reads (max_seq_length); the rest is not read.",
+            f"{cut:,} of {counted(len(texts), 'text')} {'has' if cut == 1 else 'have'} more than the {read} "
+            "that the encoder reads (max_seq_length); the rest is not read.",
         )
     if ranks.rank() == 0:
         sys.stderr.write("".join(f"{line}\n" for line in items.words))
