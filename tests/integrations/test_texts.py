@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
@@ -258,3 +259,54 @@ def test_the_encoder_in_python_encodes_as_its_model_does(saved: Path) -> None:
         encoder.encode("a cat")
     with pytest.raises(ValueError, match="texts must be texts, got 3 in row 1"):
         encoder.encode(["a", 3])  # type: ignore[list-item]
+
+
+# ---------------------------------------------------------------------------------------- several encoders
+
+
+def test_encoders_are_compared_on_the_same_texts(
+    model: str, saved: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = SentenceTransformer(str(saved), device="cpu")
+    with torch.no_grad():
+        for weights in other.parameters():
+            weights.mul_(1.5)
+    folder = tmp_path_factory.mktemp("other") / "scaled"
+    other.save_pretrained(str(folder))
+    models = [model, f"sentence-transformers:{folder}"]
+    options = ["--texts", "pairs.csv", "--threshold", "4"]
+    apart = [printed_json(capsys, "--encoder", each, *options) for each in models]
+    encoders = [word for each in models for word in ("--encoder", each)]
+    assert main(["compare", *encoders, *options, "--json", "--report", "page.html"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    for one, alone in zip(found["embeddings"], apart, strict=True):
+        assert (one["name"], one["align"], one["items"]) == (alone["name"], alone["align"], alone["items"])
+        assert one["uniform"]["value"] == alone["uniform"]["value"]
+        assert one["provenance"]["encoder"] == alone["provenance"]["encoder"]
+        assert one["provenance"]["kind"] == "sentences"
+    (difference,) = found["differences"]
+    assert difference["paired"]
+    assert difference["uniform"] == pytest.approx(
+        apart[1]["uniform"]["value"] - apart[0]["uniform"]["value"], rel=1e-6
+    )
+    assert TEXTS[0] in html.unescape(Path("page.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "message"),
+    [
+        (
+            "x.npy --encoder A",
+            2,
+            "give EMBEDDING, files of rows or JSON, or --encoder A --encoder B in place",
+        ),
+        ("", 2, "give EMBEDDING, files of rows or JSON, or --encoder A --encoder B in place of them"),
+        ("--encoder A --encoder B", 2, "--encoder A needs --images alone, which are encoded"),
+        ("--encoder sentence-transformers:A --encoder B", 2, "encoders of texts or of images, got both"),
+        ("x.npy y.npy --threshold 4", 2, "--threshold has no effect without encoders of --texts"),
+    ],
+)
+def test_encoders_and_files_are_not_compared_together(
+    typed: str, code: int, message: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in failure(capsys, code, "compare", *typed.split())

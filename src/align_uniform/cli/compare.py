@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from align_uniform._extras import require
 from align_uniform._messages import side_by_side
-from align_uniform._options import Belongs, Options
+from align_uniform._options import Belongs
 from align_uniform.cli import screen
 from align_uniform.cli.command import Command
 from align_uniform.cli.contents import ContentFiles, Contents, counts_of_rows, read_contents
+from align_uniform.cli.encoding import TextSettings, encoded_images, encoded_texts, read_text_items
 from align_uniform.cli.gates import Condition, conditions, failed, failures_of_numbers
 from align_uniform.cli.outputs import Unwritten, check_outputs
+from align_uniform.cli.pairs import PairsAsked
+from align_uniform.cli.parser import UsageError
+from align_uniform.recipes.encoders.options import EncodeOptions, PromptOptions, takes_texts
 
 if TYPE_CHECKING:
     from align_uniform.measuring.comparison import Comparison
@@ -27,6 +31,7 @@ COMMAND = Command(
     help="compare embeddings side by side",
     description="""
 Compare embeddings: files of rows, which are measured exactly, or the JSON of `align-uniform measure --json`.
+In place of them, --encoder A --encoder B encodes the same --texts or --images with each.
 Differences are taken from the first embedding. Say --paired if all embeddings are of the same items in the
 same order: errors are then computed item by item, and are much smaller. JSON says so itself if it was
 measured with the same names of items (--ids, --texts, --labels, or --images that were encoded). Errors item
@@ -38,16 +43,44 @@ by item take the numbers of each item, which are at hand for files of rows, and 
 )
 
 
+SCORED = ("columns", "score", "threshold", "inclusive", "all_pairs")
+"""Options of a table of pairs of texts."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(Options):
+class EncodersOptions(PromptOptions):
+    """Encoders of texts or images, in place of EMBEDDING."""
+
+    encoder: tuple[str, ...] = field(default=(), metadata={"metavar": "ENCODER", "repeats": True})
+    """Encoders as `measure --encoder` takes them, all of texts or all of images."""
+    columns: tuple[str, str] | None = field(default=None, metadata={"metavar": "COLUMN"})
+    """Columns of pairs of texts in --texts. Default: those with the usual names, such as sentence1 and
+    sentence2, or else the only two columns of text.
+    """
+    score: str | None = field(default=None, metadata={"metavar": "COLUMN"})
+    """Column of the scores of pairs of texts. Default: score."""
+    threshold: float | None = field(default=None, metadata={"metavar": "SCORE"})
+    """Score above which a pair of texts is positive, such as 4 for STS-B."""
+    inclusive: bool = False
+    """Count pairs whose score equals the threshold as positive."""
+    all_pairs: bool = False
+    """Count all pairs as positive, although the table has scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(EncodersOptions):
     """Options of comparing."""
 
     rules: ClassVar[tuple[Belongs, ...]] = (
+        Belongs((*SCORED, "prompt_name", "prompt"), to=("encodes_texts",), words="encoders of --texts"),
+        Belongs(("inclusive", "score"), to=("--threshold",)),
+        Belongs(("all_pairs",), against=("--threshold",)),
+        Belongs(("positives", "paired"), against=("--encoder",)),
         Belongs(("t", "alpha", "device"), to=("has_rows",), words="an embedding that is a file of rows"),
         Belongs(("force",), to=("--figure", "--report")),
-        Belongs(("texts", "images"), to=("--report",)),
+        Belongs(("texts", "images"), to=("--report", "--encoder")),
     )
-    embeddings: tuple[str, ...] = field(metadata={"argument": True, "metavar": "EMBEDDING"})
+    embeddings: tuple[str, ...] = field(default=(), metadata={"argument": True, "metavar": "EMBEDDING"})
     """File of rows, or the JSON of a measurement."""
     positives: tuple[str, ...] = field(default=(), metadata={"metavar": "FILE"})
     """File of a second view for each embedding, in order."""
@@ -68,9 +101,13 @@ class CompareOptions(Options):
     report: str | None = field(default=None, metadata={"metavar": "HTML"})
     """Page to write: what differs, all numbers side by side, the plane, maps, and the same worst pairs."""
     texts: str | None = field(default=None, metadata={"metavar": "FILE"})
-    """File with a text for each row, for the report."""
-    images: str | None = field(default=None, metadata={"metavar": "FILE"})
-    """File with the path of an image for each row, for the report."""
+    """File with a text for each row, for the report. For encoders of texts, the table of pairs, or the file
+    of texts, that they encode.
+    """
+    images: str | None = field(default=None, metadata={"metavar": "PATH"})
+    """File with the path of an image for each row, for the report. For encoders of images, the folder that
+    they encode.
+    """
     json: bool = False
     """Print JSON instead of a table."""
     fail_if: tuple[str, ...] = conditions()
@@ -84,15 +121,34 @@ class CompareOptions(Options):
         super().__post_init__()
         for each in self.fail_if:
             Condition.read(each)
-        count = len(self.embeddings)
+        if bool(self.embeddings) == bool(self.encoder):
+            raise UsageError(
+                "give EMBEDDING, files of rows or JSON, or --encoder A --encoder B in place of them"
+            )
+        self._check_encoders()
+        count = len(self.embeddings or self.encoder)
         for name in ("positives", "names", "accuracy"):
             if (given := len(getattr(self, name))) not in (0, count):
                 raise ValueError(f"--{name} must be one for each of the {count} embeddings, got {given}.")
 
+    def _check_encoders(self) -> None:
+        """Refuse encoders without what they encode, and encoders of both kinds."""
+        kinds = {takes_texts(each) for each in self.encoder}
+        if len(kinds) > 1:
+            raise UsageError("--encoder must be encoders of texts or of images, got both")
+        for each, path, other in (("texts", self.texts, self.images), ("images", self.images, self.texts)):
+            if kinds == {each == "texts"} and (path is None or other is not None):
+                raise UsageError(f"--encoder {self.encoder[0]} needs --{each} alone, which are encoded")
+
+    @property
+    def encodes_texts(self) -> bool:
+        """Whether encoders of texts are given."""
+        return any(takes_texts(each) for each in self.encoder)
+
     @property
     def has_rows(self) -> bool:
-        """Whether an embedding is a file of rows, which is measured."""
-        return not all(path.endswith(".json") for path in self.embeddings)
+        """Whether an embedding is a file of rows, or made by an encoder, and so is measured."""
+        return bool(self.encoder) or not all(path.endswith(".json") for path in self.embeddings)
 
 
 def run(options: CompareOptions) -> int:
@@ -100,7 +156,10 @@ def run(options: CompareOptions) -> int:
     stem = None if options.figure is None else Path(options.figure)
     accuracy = options.accuracy or None
     contents = _checked(stem, options)
-    found = _compared(options)
+    if options.encoder:
+        found, contents = _encoded(options)
+    else:
+        found = _compared(options)
     results = found.measurements
     document = found.to_dict(accuracy)
     if options.json:
@@ -121,6 +180,8 @@ def run(options: CompareOptions) -> int:
 
 def _checked(stem: Path | None, options: CompareOptions) -> Contents:
     """Check what will be written, and return what is shown of rows: nothing is measured before."""
+    if options.encoder:
+        require("sentence-transformers" if options.encodes_texts else "recipes")
     if stem is None and options.report is None:
         return Contents()
     require("report")
@@ -130,6 +191,8 @@ def _checked(stem: Path | None, options: CompareOptions) -> Contents:
     if options.report is not None:
         outputs["report"] = Path(options.report)
     check_outputs(outputs, {"texts": options.texts, "images": options.images}, force=options.force)
+    if options.encoder:
+        return Contents()
     if stem is not None:
         _check_plane(options)
     first = options.embeddings[0]
@@ -167,6 +230,39 @@ def _compared(options: CompareOptions) -> Comparison:
         device=measuring_device(options.device),
         progress=sys.stderr.isatty(),
     )
+
+
+def _encoded(options: CompareOptions) -> tuple[Comparison, Contents]:
+    """Encode the same items with each encoder, and compare them; return what is shown of the items, too."""
+    from align_uniform.measuring.comparison import compare
+    from align_uniform.recipes.devices import device, measuring_device
+
+    if options.encodes_texts:
+        asked = PairsAsked(
+            str(options.texts), options.columns, options.score, options.threshold, all_pairs=options.all_pairs
+        )
+        items = read_text_items(asked)
+        settings = TextSettings(options.prompt_name, options.prompt, 64, options.device)
+        made = [encoded_texts(items, each, settings) for each in options.encoder]
+    else:
+        folder, place = Path(str(options.images)), str(device(options.device))
+        made = [encoded_images(EncodeOptions(each, folder, device=place)) for each in options.encoder]
+    first = made[0].arguments
+    found = compare(
+        *(each.features for each in made),
+        **{name: value for name, value in first.items() if name != "kind"},
+        threshold=options.threshold,
+        strict=not options.inclusive,
+        names=options.names or [each.name for each in made],
+        t=options.t,
+        alpha=options.alpha,
+        device=measuring_device(options.device),
+        progress=True,
+    )
+    measured = zip(made, found.measurements, strict=True)
+    return replace(found, measurements=tuple(each.with_source(one) for each, one in measured)), made[
+        0
+    ].contents
 
 
 def _kept(path: str, options: CompareOptions) -> Measurement:

@@ -43,7 +43,7 @@ class Encoded:
         """Return a measurement of the features that says what they are of."""
         return replace(
             result,
-            provenance={**result.provenance, **self.source},
+            provenance={**self.source, **result.provenance},
             warnings=(*result.warnings, *self.warnings),
         )
 
@@ -157,7 +157,7 @@ def encoded_texts(items: TextItems, encoder: str, settings: TextSettings) -> Enc
     if ranks.rank() == 0:
         sys.stderr.write("".join(f"{line}\n" for line in items.words))
     source: dict[str, Any] = {"encoder": encoder, "texts": path, "columns": ", ".join(items.table.names)}
-    source |= {**prompts, "texts_cut": cut, "max_seq_length": chosen.max_length}
+    source |= {"kind": "sentences", **prompts, "texts_cut": cut, "max_seq_length": chosen.max_length}
     return Encoded(
         rows,
         name_of(encoder),
@@ -183,7 +183,7 @@ def encoded_images(asked: EncodeOptions) -> Encoded:
         name_of(asked.encoder),
         {"items": _names(found.paths, asked.images), "labels": found.labels, "kind": "images"},
         Contents(images=found.paths),
-        source | {"views": f"{found.preset}, {found.size} pixels"},
+        source | {"kind": "images", "views": f"{found.preset}, {found.size} pixels"},
     )
 
 

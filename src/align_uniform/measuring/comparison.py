@@ -147,6 +147,10 @@ class Comparison:
 def compare(
     *embeddings: Any,
     positives: Sequence[Any] | None = None,
+    pairs: Any = None,
+    scores: Any = None,
+    threshold: float | None = None,
+    strict: bool = True,
     labels: Any = None,
     groups: Any = None,
     items: Any = None,
@@ -176,6 +180,11 @@ def compare(
     Args:
         *embeddings: rows of each embedding, as `measure` takes them, or a `Measurement`.
         positives: the second view of each embedding, in order; None for features alone, and for measurements.
+        pairs: [P, 2]: the rows of positive pairs, the same for all embeddings, as `measure` takes them;
+            without `positives`.
+        scores: [P]: the score of each pair.
+        threshold: the score above which a pair is positive.
+        strict: whether a score must lie above the threshold, or may equal it.
         labels: [N]: the class of each row, the same for all embeddings.
         groups: [N]: the group of each row, the same for all embeddings.
         items: [N]: the name of each row, the same for all embeddings, which are then compared item by item.
@@ -215,12 +224,16 @@ def compare(
         if given is not None and len(given) != count:
             raise ValueError(f"{what} must be one for each of the {count} embeddings, got {len(given)}.")
 
+    if pairs is not None and positives is not None:
+        raise ValueError("pairs are of the rows of one population; leave positives out.")
+
     def measured(number: int) -> Measurement:
         name, rows = None if names is None else names[number], embeddings[number]
         if isinstance(rows, Measurement):
             return rows if name is None else replace(rows, name=name)
         return measure(
-            rows, second[number], labels=labels, groups=groups, items=items, t=t, alpha=alpha,
+            rows, second[number], pairs=pairs, scores=scores, threshold=threshold, strict=strict,
+            labels=labels, groups=groups, items=items, t=t, alpha=alpha,
             normalize=normalize, device=device, name=name, progress=progress, distributed=True,
         )  # fmt: skip
 
