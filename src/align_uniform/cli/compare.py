@@ -21,7 +21,7 @@ from align_uniform.cli.gates import Condition, conditions, failed, failures_of_n
 from align_uniform.cli.outputs import Unwritten, check_outputs
 from align_uniform.cli.pairs import PairsAsked
 from align_uniform.cli.parser import UsageError
-from align_uniform.recipes.encoders.options import EncodeOptions, PromptOptions, takes_texts
+from align_uniform.recipes.encoders.options import EncodeOptions, NetworkOptions, PromptOptions, takes_texts
 
 if TYPE_CHECKING:
     from align_uniform.measuring.comparison import Comparison
@@ -242,7 +242,9 @@ def _encoded(options: CompareOptions) -> tuple[Comparison, Contents]:
             str(options.texts), options.columns, options.score, options.threshold, all_pairs=options.all_pairs
         )
         items = read_text_items(asked)
-        settings = TextSettings(options.prompt_name, options.prompt, 64, options.device)
+        settings = TextSettings(
+            options.prompt_name, options.prompt, NetworkOptions.batch_size, options.device
+        )
         made = [encoded_texts(items, each, settings) for each in options.encoder]
     else:
         folder, place = Path(str(options.images)), str(device(options.device))
