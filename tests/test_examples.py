@@ -106,7 +106,7 @@ def test_the_page_shows_a_figure_that_is_there(name: str) -> None:
 # ------------------------------------------------------------------------------------------------------ parts
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "two_towers"])
 def test_help_needs_none_of_the_packages(name: str) -> None:
     found = subprocess.run(
         [sys.executable, EXAMPLES / f"{name}.py", "--help"], capture_output=True, text=True, check=True
@@ -207,3 +207,40 @@ class Harmful:
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return exec, ("raise SystemExit('ran')",)
+
+
+# ----------------------------------------------------------------------------------------------- two towers
+
+
+def test_words_of_verses_are_numbered_by_how_often_they_occur() -> None:
+    texts = ["the light the day", "The light!", "the light of the day, day"]
+    found = load("two_towers").numbered(texts, longest=6)
+    assert found.tolist() == [[1, 2, 1, 3, 0, 0], [1, 2, 0, 0, 0, 0], [1, 2, 1, 3, 3, 0]]
+
+
+def test_cross_uniformity_leaves_partners_out() -> None:
+    towers = load("two_towers")
+    x, y = (torch.nn.functional.normalize(torch.randn(20, 5, dtype=torch.float64), dim=1) for _ in range(2))
+    kernel = torch.exp(-2 * torch.cdist(x, y).square())
+    expected = kernel[~torch.eye(20, dtype=torch.bool)].mean().log()
+    assert float(towers.cross_uniform(x, y)) == pytest.approx(float(expected))
+    with_partners = towers.cross_uniform(x, x[torch.randperm(20)])
+    assert float(with_partners) != pytest.approx(float(towers.cross_uniform(x, x)))
+
+
+def test_two_towers_are_trained_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    towers = load("two_towers")
+    monkeypatch.setattr(towers, "HELD_OUT", 100)
+    monkeypatch.setattr(towers, "BATCH", 32)
+    words = [f"word{chr(97 + number)}" for number in range(20)]
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(20, (300, 6), generator=generator).tolist()
+    texts = [" ".join(words[number] for number in row) for row in drawn]
+    translations = [towers.numbered(texts), towers.numbered([text[::-1] for text in texts])]
+    courses, rows = {}, {}
+    for name, objective in towers.OBJECTIVES.items():
+        courses[name], rows[name] = towers.train(objective, translations, 4, 0, name)
+        assert [step for step, _ in courses[name]] == [0, 4]
+    assert len(towers.table({name: course[-1][1] for name, course in courses.items()}).splitlines()) == 5
+    towers.draw(courses, rows, tmp_path / "towers")
+    assert (tmp_path / "towers.png").read_bytes().startswith(b"\x89PNG")
