@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +311,44 @@ def test_encoders_and_files_are_not_compared_together(
     typed: str, code: int, message: str, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert message in failure(capsys, code, "compare", *typed.split())
+
+
+# -------------------------------------------------------------------------------------------------- features
+
+
+def test_features_of_texts_are_written_and_can_be_measured(
+    model: str, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("texts.txt").write_text("\n".join([*TEXTS[:9], TEXTS[0]]) + "\n")
+    assert main(["encode", model, "texts.txt", "--out", "texts.npy"]) == 0
+    assert "texts.npy: 10 texts, 16 features each" in capsys.readouterr().err
+    expected = SentenceTransformer(str(saved), device="cpu").encode([*TEXTS[:9], TEXTS[0]])
+    np.testing.assert_allclose(np.load("texts.npy"), expected, atol=1e-6)
+
+    with Path("plain.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("question", "answer"), *PAIRS])
+    assert main(["encode", model, "plain.csv", "--out", "pairs.npz", "--prompt-name", "query"]) == 0
+    *_, last = capsys.readouterr().err.splitlines()
+    again = printed_json(capsys, *shlex.split(last)[3:])
+    found = printed_json(capsys, "--encoder", model, "--texts", "plain.csv", "--prompt-name", "query")
+    assert again["align"]["value"] == pytest.approx(found["align"]["value"], rel=1e-6)
+    assert again["uniform"]["value"] == pytest.approx(found["uniform"]["value"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "message"),
+    [
+        (
+            "MODEL pairs.csv --out f.npy --workers 0",
+            2,
+            "--workers has no effect without an encoder of",
+        ),
+        ("e.pth pairs.csv --out f.npy --prompt a", 2, "--prompt has no effect without an encoder of texts"),
+        ("MODEL pairs.csv --out f.npy --weights w.pth", 1, "--weights are for encoders of images, got"),
+        ("MODEL pairs.csv --out f.txt", 1, "--out must end in .npy"),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused_in_one_line(
+    typed: str, code: int, message: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in failure(capsys, code, "encode", *typed.replace("MODEL", model).split())

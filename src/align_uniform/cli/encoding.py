@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from align_uniform._messages import counted
 from align_uniform.cli.contents import Contents
 from align_uniform.cli.pairs import PairsAsked, scores_of
-from align_uniform.recipes.encoders.options import SENTENCE_TRANSFORMERS, EncodeOptions
+from align_uniform.recipes.encoders.options import SENTENCE_TRANSFORMERS, TIMM, EncodeOptions
 
 if TYPE_CHECKING:
     from align_uniform.measuring.measurement import Measurement
@@ -147,13 +147,7 @@ def encoded_texts(items: TextItems, encoder: str, settings: TextSettings) -> Enc
     texts, path = items.table.texts, items.table.path
     rows = chosen.encode(texts, **prompts, batch_size=settings.batch_size, progress=True, distributed=True)
     cut = chosen.cut(texts, **prompts)
-    warnings: tuple[str, ...] = ()
-    if cut:
-        read = counted(chosen.max_length or 0, "token")
-        warnings = (
-            f"{cut:,} of {counted(len(texts), 'text')} {'has' if cut == 1 else 'have'} more than the {read} "
-            "that the encoder reads (max_seq_length); the rest is not read.",
-        )
+    warning = chosen.of_cut(cut, len(texts))
     if ranks.rank() == 0:
         sys.stderr.write("".join(f"{line}\n" for line in items.words))
     source: dict[str, Any] = {"encoder": encoder, "texts": path, "columns": ", ".join(items.table.names)}
@@ -164,7 +158,7 @@ def encoded_texts(items: TextItems, encoder: str, settings: TextSettings) -> Enc
         {"pairs": items.pairs, "scores": items.scores, "items": texts, "kind": "sentences"},
         Contents(texts=texts),
         {key: value for key, value in source.items() if value not in (None, "")},
-        warnings,
+        (warning,) if warning else (),
     )
 
 
@@ -191,8 +185,8 @@ def name_of(encoder: str) -> str:
     """Return the name of an encoder: of the folder of a run, which may have dots, or of a file or network."""
     from align_uniform.recipes.encoders.weights import CARD
 
-    if encoder.startswith(SENTENCE_TRANSFORMERS):
-        path = Path(encoder.removeprefix(SENTENCE_TRANSFORMERS)).expanduser()
+    if prefix := next((each for each in (SENTENCE_TRANSFORMERS, TIMM) if encoder.startswith(each)), None):
+        path = Path(encoder.removeprefix(prefix)).expanduser()
         return path.resolve().name if path.is_dir() else path.name
     path = Path(encoder)
     if path.is_dir():

@@ -73,8 +73,9 @@ class EncodingOptions(Options):
 
     encoder: str | None = None
     """Path to encoder.pth, encoder.safetensors, a checkpoint, or the folder of a run; published (the paper's
-    ImageNet ResNet-50, also as hub:imagenet_resnet50_encoder); torchvision:NAME (the features before its
-    classifier); or, for --texts, sentence-transformers:MODEL, a folder or a name on the Hugging Face Hub.
+    ImageNet ResNet-50, also as hub:imagenet_resnet50_encoder); torchvision:NAME or timm:NAME (the features
+    before its classifier), where NAME of timm may be a folder; or, for --texts, sentence-transformers:MODEL,
+    a folder or a name on the Hugging Face Hub.
     """
     images: str | None = _file("PATH")
     """Folder of images, or of one folder for each class, for --encoder. With FEATURES, a file with the path

@@ -41,13 +41,14 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         processes=True,
     ),
     ("encode",): Command(
-        help="write an encoder's features of images to a file",
-        description="Encode each image of a folder or of a data set as it is, and write the features to a "
-        "file that `measure`, `compare` and `drift` read. A picture is resized, cut and normalised as "
-        "encoder.json next to the encoder says, as in evaluation. Under torchrun the images are shared "
-        "among the processes.",
-        options="align_uniform.recipes.encoders.options:EncodeImagesOptions",
-        run="align_uniform.recipes.encoders.encode_images:run",
+        help="write an encoder's features of images or texts to a file",
+        description="Encode each image of a folder or of a data set as it is, or each text of a file, and "
+        "write the features to a file that `measure`, `compare` and `drift` read. A picture is resized, cut "
+        "and normalised as encoder.json next to the encoder says, as in evaluation. Under torchrun the items "
+        "are shared among the processes.",
+        options="align_uniform.recipes.encoders.options:ToEncodeOptions",
+        run="align_uniform.recipes.encoders.encode_items:run",
+        extra="cli",
         processes=True,
     ),
     ("evaluate", "linear"): Command(

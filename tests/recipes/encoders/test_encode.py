@@ -286,7 +286,7 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         ([*WITH, "--device", "abacus"], 1, "device must be one of this machine"),
         ([*WITH, "--seed", "-1"], 1, "seed must not be negative, got -1"),
         ([*WITH, "--views-preset", "digits"], 2, "--views-preset must be one of stl10"),
-        ([*WITH, "--weights", "x"], 1, "weights are for published and torchvision:NAME"),
+        ([*WITH, "--weights", "x"], 1, "weights are for published, torchvision:NAME and timm:NAME"),
         ([*WITH, "--weights-sha256", "0" * 64], 1, "--weights-sha256 is for the encoder published"),
         (
             ["--encoder", "published", "--images", "images", "--weights", "file:///tmp/x.pth"],

@@ -24,7 +24,15 @@ from align_uniform._progress import progress_bar
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders import published
 from align_uniform.recipes.encoders.features import features
-from align_uniform.recipes.encoders.options import TORCHVISION, ChosenEncoder, EncodeOptions, ViewsPreset
+from align_uniform.recipes.encoders.options import (
+    TIMM,
+    TORCHVISION,
+    ChosenEncoder,
+    EncodeOptions,
+    ViewsPreset,
+    takes_texts,
+)
+from align_uniform.recipes.encoders.timm_networks import timm_encoder
 from align_uniform.recipes.encoders.weights import EncoderFile
 from align_uniform.recipes.images.folders import find_pictures, split_of
 from align_uniform.recipes.images.image_set import ImageFiles, ImageSet
@@ -144,6 +152,8 @@ class Known(NamedTuple):
     """Height and width of its images, None for those of the preset."""
     statistics: Statistics | None
     """The statistics of its images, None for those of the preset."""
+    plain: Transform | None = None
+    """The transform of images as they are, where its own library has one."""
 
 
 class Chosen(NamedTuple):
@@ -169,9 +179,14 @@ def encoder_of(options: ChosenEncoder, make: Maker) -> Chosen:
     """
     if options.is_file:
         return _encoder_of_a_file(options, make)
-    size, statistics = options.size, None
-    if options.encoder.startswith(TORCHVISION):
-        weights = None if options.weights is None else Path(options.weights)
+    if takes_texts(options.encoder):
+        raise ValueError(f"{options.encoder} encodes texts; give an encoder of images, or texts.")
+    size, statistics, plain = options.size, None, None
+    weights = None if options.weights is None else Path(options.weights)
+    if options.encoder.startswith(TIMM):
+        network, size, plain = timm_encoder(options.encoder.removeprefix(TIMM), weights, size)
+        statistics = plain.statistics
+    elif options.encoder.startswith(TORCHVISION):
         name = options.encoder.removeprefix(TORCHVISION)
         network, own_size, statistics = published.torchvision_encoder(name, weights)
         size = size or own_size
@@ -182,7 +197,7 @@ def encoder_of(options: ChosenEncoder, make: Maker) -> Chosen:
             )
         ranks.barrier()
         network = published.imagenet_resnet50_encoder(weights=options.weights, sha256=options.weights_sha256)
-    known = Known("", options.encoder, size, statistics)
+    known = Known("", options.encoder, size, statistics, plain)
     preset, transform = make(known)
     return Chosen(network, transform, preset, known)
 

@@ -29,7 +29,7 @@ from align_uniform.recipes.encoders.encode import (
     images_of,
 )
 from align_uniform.recipes.encoders.features import check_layer, features
-from align_uniform.recipes.encoders.options import EncodeImagesOptions
+from align_uniform.recipes.encoders.options import ToEncodeOptions
 from align_uniform.recipes.encoders.preparation import plain_transform
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.image_set import ImageSet, path_of
@@ -47,7 +47,7 @@ class Items(NamedTuple):
     """The path of each image below the folder, and the class of each image, as far as they are known."""
 
 
-def run(options: EncodeImagesOptions) -> int:
+def run(options: ToEncodeOptions) -> int:
     """Encode, write the file, and say what it holds; return 0."""
     check_feature_file(options.out)
     check_replaceable(options.out, force=options.force)
@@ -63,21 +63,23 @@ def run(options: EncodeImagesOptions) -> int:
 
 
 def _plain(known: Known) -> tuple[str, Transform]:
-    return plain_transform(*known)
+    if known.plain is not None:
+        return "timm", known.plain
+    return plain_transform(known.data, known.arch, known.size, known.statistics)
 
 
-def _items(options: EncodeImagesOptions, transform: Transform) -> Items:
+def _items(options: ToEncodeOptions, transform: Transform) -> Items:
     """Return the images of a folder or a data set."""
     if not options.is_data_set:
-        folder = Path(options.images)
+        folder = Path(options.items)
         paths, labels, notes = images_of(folder)
         if ranks.rank() == 0:
             sys.stderr.write("".join(f"{note}\n" for note in notes))
         columns = {"paths": [path.relative_to(folder).as_posix() for path in paths]}
         return Items(image_set(paths, transform), columns | ({} if labels is None else {"labels": labels}))
-    split = options.split or datasets.data_set(options.images).judging
+    split = options.split or datasets.data_set(options.items).judging
     images = datasets.load_on_all_ranks(
-        options.images, options.root or Path("data"), split, download=options.download
+        options.items, options.root or Path("data"), split, download=options.download
     )
     if (channels := len(transform.statistics.mean)) != images.channels:
         raise ValueError(
@@ -92,9 +94,7 @@ def _items(options: EncodeImagesOptions, transform: Transform) -> Items:
     return Items(images, columns)
 
 
-def _rows(
-    options: EncodeImagesOptions, chosen: Chosen, images: ImageSet, place: torch.device
-) -> torch.Tensor:
+def _rows(options: ToEncodeOptions, chosen: Chosen, images: ImageSet, place: torch.device) -> torch.Tensor:
     """Return the features of all images, in their order."""
     loader = ImageLoader(
         LabelledViews(images, chosen.transform),
@@ -112,7 +112,7 @@ def _rows(
         raise ValueError(reason(error)) from error
 
 
-def _closing(options: EncodeImagesOptions, rows: torch.Tensor, items: Items, place: torch.device) -> str:
+def _closing(options: ToEncodeOptions, rows: torch.Tensor, items: Items, place: torch.device) -> str:
     """Return what the file holds, and the command that measures it."""
     out, is_whole = str(options.out), options.out.suffix in WITH_COLUMNS
     held = "".join(f", {name}" for name in items.columns) if is_whole else ""

@@ -5,10 +5,35 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from torch import Tensor
+
 from align_uniform.recipes.encoders.networks import Encoder
-from align_uniform.recipes.encoders.options import SENTENCE_TRANSFORMERS, takes_texts
+from align_uniform.recipes.encoders.options import SENTENCE_TRANSFORMERS, TIMM, takes_texts
+from align_uniform.recipes.encoders.preparation import Preparation
 from align_uniform.recipes.encoders.sentences import SentenceEncoder, load_sentence_encoder
+from align_uniform.recipes.encoders.timm_networks import OfTimm, timm_encoder
 from align_uniform.recipes.encoders.weights import read_encoder
+
+
+class NetworkOfTimm(Encoder):
+    """A network of timm without its classifier, as an encoder of pictures with one layer, `output`.
+
+    Args:
+        found: the network and its transform.
+    """
+
+    layers = ("output",)
+
+    def __init__(self, found: OfTimm) -> None:
+        super().__init__()
+        self.network, self.transform = found.network, Preparation(found.transform)
+        self.eval()
+
+    def forward(self, images: Tensor, layer: str = "output") -> Tensor:
+        """Return the features before the classifier, [N, m], which are not normalised."""
+        self._check_layer(layer)
+        features: Tensor = self.network(images)
+        return features
 
 
 def load_encoder(
@@ -28,11 +53,12 @@ def load_encoder(
     needs no argument but its path. The other arguments are for files without one: bare state dicts, and
     checkpoints of the reference.
 
-    A model of sentence-transformers, from a folder or from the Hugging Face Hub, takes texts.
+    A model of sentence-transformers, from a folder or from the Hugging Face Hub, takes texts; a network of
+    timm, by its name or from a folder, takes pictures, which are prepared as timm does.
 
     Args:
         path: folder of a run, encoder.pth, encoder.safetensors, or a checkpoint of either recipe; or
-            sentence-transformers:MODEL.
+            sentence-transformers:MODEL, or timm:NAME.
         arch: small-alexnet, small-conv, or a ResNet of torchvision. By default the one that encoder.json or
             the checkpoint names, or that the weights are known by, else small-alexnet.
         dim: number of output features. By default as in encoder.json or in the weights.
@@ -60,10 +86,12 @@ def load_encoder(
     """
     name = os.fspath(path)
     described: dict[str, Any] = {"arch": arch, "dim": dim, "head": head, "size": size, "channels": channels}
-    if not takes_texts(name):
+    if not name.startswith((SENTENCE_TRANSFORMERS, TIMM)):
         return read_encoder(path, **described)
     if given := [key for key, value in described.items() if value is not None]:
         raise ValueError(
             f"only the encoder of a file takes {' and '.join(given)}; leave them out for {name}."
         )
-    return load_sentence_encoder(name.removeprefix(SENTENCE_TRANSFORMERS))
+    if takes_texts(name):
+        return load_sentence_encoder(name.removeprefix(SENTENCE_TRANSFORMERS))
+    return NetworkOfTimm(timm_encoder(name.removeprefix(TIMM)))

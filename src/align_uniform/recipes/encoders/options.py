@@ -73,7 +73,8 @@ class EncoderName:
 
     encoder: str = field(metadata={"argument": True, "metavar": "ENCODER"})
     """Folder of a run, or path to encoder.pth, encoder.safetensors or a checkpoint; published (the paper's
-    ImageNet ResNet-50); or torchvision:NAME (the features before its classifier).
+    ImageNet ResNet-50); torchvision:NAME or timm:NAME (the features before its classifier), where NAME of
+    timm may be a folder; or sentence-transformers:MODEL, which encodes texts.
     """
 
 
@@ -90,8 +91,8 @@ class NetworkOptions(Options):
     """The encoder's weights, the layer whose features are taken, and how images are read."""
 
     weights: str | None = None
-    """Weights of `published` (a path or an https address) or `torchvision:NAME` (a path). Default: the
-    released ones, which are fetched.
+    """Weights of `published` (a path or an https address), `torchvision:NAME` or `timm:NAME` (a path).
+    Default: the released ones, which are fetched.
     """
     weights_sha256: str | None = field(default=None, metadata={"metavar": "SHA256"})
     """SHA-256 that the file of weights of `published` must have. Default: the one that it had when it was
@@ -99,7 +100,7 @@ class NetworkOptions(Options):
     """
     layer: str = "output"
     """Layer whose features are taken, such as output, fc7 or backbone; a wrong name lists them all. For
-    `torchvision:NAME`, output is the input of its classifier.
+    `torchvision:NAME` and `timm:NAME`, output is the input of its classifier.
     """
     batch_size: int = 128
     """Number of images or texts that are encoded at a time."""
@@ -150,13 +151,15 @@ class ChosenEncoder(NetworkOptions, EncoderOverrides, EncoderName):
         super().__post_init__()
         if self.is_file and self.weights is not None:
             raise ValueError(
-                f"weights are for published and {TORCHVISION}NAME, but the encoder {self.encoder} is a file "
-                "of weights; leave weights out."
+                f"weights are for published, {TORCHVISION}NAME and {TIMM}NAME, but {self.encoder} is a file of "
+                "weights itself; leave weights out."
             )
         if self.weights_sha256 is not None and self.encoder not in PUBLISHED:
             raise ValueError(
                 f"weights_sha256 is for the encoder published, got {self.encoder}; leave weights_sha256 out."
             )
+        if takes_texts(self.encoder) and self.weights is not None:
+            raise ValueError(f"weights are for encoders of images, got {self.encoder}; leave weights out.")
         given = [name for name in ("arch", "dim", "head", "mean", "std") if getattr(self, name)]
         if given and not self.is_file:
             raise ValueError(
@@ -167,7 +170,8 @@ class ChosenEncoder(NetworkOptions, EncoderOverrides, EncoderName):
     @property
     def is_file(self) -> bool:
         """Whether the encoder is one of a file or folder."""
-        return self.encoder not in PUBLISHED and not self.encoder.startswith(TORCHVISION)
+        of_a_library = self.encoder.startswith((TORCHVISION, TIMM, SENTENCE_TRANSFORMERS))
+        return self.encoder not in PUBLISHED and not of_a_library
 
 
 @dataclass(frozen=True)
@@ -186,22 +190,32 @@ class EncodeOptions(ViewsOptions, ChosenEncoder, EncoderAndImages):
 
 @dataclass(frozen=True)
 class ToEncode(EncoderName):
-    """The encoder, the images, and the file of features."""
+    """The encoder, the items, and the file of features."""
 
-    images: str = field(metadata={"argument": True, "metavar": "IMAGES"})
+    items: str = field(metadata={"argument": True, "metavar": "ITEMS"})
     """Folder of images, or of one folder for each class; or the name of a data set: stl10, fashion-mnist,
-    cifar10, imagefolder or digits (write ./digits for a folder of that name).
+    cifar10, imagefolder or digits (write ./digits for a folder of that name). For an encoder of texts, a file
+    of texts, FILE::COLUMN, or a table of pairs of texts.
     """
     out: Path = field(metadata={"metavar": "FILE"})
-    """File to write the features to, a row for each image: .npy or .safetensors, rows alone; or .npz, .h5 or
-    .parquet, which also hold the path and the label of each image.
+    """File to write the features to, a row for each image or text, of pairs for each different text: .npy or
+    .safetensors, rows alone; or .npz, .h5 or .parquet, which also hold the path and the label of each image,
+    or the text.
     """
 
 
 @dataclass(frozen=True)
-class EncodeImagesOptions(ChosenEncoder, ToEncode):
-    """Options of encoding each image as it is."""
+class ToEncodeOptions(PromptOptions, ChosenEncoder, ToEncode):
+    """Options of encoding each image or text as it is."""
 
+    rules: ClassVar[tuple[Belongs, ...]] = (
+        Belongs(("prompt_name", "prompt", "columns"), to=("takes_texts",), words="an encoder of texts"),
+        Belongs(("layer", "workers", "size"), to=("takes_images",), words="an encoder of images"),
+    )
+    columns: tuple[str, str] | None = field(default=None, metadata={"metavar": "COLUMN"})
+    """Columns of pairs of texts. Default: those with the usual names, such as sentence1 and sentence2, or
+    else the only two columns of text.
+    """
     split: str | None = None
     """Part of the data set that is encoded, such as train. Default: the one that encoders are judged on."""
     root: Path | None = None
@@ -218,13 +232,23 @@ class EncodeImagesOptions(ChosenEncoder, ToEncode):
         given = [name for name in ("split", "root", "download") if getattr(self, name)]
         if given and not self.is_data_set:
             raise ValueError(
-                f"{' and '.join(f'--{name}' for name in given)} need the name of a data set as IMAGES "
-                f"({', '.join(datasets.names())}), got {self.images}; leave out what is for a data set."
+                f"{' and '.join(f'--{name}' for name in given)} need the name of a data set as ITEMS "
+                f"({', '.join(datasets.names())}), got {self.items}; leave out what is for a data set."
             )
-        if self.is_data_set and self.split not in (None, *(known := datasets.data_set(self.images).splits)):
+        if self.is_data_set and self.split not in (None, *(known := datasets.data_set(self.items).splits)):
             raise ValueError(f"split must be one of {', '.join(known)}, got {self.split}.")
 
     @property
     def is_data_set(self) -> bool:
         """Whether the images are those of a data set with a name."""
-        return self.images in datasets.names()
+        return not self.takes_texts and self.items in datasets.names()
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether the encoder takes texts."""
+        return takes_texts(self.encoder)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the encoder takes images."""
+        return not self.takes_texts

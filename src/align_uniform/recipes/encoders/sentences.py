@@ -14,7 +14,7 @@ from torch import Tensor
 
 from align_uniform import _ranks as ranks
 from align_uniform._extras import needs
-from align_uniform._messages import listed, one_line, shortened
+from align_uniform._messages import counted, listed, one_line, shortened
 from align_uniform._progress import progress_bar
 from align_uniform.recipes.encoders.features import agreed
 from align_uniform.recipes.encoders.options import SENTENCE_TRANSFORMERS
@@ -127,6 +127,21 @@ class SentenceEncoder:
             tokens = tokenizer(long[start : start + AT_ONCE], truncation=False, padding=False, verbose=False)
             count += sum(len(each) > limit for each in tokens["input_ids"])
         return count
+
+    def of_cut(self, cut: int, count: int) -> str:
+        """Return the sentence about texts that are cut; nothing if there are none.
+
+        Args:
+            cut: how many are cut.
+            count: how many there are in all.
+        """
+        read = counted(self.max_length or 0, "token")
+        if not cut:
+            return ""
+        return (
+            f"{cut:,} of {counted(count, 'text')} {'has' if cut == 1 else 'have'} more than the {read} that "
+            "the encoder reads (max_seq_length); the rest is not read."
+        )
 
 
 def load_sentence_encoder(name: str, *, device: str | torch.device | None = "cpu") -> SentenceEncoder:
