@@ -3,37 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from align_uniform.recipes.encoders.networks import Encoder
 from align_uniform.recipes.encoders.options import SENTENCE_TRANSFORMERS, TIMM, takes_texts
-from align_uniform.recipes.encoders.preparation import Preparation
 from align_uniform.recipes.encoders.sentences import SentenceEncoder, load_sentence_encoder
-from align_uniform.recipes.encoders.timm_networks import OfTimm, timm_encoder
-from align_uniform.recipes.encoders.weights import read_encoder
 
-
-class NetworkOfTimm(Encoder):
-    """A network of timm without its classifier, as an encoder of pictures with one layer, `output`.
-
-    Args:
-        found: the network and its transform.
-    """
-
-    layers = ("output",)
-
-    def __init__(self, found: OfTimm) -> None:
-        super().__init__()
-        self.network, self.transform = found.network, Preparation(found.transform)
-        self.eval()
-
-    def forward(self, images: Tensor, layer: str = "output") -> Tensor:
-        """Return the features before the classifier, [N, m], which are not normalised."""
-        self._check_layer(layer)
-        features: Tensor = self.network(images)
-        return features
+if TYPE_CHECKING:
+    from align_uniform.recipes.encoders.networks import Encoder
 
 
 def load_encoder(
@@ -87,11 +63,15 @@ def load_encoder(
     name = os.fspath(path)
     described: dict[str, Any] = {"arch": arch, "dim": dim, "head": head, "size": size, "channels": channels}
     if not name.startswith((SENTENCE_TRANSFORMERS, TIMM)):
+        from align_uniform.recipes.encoders.weights import read_encoder
+
         return read_encoder(path, **described)
     if given := [key for key, value in described.items() if value is not None]:
         raise ValueError(
             f"only the encoder of a file takes {' and '.join(given)}; leave them out for {name}."
         )
-    if takes_texts(name):
+    if takes_texts(name):  # an encoder of texts needs no library of images
         return load_sentence_encoder(name.removeprefix(SENTENCE_TRANSFORMERS))
+    from align_uniform.recipes.encoders.timm_networks import NetworkOfTimm, timm_encoder
+
     return NetworkOfTimm(timm_encoder(name.removeprefix(TIMM)))

@@ -151,8 +151,8 @@ class ChosenEncoder(NetworkOptions, EncoderOverrides, EncoderName):
         super().__post_init__()
         if self.is_file and self.weights is not None:
             raise ValueError(
-                f"weights are for published, {TORCHVISION}NAME and {TIMM}NAME, but {self.encoder} is a file of "
-                "weights itself; leave weights out."
+                f"weights are for published, {TORCHVISION}NAME and {TIMM}NAME, but {self.encoder} is a file "
+                "of weights; leave weights out."
             )
         if self.weights_sha256 is not None and self.encoder not in PUBLISHED:
             raise ValueError(

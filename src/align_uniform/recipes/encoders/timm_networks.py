@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from align_uniform._extras import needs
 from align_uniform._messages import one_line
 from align_uniform.recipes.encoders.checkpoints import check_fits, state_like
+from align_uniform.recipes.encoders.networks import Encoder
+from align_uniform.recipes.encoders.preparation import Preparation
 from align_uniform.recipes.images.statistics import Statistics
 from align_uniform.recipes.images.views import Transform
 
@@ -42,6 +44,27 @@ class OfTimm(NamedTuple):
     """Height and width of its images."""
     transform: Transform
     """The transform of timm's own evaluation."""
+
+
+class NetworkOfTimm(Encoder):
+    """A network of timm without its classifier, as an encoder of pictures with one layer, `output`.
+
+    Args:
+        found: the network and its transform.
+    """
+
+    layers = ("output",)
+
+    def __init__(self, found: OfTimm) -> None:
+        super().__init__()
+        self.network, self.transform = found.network, Preparation(found.transform)
+        self.eval()
+
+    def forward(self, images: Tensor, layer: str = "output") -> Tensor:
+        """Return the features before the classifier, [N, m], which are not normalised."""
+        self._check_layer(layer)
+        features: Tensor = self.network(images)
+        return features
 
 
 def timm_encoder(name: str, weights: Path | None = None, size: int | None = None) -> OfTimm:
