@@ -352,3 +352,31 @@ def test_what_cannot_be_encoded_is_refused_in_one_line(
     typed: str, code: int, message: str, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert message in failure(capsys, code, "encode", *typed.replace("MODEL", model).split())
+
+
+@pytest.mark.parametrize(
+    ("typed", "remedy"),
+    [
+        ("scored.csv", "--threshold"),
+        ("scored.csv", "--all-pairs"),
+        ("rated.csv --threshold 2", "--score rating"),
+        ("three.csv", "--columns a b"),
+        ("three.csv", "three.csv::a"),
+        ("four.csv --labels labels.txt", "--texts four.csv::a"),
+    ],
+)
+def test_a_remedy_works_when_it_is_typed(
+    typed: str, remedy: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("scored.csv").write_text("sentence1,sentence2,score\na cat,a dog,5\na fox,an owl,4\n")
+    Path("rated.csv").write_text("sentence1,sentence2,rating\na cat,a dog,5\na fox,an owl,4\n")
+    Path("three.csv").write_text("a,b,c\na cat,a dog,x\na fox,an owl,y\n")
+    Path("four.csv").write_text("a,b\na cat,a dog\na fox,an owl\na hare,x\na goat,y\n")
+    Path("labels.txt").write_text("0\n1\n0\n1\n")
+    command = ["measure", "--encoder", model, "--texts", *typed.split()]
+    assert remedy in failure(capsys, 1, *command)
+    if "::" in remedy:
+        command[command.index("--texts") + 1] = remedy.removeprefix("--texts ")
+    else:
+        command += [*remedy.split(), *["2"] * (remedy == "--threshold")]
+    assert main(command) == 0

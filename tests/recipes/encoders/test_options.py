@@ -14,7 +14,7 @@ from align_uniform.recipes.images.workers import default_workers
 @pytest.mark.parametrize(
     ("encoder", "options", "message"),
     [
-        ("e.pth", {"weights": "w.pth"}, "the encoder e.pth is a file of weights; leave weights out"),
+        ("e.pth", {"weights": "w.pth"}, "but e.pth is a file of weights; leave weights out"),
         (
             "published",
             {"arch": "resnet50", "dim": 8},
