@@ -128,6 +128,23 @@ def test_every_kind_of_table_gives_the_same(
     ]
 
 
+def test_the_files_of_the_sts_benchmark_are_read_as_they_are(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        f"main-captions\tMSRvid\t2012test\t{i:04}\t{row[2]:.3f}\t{row[0]}\t{row[1]}\tmore"
+        for i, row in enumerate(ROWS)
+    ]
+    Path("sts-test.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    options = ("--encoder", model, "--threshold", "4")
+    expected = printed_json(capsys, *options, "--texts", "pairs.csv")
+    found = printed_json(capsys, *options, "--texts", "sts-test.csv")
+    assert (found["align"], found["uniform"]) == (expected["align"], expected["uniform"])
+    Path("sts-test.csv").write_text("\n".join([*lines[:3], "main-captions\tMSRvid"]), encoding="utf-8")
+    told = failure(capsys, 1, "measure", *options, "--texts", "sts-test.csv")
+    assert "sts-test.csv must have 7 fields a line, as the STS benchmark has, got 2 in line 4" in told
+
+
 def test_without_scores_every_row_is_a_pair(
     model: str, saved: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from align_uniform._checks import refuse_missing
 from align_uniform._messages import counted, listed, shortened
@@ -26,6 +28,10 @@ PAIRS = (
 
 SINGLE = ("text", "sentence")
 """The columns of single texts that are taken without being named."""
+
+
+STS_BENCHMARK = ("genre", "filename", "year", "index", "score", "sentence1", "sentence2")
+"""The columns of the files of the STS benchmark, sts-test.csv and others, whose first line has no names."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +92,36 @@ def read_texts(path: str, columns: tuple[str, str] | None = None) -> TextTable:
         if columns is not None:
             raise ValueError(f"{path} has one text a line, and no columns; leave columns out.")
         return TextTable(path, (), (_texts(path, read_column(path)),))
-    table = open_columns(file)
+    table = _of_sts_benchmark(file) or open_columns(file)
     names = _columns(path, table) if columns is None else columns
     if missing := [name for name in names if name not in table]:
         raise FileError(f"{path} has no column {missing[0]}; it has {listed(table)}; {_remedy(path, table)}")
     return TextTable(
         path, names, tuple(_texts(f"{path} (column {name})", table[name]) for name in names), table
     )
+
+
+def _of_sts_benchmark(file: Path) -> Mapping[str, Column] | None:
+    """Return the columns of a file of the STS benchmark, with tabs whatever its ending, or None."""
+    if file.suffix.lower() not in (".csv", ".tsv") or not file.is_file():
+        return None
+    width, score = len(STS_BENCHMARK), STS_BENCHMARK.index("score")
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        first = lines.readline().rstrip("\r\n").split("\t")
+        if len(first) < width or not re.fullmatch(r"[0-5](\.\d+)?", first[score]):
+            return None
+        rows = [first, *(line.rstrip("\r\n").split("\t") for line in lines if line.strip())]
+    if short := next((place for place, row in enumerate(rows, 1) if len(row) < width), None):
+        raise FileError(
+            f"{file} must have {width} fields a line, as the STS benchmark has, got "
+            f"{len(rows[short - 1])} in line {short}; fetch it again."
+        )
+    columns: dict[str, Column] = {
+        name: list(column)
+        for name, column in zip(STS_BENCHMARK, zip(*(row[:width] for row in rows), strict=True), strict=True)
+    }
+    columns["score"] = [float(score) for score in columns["score"]]
+    return columns
 
 
 def _columns(path: str, table: Mapping[str, Column]) -> tuple[str, ...]:

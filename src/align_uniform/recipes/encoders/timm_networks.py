@@ -109,9 +109,7 @@ def timm_encoder(name: str, weights: Path | None = None, size: int | None = None
     given = {} if size is None else {"input_size": (3, size, size)}
     config = data.resolve_data_config(given, model=network)
     steps = data.create_transform(**config, is_training=False).transforms
-    pictures = tuple(
-        step for step in steps if type(step).__name__ not in ("ToTensor", "MaybeToTensor", "Normalize")
-    )
+    pictures = tuple(step for step in steps if type(step).__name__ not in TO_TENSORS)
     statistics = Statistics(tuple(config["mean"]), tuple(config["std"]))
     return OfTimm(network.eval(), config["input_size"][-1], Transform((Prepare(pictures),), statistics))
 
