@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from align_uniform import AlignUniformLoss
+from align_uniform import AlignUniformLoss, cli
 from align_uniform.cli import main
 from align_uniform.recipes import demo
 from align_uniform.recipes.demo import train
@@ -97,12 +97,16 @@ def test_a_short_demo_says_what_it_does_and_where_its_files_are(
     ]
     for name in (demo.ALIGN_UNIFORM, demo.CONTRASTIVE, demo.UNTRAINED, demo.PIXELS):
         assert name in said.out
-    *_, written, plane, circle, following = said.out.splitlines()
+    *_, written, plane, circle, following, features, sentences, images = said.out.splitlines()
     names = "figure3.png, figure3.svg, plane.png, plane.svg, results.json"
     assert written == f"Written to {out}: {names}"
     assert plane.startswith("Look at plane.png")
     assert circle.startswith("Look at figure3.png")
-    assert following == "Next: align-uniform pretrain two-view --preset digits"
+    assert following == "Next, on data of your own:"
+    assert features.endswith("align-uniform measure x.npy --positives y.npy --report report.html")
+    assert "align-uniform measure --encoder sentence-transformers:" in sentences
+    assert "align-uniform pretrain two-view --preset imagefolder" in images
+    assert max(map(len, (features, sentences, images))) <= 110
     assert sorted(path.name for path in out.iterdir()) == sorted(demo.FILES)
     document = json.loads((out / "results.json").read_text())
     assert document["schema_version"] == 1
@@ -159,3 +163,10 @@ def test_an_interrupted_demo_shows_what_is_done(
     assert demo.PIXELS in said.out
     assert demo.ALIGN_UNIFORM not in said.out
     assert len(json.loads((tmp_path / "results.json").read_text())["results"]) == 3
+
+
+@pytest.mark.parametrize("command", demo.NEXT.values())
+def test_the_next_commands_are_understood(command: str) -> None:
+    arguments = command.split()[1:]
+    words = cli._words(arguments)
+    assert cli.COMMANDS[words].parser(words).parse(arguments[len(words) :])

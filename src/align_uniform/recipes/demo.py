@@ -63,8 +63,12 @@ LEARNING_RATE, WEIGHT_DECAY = 2e-3, 1e-4
 FILES = ("results.json", "figure3.png", "figure3.svg", "plane.png", "plane.svg")
 """The files that the demo writes."""
 
-NEXT = "align-uniform pretrain two-view --preset digits"
-"""The command that goes on where the demo ends: it trains for longer, and keeps the encoder."""
+NEXT = {
+    "your features": "align-uniform measure x.npy --positives y.npy --report report.html",
+    "your sentences": "align-uniform measure --encoder sentence-transformers:MODEL --texts pairs.csv",
+    "your images": "align-uniform pretrain two-view --preset imagefolder --root FOLDER",
+}
+"""The commands that go on where the demo ends, by what they are for."""
 
 
 GEOMETRY = ("align", "uniform", "− opt.")
@@ -268,7 +272,7 @@ def _accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 def _print(results: list[Result], written: list[Path], options: DemoOptions) -> None:
-    """Print the table, what it means, the files, and the next command."""
+    """Print the table, what it means, the files, and the next commands."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=128)  # a file or a pipe has no edge to wrap at
@@ -289,7 +293,8 @@ def _print(results: list[Result], written: list[Path], options: DemoOptions) -> 
         f"Written to {options.out.resolve()}: {', '.join(path.name for path in written)}",
         *(["Look at plane.png: alignment and uniformity of every encoder."] if "plane.png" in names else []),
         *(["Look at figure3.png: the encoders on the circle."] if "figure3.png" in names else []),
-        f"Next: {NEXT}",
+        "Next, on data of your own:",
+        *(f"  {what:<15} {command}" for what, command in NEXT.items()),
     ):
         console.print(line, highlight=False, soft_wrap=not console.is_terminal)
 
