@@ -424,3 +424,23 @@ def test_two_processes_measure_what_one_does(folder: Path, capsys: pytest.Captur
     assert shared.returncode == 0, shared.stderr.decode()
     assert json.loads(shared.stdout)["align"]["value"] == pytest.approx(alone["align"]["value"], rel=1e-6)
     np.testing.assert_allclose(np.load("views.npy"), kept, rtol=1e-4, atol=1e-6)
+
+
+def test_encoders_are_compared_on_the_same_views_of_images(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, seed in (("one", 1), ("two", 2)):
+        torch.manual_seed(seed)
+        encoder = networks.build("small-conv", 8, size=16, channels=3).eval()
+        EncoderCard.of(encoder, STATISTICS["stl10"], "imagefolder").write(folder / name)
+        save_encoder(encoder, folder / name)
+    assert main(["compare", "--encoder", "one", "two", "--images", "images", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    alone = [printed_json(capsys, "--encoder", name, "--images", "images") for name in ("one", "two")]
+    assert [each["name"] for each in found["embeddings"]] == ["one", "two"]
+    for both, single in zip(found["embeddings"], alone, strict=True):
+        assert numbers(both) == numbers(single)
+    (difference,) = found["differences"]
+    assert difference["paired"]
+    expected = alone[1]["align"]["value"] - alone[0]["align"]["value"]
+    assert difference["align"] == pytest.approx(expected)
