@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import pickle
 import subprocess
 import sys
@@ -244,3 +245,60 @@ def test_two_towers_are_trained_measured_and_drawn(tmp_path: Path, monkeypatch: 
     assert len(towers.table({name: course[-1][1] for name, course in courses.items()}).splitlines()) == 5
     towers.draw(courses, rows, tmp_path / "towers")
     assert (tmp_path / "towers.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------------------------------------- a recommender
+
+
+def test_ratings_are_split_by_time_for_each_user(tmp_path: Path) -> None:
+    recommender = load("recommender")
+    lines = ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
+    lines += [f"{user}\t{100 + film}\t{4 + film % 2}\t{1000 - film}" for user in (7, 9) for film in range(10)]
+    lines += ["7\t500\t3\t5", "9\t500\t1\t6"]
+    path = tmp_path / "ml-100k.inter"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pairs = recommender.ratings(path)
+    assert len(pairs) == 20  # those of 4 and 5
+    known, held_out = recommender.split_by_time(pairs)
+    assert sorted(held_out.tolist()) == [[0, 0], [0, 1], [1, 0], [1, 1]]  # the latest times
+    assert len(known) == 16
+
+
+def test_recall_and_ndcg_are_those_of_their_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    recommender = load("recommender")
+    monkeypatch.setattr(recommender, "DEPTH", 2)
+    users, films = torch.ones(3, 1), torch.tensor([[4.0], [3.0], [2.0], [1.0]])  # all like film 0 most
+    known, held_out = torch.tensor([[0, 0], [1, 1]]), torch.tensor([[0, 1], [0, 3], [1, 3]])
+    recall, ndcg = recommender.recommended(users, films, known, held_out)
+    # user 0 is shown 1 and 2, of which 1 is right; user 1 is shown 0 and 2; user 2 has nothing held out
+    assert recall == pytest.approx((1 / 2 + 0) / 2)
+    assert ndcg == pytest.approx((1 / (1 + 1 / math.log2(3)) + 0) / 2)
+
+
+def test_copies_of_an_item_are_left_out_unless_they_are_kept() -> None:
+    recommender = load("recommender")
+    users, films = torch.tensor([0, 0, 1, 2]), torch.tensor([3, 4, 3, 3])
+    u, v = (
+        torch.nn.functional.normalize(torch.randn(5, 4, dtype=torch.float64), dim=1)[ids]
+        for ids in (users, films)
+    )
+
+    def spread(rows: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        pairs = torch.triu(ids[:, None] != ids, 1)
+        return torch.exp(-2 * torch.cdist(rows, rows).square())[pairs].mean().log()
+
+    expected = (u - v).square().sum(1).mean() + (spread(u, users) + spread(v, films)) / 2
+    assert float(recommender.directau(1.0)(u, v, users, films)) == pytest.approx(float(expected))
+    kept = recommender.directau(1.0, keep_copies=True)(u, v, users, films)
+    assert float(kept) > float(expected)
+
+
+def test_every_objective_of_the_recommender_learns_its_pairs() -> None:
+    recommender = load("recommender")
+    known = torch.cartesian_prod(torch.arange(12), torch.arange(20))
+    known = known[known[:, 0] % 4 == known[:, 1] % 4].repeat(60, 1)  # four groups of users and films
+    for name in recommender.OBJECTIVES:
+        users, films = recommender.train(name, known, (12, 20), seed=0)
+        scores = users @ films.T
+        own = torch.arange(12)[:, None] % 4 == torch.arange(20) % 4
+        assert scores[own].mean() > scores[~own].mean() + 0.1, name
