@@ -147,9 +147,7 @@ def test_what_cannot_be_is_told() -> None:
         evaluation_transform("x")
     with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
         training_transform("stl10", size=0)
-    with pytest.raises(
-        ValueError, match="The image has 1 channels, but the statistics have 3; pass those of"
-    ):
+    with pytest.raises(ValueError, match="The image has 1 channel, but the statistics have 3; pass those of"):
         training_transform("stl10")(picture(mode="L"), random.Random())
     with pytest.raises(ValueError, match="must not be negative, got 0, -1, 0, 0"):
         generator(0, -1, 0)

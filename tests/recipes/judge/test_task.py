@@ -77,7 +77,7 @@ def test_images_of_other_channels_are_refused(run: Path) -> None:
     for split in ("train", "val"):
         Image.new("RGB", (24, 24)).save(run / "images" / split / "cat/1.png")
     task = Task.of(EvaluateOptions(encoder=run, data="imagefolder", root=run / "images"))
-    with pytest.raises(ValueError, match=r"takes images of 1 channels, .*imagefolder has 3; choose"):
+    with pytest.raises(ValueError, match=r"takes images of 1 channel, .*imagefolder has 3; choose"):
         task.encoder(task.images(train=False))
 
 
