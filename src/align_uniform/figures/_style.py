@@ -70,7 +70,17 @@ def paths(stem: Path) -> list[Path]:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.png and `stem`.svg, each complete or not at all, and return the two paths."""
+    """Write `stem`.png and `stem`.svg, each complete or not at all, and return the two paths.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from align_uniform import figures
+        >>> curve = figures.Curve("loss", [1, 2], [-1.0, -2.0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in figures.save(figures.curves_figure([curve]), Path(folder, "loss"))]
+        ['loss.png', 'loss.svg']
+    """
     for path in paths(stem):
         metadata = {"Date": None} if path.suffix == ".svg" else None
         with mpl.rc_context(STYLE), written_whole(path) as partial:

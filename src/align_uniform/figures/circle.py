@@ -42,6 +42,15 @@ def circle_figure(encoders: Sequence[CircleFeatures], classes: Sequence[str]) ->
     Raises:
         ValueError: features are not 2-dimensional. A picture of more dimensions would show a projection.
 
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures
+        >>> angles = np.linspace(0, 6, 20)
+        >>> rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        >>> encoder = figures.CircleFeatures("encoder", np.full(20, 0.2), rows, np.arange(20) % 2)
+        >>> len(figures.circle_figure([encoder], ["even", "odd"]).axes)
+        7
+
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, figure 3.
     """

@@ -34,6 +34,13 @@ def curves_figure(curves: Sequence[Curve]) -> Figure:
 
     Args:
         curves: the numbers, from top to bottom; at least one.
+
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures
+        >>> loss = figures.Curve("loss", np.array([1, 2, 3]), np.array([-1.2, -2.0, -2.3]))
+        >>> figures.curves_figure([loss]).axes[0].get_ylabel()
+        'loss'
     """
     if not curves:
         raise ValueError("curves must have at least one number, got none.")

@@ -42,6 +42,13 @@ def pair_distance_figure(distances: Array, random: Array | None = None) -> Figur
         distances: [P], ||x - y|| of positive pairs.
         random: distances of random pairs of rows.
 
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures
+        >>> figure = figures.pair_distance_figure(np.array([0.2, 0.3, 0.4]), np.array([1.3, 1.4, 1.5]))
+        >>> figure.axes[0].get_xlabel()
+        'distance of a pair'
+
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, figure 3, left column.
     """
@@ -72,6 +79,13 @@ def cosine_figure(cosines: Array, dim: int, mean: float | None = None) -> Figure
         cosines: the cosines of pairs of different rows.
         dim: m, the number of features, at least 2; the uniform law is that on S^{m-1}.
         mean: the mean over all pairs, to mark; by default that of these cosines.
+
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures
+        >>> figure = figures.cosine_figure(np.array([0.1, 0.2, 0.3]), dim=16)
+        >>> figure.axes[0].get_xlabel()
+        'cosine of two rows'
 
     Reference:
         The density is `sphere.cosine_log_density`, proportional to (1 - s^2)^((m - 3) / 2).
@@ -137,6 +151,14 @@ def crowding_figure(
         names: the names of the views or towers.
         uniform: the uniformity of all rows, to mark; by default that of these row means, averaged over views
             or towers.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import figures, measure, uniform_optimum
+        >>> details = measure(torch.eye(8)).details
+        >>> figure = figures.crowding_figure(details.row_means, 2.0, uniform_optimum(8))
+        >>> len(figure.axes)
+        1
 
     Reference:
         The terms of Wang & Isola, ICML 2020, arXiv 2005.10242, equation 5.

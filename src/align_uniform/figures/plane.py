@@ -80,6 +80,13 @@ def plane_figure(
             have gaps, the uniformity less its optimum, whose optimum is 0.
         accuracy_name: the label of the colours; without accuracies all points have one colour.
 
+    Example:
+        >>> from align_uniform import figures, uniform_optimum
+        >>> points = [figures.PlanePoint("one", 0.3, -3.1), figures.PlanePoint("two", 0.5, -3.4)]
+        >>> figure = figures.plane_figure(points, uniform_optimum(64))
+        >>> len(figure.axes)
+        1
+
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, figure 5.
     """

@@ -47,6 +47,13 @@ def prefix_figure(dims: Sequence[int], curves: Sequence[PrefixCurve]) -> Figure:
     Args:
         dims: the numbers of features, rising, all features last, [D].
         curves: the numbers; at least one.
+
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures
+        >>> curve = figures.PrefixCurve("gap", np.array([0.9, 0.6, 0.5]), np.array([0.02, 0.01, 0.01]))
+        >>> len(figures.prefix_figure([16, 32, 64], [curve]).axes)
+        1
     """
     if not curves:
         raise ValueError("curves must have at least one number, got none.")

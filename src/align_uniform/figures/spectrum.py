@@ -32,6 +32,13 @@ def spectrum_figure(eigenvalues: Array, rankme: float, participation_ratio: floa
         rankme: the RankMe of the rows.
         participation_ratio: the participation ratio of the eigenvalues.
 
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures
+        >>> figure = figures.spectrum_figure(np.array([0.5, 0.3, 0.2]), rankme=2.8, participation_ratio=2.6)
+        >>> len(figure.axes)
+        1
+
     Reference:
         Garrido et al., ICML 2023, arXiv 2210.02885 (RankMe); Jing et al., ICLR 2022, arXiv 2110.09348 (the
         figure).

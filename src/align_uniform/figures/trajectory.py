@@ -48,6 +48,14 @@ def trajectory_figure(runs: Sequence[Trajectory], optimum: float, step_name: str
         optimum: the least uniformity there is, `uniform_optimum(dim, t)`, drawn as a line.
         step_name: the label of the colours.
 
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures, uniform_optimum
+        >>> run = figures.Trajectory("run", np.array([0, 100]), np.array([0.1, 0.3]), np.array([-0.5, -3.2]))
+        >>> figure = figures.trajectory_figure([run], uniform_optimum(64))
+        >>> figure.axes[0].get_xlabel()
+        'alignment of positive pairs (smaller is better)'
+
     Reference:
         Wang & Isola, ICML 2020, arXiv 2005.10242, section 5.
     """

@@ -104,6 +104,17 @@ def open_shards(pattern: str | Path, key: Key = None) -> tuple[Shards, ...]:
     Raises:
         ValueError: as in `open_rows`; or the files differ in their number of features or views.
         OSError: no file matches, or one cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from align_uniform.files import open_shards
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for part in range(3):
+        ...         np.save(f"{folder}/part_{part}.npy", np.ones((10, 4)))
+        ...     (rows,) = open_shards(f"{folder}/part_*.npy")
+        ...     rows.shape
+        (30, 4)
     """
     place, key = split_key(str(pattern)) if key is None else (Path(pattern), key)
     files = [open_rows(path, key) for path in matching(place)]
@@ -131,6 +142,16 @@ def open_features(place: str | Path) -> tuple[Rows, ...] | tuple[Shards, ...]:
     Raises:
         ValueError: as in `open_rows` and `open_shards`.
         OSError: nothing is there, or it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from align_uniform.files import open_features
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/all.npz", old=np.ones((10, 4)), new=np.zeros((12, 4)))
+        ...     (rows,) = open_features(f"{folder}/all.npz::new")
+        ...     rows.shape
+        (12, 4)
     """
     path, key = split_key(str(place))
     return open_shards(path, key) if is_pattern(path) else open_rows(path, key)
@@ -159,7 +180,7 @@ class Table(Mapping[str, Column]):
 
 
 def open_columns(path: str | Path) -> Table:
-    """Open the columns of text or numbers of a table, of which those are read that are asked for.
+    r"""Open the columns of text or numbers of a table, of which those are read that are asked for.
 
     Args:
         path: a table (`formats.TABLES` lists the endings), or a folder that `datasets` has saved.
@@ -168,6 +189,16 @@ def open_columns(path: str | Path) -> Table:
         ValueError: the file is not a table of at least one column, or its lines differ in their columns; a
             value that is missing is found when its column is read.
         OSError: the path cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from align_uniform.files import open_columns
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "pairs.csv")
+        ...     _ = path.write_text("x,y,score\n0,1,4.5\n2,3,1\n")
+        ...     open_columns(path)["score"]
+        [4.5, 1.0]
     """
     path, _ = located(path, key="")
     return Table(*formats.opened(path, formats.TABLES))
@@ -196,7 +227,7 @@ def read_columns(path: str | Path) -> dict[str, Column]:
 
 
 def read_column(path: str | Path, key: Key = None) -> Column:
-    """Read a column of a table, a one-dimensional array of a file of arrays, or the lines of a .txt file.
+    r"""Read a column of a table, a one-dimensional array of a file of arrays, or the lines of a .txt file.
 
     Args:
         path: a file (`formats.COLUMNS` lists the endings), or FILE::KEY if `key` is None.
@@ -209,6 +240,16 @@ def read_column(path: str | Path, key: Key = None) -> Column:
         ValueError: as in `read_columns`; or the key does not exist, or is None although there are several
             columns.
         OSError: the path cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from align_uniform.files import read_column
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "pairs.csv")
+        ...     _ = path.write_text("x,y\n0,1\n2,3\n")
+        ...     read_column(f"{path}::y")
+        [1, 3]
     """
     path, key = located(path, key)
     file, columns = formats.opened(path, formats.COLUMNS)

@@ -41,6 +41,15 @@ class Measurement(Results):
 
     `print(measurement)` shows a table, `a - b` compares two measurements, `scalars` returns the numbers
     alone, and `to_json` and `from_json` keep a measurement.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import Measurement, measure
+        >>> found = measure(torch.eye(8), name="corners")
+        >>> round(found.uniform.value, 3), found.dim, found.align is None
+        (-4.0, 8, True)
+        >>> Measurement.from_json(found.to_json()).uniform == found.uniform
+        True
     """
 
     prefixes: Mapping[int, Prefix] = field(default_factory=dict)

@@ -61,6 +61,18 @@ def write_report(
         ValueError: the file exists and `force` is not given, or its folder does not exist, or `report_html`
             refuses an argument.
         ModuleNotFoundError: umap-learn is missing, which `map="umap"` needs.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> from align_uniform.report import write_report
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "report.html")
+        ...     write_report(path, measure(torch.eye(8)), texts=[f"text {row}" for row in range(8)])
+        ...     path.read_text(encoding="utf-8")[:15]
+        '<!doctype html>'
     """
     check_replaceable(path, force=force)
     page = report_html(measurement, texts=texts, images=images, runs=runs, numbers=numbers, map=map)
