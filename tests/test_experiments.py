@@ -55,3 +55,10 @@ def test_the_rank_correlation_has_an_interval_over_mixtures() -> None:
     rho, low, high = cifar10.correlation(values, noise, names)
     assert low < 0 < high
     assert low < rho < high
+
+
+def test_the_page_shows_the_recorded_runs_on_cifar10() -> None:
+    page = (ROOT.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    for each in runs.read(ROOT / "cifar10.json"):
+        assert f"| {100 * each.linear:.1f} | {100 * each.knn:.1f} |" in page, each.name
+        assert runs.hits_of(each, "linear").double().mean() == pytest.approx(each.linear)
