@@ -129,6 +129,7 @@ def main() -> None:
             rows.append([*recommended(users, films, known, held_out), *shape])
         mean, deviation = np.mean(rows, 0), np.std(rows, 0, ddof=1)
         write(name, [f"{value:.3f} ± {error:.3f}" for value, error in zip(mean, deviation, strict=True)])
+    _, films = train("align + uniform", known, counts, seed=0)
     batch = known[torch.randperm(len(known))[:BATCH], 1]
     for t in (2, 10, 50):
         both = uniform_loss(films[batch], t), uniform_loss(films[batch], t, ids=batch)

@@ -2,9 +2,9 @@
 Pairs and strangers
 ===================
 
-The distances of positive pairs against those of random pairs: relative alignment in a picture. Pairs are
-two pictures of a digit by the pixels, shifted by noise; one pair in ten is wrong on purpose, and is seen as
-the bump among the strangers.
+The distances of positive pairs against those of random pairs: relative alignment in a picture. The two
+rows of a pair are the pixels of one digit, the second with noise; one pair in ten is wrong on purpose, and
+is seen as the bump among the strangers.
 """
 
 import torch

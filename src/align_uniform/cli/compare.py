@@ -261,10 +261,9 @@ def _encoded(options: CompareOptions) -> tuple[Comparison, Contents]:
         device=measuring_device(options.device),
         progress=True,
     )
-    measured = zip(made, found.measurements, strict=True)
-    return replace(found, measurements=tuple(each.with_source(one) for each, one in measured)), made[
-        0
-    ].contents
+    both = zip(made, found.measurements, strict=True)
+    measured = tuple(each.with_source(result) for each, result in both)
+    return replace(found, measurements=measured), made[0].contents
 
 
 def _kept(path: str, options: CompareOptions) -> Measurement:

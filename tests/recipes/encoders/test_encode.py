@@ -289,9 +289,9 @@ WITH = ["--encoder", "encoder.pth", "--images", "images", *SMALL]
         ([*WITH, "--weights", "x"], 1, "weights are for published, torchvision:NAME and timm:NAME"),
         ([*WITH, "--weights-sha256", "0" * 64], 1, "--weights-sha256 is for the encoder published"),
         (
-            ["--encoder", "published", "--images", "images", "--weights", "file:///tmp/x.pth"],
+            ["--encoder", "published", "--images", "images", "--weights", "file:///models/x.pth"],
             1,
-            "a path or an https address, got file:///tmp/x.pth; give a path, such as /tmp/x.pth",
+            "a path or an https address, got file:///models/x.pth; give a path, such as /models/x.pth",
         ),
         ([*WITH, "--layer", "attic"], 1, "attic"),
         ([*WITH[2:], "--encoder", "nowhere.pth"], 1, "nowhere.pth"),

@@ -235,7 +235,7 @@ def test_a_file_must_have_the_digest_that_is_given(
 @pytest.mark.parametrize(
     ("address", "hint"),
     [
-        ("file:///tmp/encoder.pth", r"give a path, such as /tmp/encoder\.pth, or https://"),
+        ("file:///models/encoder.pth", r"give a path, such as /models/encoder\.pth, or https://"),
         ("file:///", "give a path"),
         ("http://example.org/encoder.pth", r"give a path, or https://"),
         ("ftp://example.org/encoder.pth", r"give a path, or https://"),
