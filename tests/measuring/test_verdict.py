@@ -13,7 +13,8 @@ from torch.nn.functional import normalize
 
 from align_uniform import Measurement, measure
 from align_uniform.measuring import heuristics
-from align_uniform.measuring.heuristics import HEURISTICS, SEVERITIES, Finding
+from align_uniform.measuring.heuristic import SEVERITIES, Finding
+from align_uniform.measuring.heuristics import HEURISTICS
 from align_uniform.measuring.quantities import quantity
 from align_uniform.measuring.results import Results
 from align_uniform.measuring.verdict import findings, headline

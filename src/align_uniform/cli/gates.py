@@ -183,7 +183,7 @@ def failed(failures: Sequence[str]) -> int:
 
 def failures_of_findings(result: Measurement, least: str | None) -> list[str]:
     """Return a line for each finding that is at least as severe as asked for."""
-    from align_uniform.measuring.heuristics import SEVERITIES
+    from align_uniform.measuring.heuristic import SEVERITIES
 
     if least is None:
         return []

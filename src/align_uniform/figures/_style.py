@@ -64,7 +64,14 @@ def styled_figure(size: tuple[float, float]) -> Iterator[Figure]:
 
 
 def paths(stem: Path) -> list[Path]:
-    """Return `stem`.png and `stem`.svg."""
+    """Return `stem`.png and `stem`.svg.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from align_uniform import figures
+        >>> [path.as_posix() for path in figures.paths(Path("plots/plane"))]
+        ['plots/plane.png', 'plots/plane.svg']
+    """
     stem = stem.with_suffix("") if stem.suffix in (".png", ".svg") else stem
     return [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg")]
 

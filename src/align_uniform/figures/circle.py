@@ -17,7 +17,17 @@ from align_uniform.figures._style import ACCENT, INK, LINE, OPTIMUM, SHADE, Arra
 
 @dataclass(frozen=True)
 class CircleFeatures:
-    """The data that figure 3 shows of one encoder."""
+    """The data that figure 3 shows of one encoder.
+
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures
+        >>> angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 100)
+        >>> rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        >>> distances = np.linalg.norm(rows - np.roll(rows, 1, axis=0), axis=1)
+        >>> encoder = figures.CircleFeatures("untrained", distances, rows, np.arange(100) % 2)
+        >>> figure = figures.circle_figure([encoder], ["cat", "dog"])
+    """
 
     name: str
     pair_distances: Array

@@ -14,7 +14,15 @@ from align_uniform.figures._style import ACCENT, PLANE, Array, styled_figure
 
 @dataclass(frozen=True)
 class Curve:
-    """A number in the course of training."""
+    """A number in the course of training.
+
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures
+        >>> accuracy = figures.Curve("accuracy", np.arange(3), np.array([0.1, 0.7, 0.8]), is_share=True)
+        >>> figures.curves_figure([accuracy]).axes[0].get_xlabel()
+        'epochs done'
+    """
 
     label: str
     """The name of the number, for the axis."""

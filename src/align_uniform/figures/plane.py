@@ -24,7 +24,16 @@ SEEDS = 5
 
 @dataclass(frozen=True)
 class PlanePoint:
-    """One encoder in the align-uniform plane."""
+    """One encoder in the align-uniform plane.
+
+    Example:
+        >>> from align_uniform import figures, uniform_optimum
+        >>> seeds = [
+        ...     figures.PlanePoint("ours", 0.31, -3.12, accuracy=0.81),
+        ...     figures.PlanePoint("ours", 0.33, -3.15, accuracy=0.82),
+        ... ]
+        >>> figure = figures.plane_figure(seeds, uniform_optimum(64))
+    """
 
     name: str
     align: float
@@ -43,6 +52,14 @@ def plane_of_measurements(results: Sequence[Results], accuracy: Sequence[float] 
 
     Raises:
         ValueError: a measurement has no alignment.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import figures, measure
+        >>> x, noise = torch.randn(2, 200, 16, generator=torch.Generator().manual_seed(0))
+        >>> found = [measure(x, x + size * noise, name=f"noise {size}") for size in (0.3, 0.6)]
+        >>> figures.plane_of_measurements(found).axes[0].get_ylabel()
+        'uniformity (smaller is better)'
     """
     have_one_dim = len({result.dim for result in results}) == 1
     points = []

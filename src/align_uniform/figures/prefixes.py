@@ -21,7 +21,16 @@ NEAR = 0.06
 
 @dataclass(frozen=True)
 class PrefixCurve:
-    """A number of the first features of rows."""
+    """A number of the first features of rows.
+
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures
+        >>> values = np.array([0.6, 0.8, 0.9])
+        >>> recall = figures.PrefixCurve("recall@1", values, is_share=True, better="larger")
+        >>> figures.prefix_figure([64, 128, 256], [recall]).axes[0].get_xlabel()
+        'features kept (larger is better)'
+    """
 
     label: str
     """The name of the number, for the title of its panel."""

@@ -21,7 +21,15 @@ from align_uniform.figures.curves import Curve
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The alignment and uniformity of an encoder in the course of training."""
+    """The alignment and uniformity of an encoder in the course of training.
+
+    Example:
+        >>> import numpy as np
+        >>> from align_uniform import figures, uniform_optimum
+        >>> steps, uniform = np.array([0, 100, 200]), np.array([-0.5, -2.9, -3.2])
+        >>> run = figures.Trajectory("run", steps, np.array([0.1, 0.4, 0.3]), uniform)
+        >>> figure = figures.trajectory_figure([run], uniform_optimum(64))
+    """
 
     name: str
     steps: NDArray[np.number[Any]]

@@ -158,7 +158,19 @@ def open_features(place: str | Path) -> tuple[Rows, ...] | tuple[Shards, ...]:
 
 
 class Table(Mapping[str, Column]):
-    """The columns of a table by their names, each of which is read and checked when it is first asked for."""
+    r"""The columns of a table by their names, each of which is read and checked when it is first asked for.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from align_uniform.files import open_columns
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "pairs.csv")
+        ...     _ = path.write_text("sentence1,sentence2,score\na cat,a dog,3\n", encoding="utf-8")
+        ...     table = open_columns(path)
+        ...     list(table), table["sentence2"]
+        (['sentence1', 'sentence2', 'score'], ['a dog'])
+    """
 
     def __init__(self, file: File, columns: Mapping[Key, Values]) -> None:
         self._file, self._columns = file, {str(key): column for key, column in columns.items()}

@@ -37,7 +37,21 @@ T = TypeVar("T")
 
 
 class FileError(ValueError):
-    """A file is not as it should be. The message is one line, whatever names and reasons it quotes."""
+    """A file is not as it should be. The message is one line, whatever names and reasons it quotes.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from align_uniform.files import FileError, open_rows
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "features.npy")
+        ...     _ = path.write_text("0.1, 0.2", encoding="utf-8")
+        ...     try:
+        ...         open_rows(path)
+        ...     except FileError as error:
+        ...         print(str(error).replace(str(path), path.name)[:23])
+        features.npy is damaged
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))

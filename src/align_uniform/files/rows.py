@@ -23,7 +23,18 @@ MOST_VIEWS = 16
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one array in a file: `rows[start:stop]` reads them into a new tensor [b, m]."""
+    """The rows of one array in a file: `rows[start:stop]` reads them into a new tensor [b, m].
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from align_uniform.files import open_rows
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/features.npy", np.ones((100, 8), dtype=np.float32))
+        ...     (rows,) = open_rows(f"{folder}/features.npy")
+        ...     rows.shape, rows.dtype, rows[90:].shape
+        ((100, 8), torch.float32, torch.Size([10, 8]))
+    """
 
     name: str
     """The name of the rows for messages: "file.npz (key 'x')"."""
@@ -75,7 +86,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class Shards:
-    """The rows of several files, concatenated in the order of the files."""
+    """The rows of several files, concatenated in the order of the files.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from align_uniform.files import open_shards
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for part in range(3):
+        ...         np.save(f"{folder}/part_{part}.npy", np.full((10, 4), float(part)))
+        ...     (shards,) = open_shards(f"{folder}/part_*.npy")
+        ...     shards[8:12][:, 0]
+        tensor([0., 0., 1., 1.], dtype=torch.float64)
+    """
 
     name: str
     parts: tuple[Rows, ...]

@@ -20,7 +20,16 @@ TIE = 8
 
 
 class Ranks(NamedTuple):
-    """The place of each query's partner among its candidates."""
+    """The place of each query's partner among its candidates.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.geometry import partner_ranks
+        >>> x, noise = torch.randn(2, 200, 16, generator=torch.Generator().manual_seed(0))
+        >>> ranks = partner_ranks(x, x + noise, torch.arange(200))
+        >>> print(f"recall@10 {ranks.recall(10).mean():.2f}, MRR {ranks.reciprocal().mean():.2f}")
+        recall@10 0.87, MRR 0.57
+    """
 
     nearer: Tensor
     """The number of candidates nearer to the query than its partner, [Q], int64."""

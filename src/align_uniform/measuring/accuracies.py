@@ -15,7 +15,16 @@ from align_uniform.measuring.significance import mcnemar_p, normal_p, text_of_p
 
 @dataclass(frozen=True)
 class AccuracyDifference:
-    """The accuracy of one encoder less that of another, on the same items."""
+    """The accuracy of one encoder less that of another, on the same items.
+
+    Example:
+        >>> from align_uniform import compare_accuracies
+        >>> hits = [1, 1, 1, 1, 0, 1, 1, 1], [1, 0, 0, 1, 0, 0, 0, 0]
+        >>> found = compare_accuracies(*hits, names=("new", "old"))
+        >>> low, high = found.interval
+        >>> print(f"{found.value:+.3f}, from {low:+.3f} to {high:+.3f}; p = {found.p:.3f} ({found.test})")
+        +0.625, from +0.084 to +0.916; p = 0.062 (McNemar, exact)
+    """
 
     names: tuple[str, str]
     """The names of the two encoders."""

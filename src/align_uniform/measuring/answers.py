@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ranking:
-    """How often a row finds its partner, and at which place, among all candidates."""
+    """How often a row finds its partner, and at which place, among all candidates.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> noise = torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
+        >>> forward = measure(x, x + noise).retrieval.forward
+        >>> print(f"recall@1 {forward.recall_1:.3f} ± {forward.recall_1_stderr:.3f}")
+        recall@1 0.705 ± 0.032
+    """
 
     queries: int
     """The number of pairs whose first row looked for the second: all, or a random sample."""
@@ -33,7 +43,17 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """The search for partners in both directions."""
+    """The search for partners in both directions.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> noise = torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
+        >>> retrieval = measure(x, x + noise).retrieval
+        >>> retrieval.forward.recall_10, retrieval.backward.recall_10
+        (0.945, 0.945)
+    """
 
     forward: Ranking
     """The first row of a pair looks for the second."""
@@ -43,7 +63,18 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A line of the table of classes."""
+    """A line of the table of classes.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> classes = ["cat", "dog", "fox", "owl"] * 50
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> x[:, :4] += 3 * torch.eye(4).repeat(50, 1)
+        >>> first = measure(x, labels=classes).classes.table[0]
+        >>> first.name, first.rows, first.nearest
+        ('cat', 50, 'fox')
+    """
 
     name: str
     """The label."""
@@ -61,7 +92,20 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of the nearest rows, and a table of the classes."""
+    """The classes of the nearest rows, and a table of the classes.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> classes = ["cat", "dog", "fox", "owl"] * 50
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> x[:, :4] += 3 * torch.eye(4).repeat(50, 1)
+        >>> found = measure(x, labels=classes).classes
+        >>> print(f"{found.knn:.1%} of the rows have the class of their {found.k} nearest others")
+        95.0% of the rows have the class of their 5 nearest others
+        >>> found.weakest.name
+        'cat'
+    """
 
     k: int
     """The number of nearest other rows that vote for the class of a row."""

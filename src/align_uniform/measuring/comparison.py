@@ -32,7 +32,17 @@ NO_PAIRS = PairChoice(None, None, None, strict=True)
 
 @dataclass(frozen=True)
 class AdjustedDifference(Difference):
-    """A difference that is one of several."""
+    """A difference that is one of several.
+
+    Example:
+        >>> import json
+        >>> import torch
+        >>> from align_uniform import compare
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> document = json.loads(compare(x, x + 0.1, x + 1, paired=True).to_json())
+        >>> [each["adjusted_p"]["uniform"] < 0.001 for each in document["differences"]]
+        [False, True]
+    """
 
     adjusted_p: Mapping[str, float | None] = field(default_factory=dict)
     """The p of each number, by its key, adjusted for all differences of the number."""
@@ -40,7 +50,16 @@ class AdjustedDifference(Difference):
 
 @dataclass(frozen=True)
 class ComparisonDocument:
-    """Several embeddings and their differences from the first, as JSON has them."""
+    """Several embeddings and their differences from the first, as JSON has them.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import compare
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> document = compare(x, x + 1, names=["old", "new"]).to_dict()
+        >>> [each["name"] for each in document["embeddings"]], document["p_adjusted_by"]
+        (['old', 'new'], 'Holm, for the 1 difference of one number')
+    """
 
     embeddings: tuple[Measurement, ...]
     """The measurement of each embedding."""
@@ -54,7 +73,21 @@ class ComparisonDocument:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several embeddings, and the differences of all others from the first."""
+    """Several embeddings, and the differences of all others from the first.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import compare
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> compared = compare(x, x + 1, names=["old", "new"], paired=True)
+        >>> for found in compared.measurements:
+        ...     print(f"{found.name} {found.uniform.value:.2f}")
+        old -3.51
+        new -1.79
+        >>> (change,) = compared.differences
+        >>> print(f"{change.uniform:+.2f} ± {change.uniform_stderr:.2f}")
+        +1.71 ± 0.04
+    """
 
     measurements: tuple[Measurement, ...]
     """The measurement of each embedding."""

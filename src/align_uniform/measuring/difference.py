@@ -24,6 +24,18 @@ class Difference:
 
     A number that one of the two lacks is None, and so is an error that is not known. The uniformity and what
     follows from it are those at the first t.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> noise = torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
+        >>> before, after = measure(x, items=range(200)), measure(x + noise + 1, items=range(200))
+        >>> change = after - before
+        >>> change.paired, change.p["uniform"] < 0.001
+        (True, True)
+        >>> print(f"{change.uniform:+.2f} ± {change.uniform_stderr:.2f}")
+        +1.14 ± 0.04
     """
 
     names: tuple[str, str]

@@ -39,7 +39,17 @@ class Side:
 
 @dataclass(frozen=True)
 class WitnessRow:
-    """A row that is typical of its side: near rows of that side, and far from rows of the other."""
+    """A row that is typical of its side: near rows of that side, and far from rows of the other.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import drift
+        >>> x = torch.randn(300, 16, generator=torch.Generator().manual_seed(0))
+        >>> y = torch.cat([x[:200], x[200:] + 2])  # new topics
+        >>> _, of_new = drift(x, y, top=3).discrepancy.typical
+        >>> [row.row >= 200 for row in of_new]
+        [True, True, True]
+    """
 
     row: int
     """The number of the row in its side."""
@@ -53,7 +63,16 @@ class WitnessRow:
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """The squared maximum mean discrepancy (MMD) of two populations."""
+    """The squared maximum mean discrepancy (MMD) of two populations.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import drift
+        >>> x = torch.randn(300, 16, generator=torch.Generator().manual_seed(0))
+        >>> found = drift(x, x + 1, paired=True).discrepancy
+        >>> print(f"{found.squared_mmd:.4f} ± {found.total_stderr:.4f}, relative {found.relative:.2f}")
+        0.1411 ± 0.0037, relative 0.72
+    """
 
     squared_mmd: float
     """The unbiased squared MMD with the Gaussian kernel. It is 0 on average if both populations are of one

@@ -30,6 +30,16 @@ class Drift:
     """The answer to "has my embedding moved?": the differences of two embeddings, and how sure they are.
 
     `print(drift)` shows a table, `moved` is the decision, and `to_json` keeps all of it except single rows.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import drift
+        >>> x = torch.randn(300, 16, generator=torch.Generator().manual_seed(0))
+        >>> found = drift(x, x + 0.1, paired=True)
+        >>> print(found.verdict)
+        it moved: p = 0.0050 is at most 0.05.
+        >>> found.discrepancy.relative < 0.05
+        True
     """
 
     names: tuple[str, str]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from align_uniform._messages import counted
-from align_uniform.measuring.heuristics import Finding
+from align_uniform.measuring.heuristic import Finding
 from align_uniform.measuring.quantities_of_classes import NEIGHBOURS
 from align_uniform.measuring.results import Results
 
@@ -33,7 +33,17 @@ OF_CENTRING = "cone"
 
 @dataclass(frozen=True)
 class Fitness:
-    """Whether the rows are fit for a search by nearest neighbours."""
+    """Whether the rows are fit for a search by nearest neighbours.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> noise = torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
+        >>> fitness = measure(x, x + 0.3 * noise).fitness
+        >>> fitness.answer, fitness.severity, len(fitness.reasons)
+        ('fit for search', 'passed', 1)
+    """
 
     answer: str
     """The answer in a few words."""

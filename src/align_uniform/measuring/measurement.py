@@ -16,7 +16,7 @@ from align_uniform._messages import counted, side_by_side
 from align_uniform.measuring import notebook, quantities, reference_points, verdict
 from align_uniform.measuring.difference import Difference, difference
 from align_uniform.measuring.fitness import Fitness, fitness
-from align_uniform.measuring.heuristics import Finding
+from align_uniform.measuring.heuristic import Finding
 from align_uniform.measuring.plain import from_plain, to_plain
 from align_uniform.measuring.prefix_result import Prefix, scalars_of, table, table_of_changes
 from align_uniform.measuring.reference_points import Kind, Place

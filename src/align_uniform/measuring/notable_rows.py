@@ -14,7 +14,7 @@ from align_uniform.engine.precision import widened
 from align_uniform.geometry.neighbours import nearest_in_blocks
 from align_uniform.measuring.populations import Population, block_slices, take
 from align_uniform.measuring.quantities_of_rows import NEAR_COSINE, WIDER_COSINE
-from align_uniform.measuring.results import CrowdedRow, Duplicates, HubRow, Hubs, Norms, PairDistance
+from align_uniform.measuring.results_of_rows import CrowdedRow, Duplicates, HubRow, Hubs, Norms, PairDistance
 from align_uniform.measuring.subject import Subject
 from align_uniform.measuring.sweep import Sums, random_rows
 

@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from align_uniform.measuring import prefix_result, quantities, reference_points, verdict
-from align_uniform.measuring.heuristics import Finding
+from align_uniform.measuring.heuristic import Finding
 from align_uniform.measuring.quantity import with_error
 from align_uniform.measuring.significance import text_of_p
 

@@ -29,7 +29,16 @@ which relative alignment says better.
 
 @dataclass(frozen=True)
 class Change:
-    """A number of the first features less that of all features."""
+    """A number of the first features less that of all features.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> change = measure(x, dims=[8]).prefixes[8].changes["uniform.gap"]
+        >>> print(f"{change.value:+.3f} ± {change.stderr:.3f}")
+        +0.007 ± 0.015
+    """
 
     value: float
     """The difference."""
@@ -43,6 +52,14 @@ class Prefix:
 
     A number has the path that it has in a measurement, so that `quantities.quantity(key)` reads and spells
     both.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> prefixes = measure(x, dims=[4, 8]).prefixes
+        >>> [(dim, round(prefix.uniform.gap, 3)) for dim, prefix in prefixes.items()]
+        [(4, -0.004), (8, 0.014), (16, 0.007)]
     """
 
     dim: int

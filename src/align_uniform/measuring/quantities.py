@@ -221,7 +221,13 @@ QUANTITIES: tuple[Quantity, ...] = (
 
 
 def quantity(key: str) -> Quantity:
-    """Return the record of a key."""
+    """Return the record of a key.
+
+    Example:
+        >>> from align_uniform.measuring.quantities import quantity
+        >>> quantity("align.relative").meaning
+        'mean squared distance of positive pairs, divided by the mean of all other pairs of rows'
+    """
     return next(record for record in QUANTITIES if record.key == key)
 
 
@@ -229,7 +235,13 @@ def quantity(key: str) -> Quantity:
 
 
 def shown_by(face: Face) -> tuple[Quantity, ...]:
-    """Return the records of the numbers that a face may show."""
+    """Return the records of the numbers that a face may show.
+
+    Example:
+        >>> from align_uniform.measuring.quantities import shown_by
+        >>> [quantity.label for quantity in shown_by("table")][:3]
+        ['alignment', 'relative alignment', 'uniformity']
+    """
     return tuple(record for record in QUANTITIES if face in record.faces)
 
 

@@ -70,7 +70,20 @@ def four_digits(value: float) -> str:
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number of a measurement, or a few numbers that are shown together."""
+    """A number of a measurement, or a few numbers that are shown together.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> from align_uniform.measuring.quantities import QUANTITIES
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> found = measure(x)
+        >>> for quantity in QUANTITIES:
+        ...     if quantity.key in ("uniform", "uniform.gap"):
+        ...         print(f"{quantity.label}: {quantity.text(found)} ({quantity.better} is better)")
+        uniformity: -3.506 ± 0.010 (smaller is better)
+        gap: 0.007 ± 0.010 (smaller is better)
+    """
 
     key: str
     """The path of the number in a measurement and in its JSON. The number at an object is its `value`."""

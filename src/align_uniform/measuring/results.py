@@ -13,6 +13,14 @@ from torch import Tensor
 
 from align_uniform.measuring.answers import Classes, Retrieval
 from align_uniform.measuring.influence import Influence
+from align_uniform.measuring.results_of_rows import (
+    CrowdedRow,
+    Duplicates,
+    Hubs,
+    Norms,
+    PairDistance,
+    RowSample,
+)
 from align_uniform.measuring.row_files import load_arrays, save_arrays
 
 NORMAL_95 = 1.959963984540054
@@ -21,7 +29,19 @@ NORMAL_95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Alignment:
-    """The distance of positive pairs, and how it compares with the distance of other pairs."""
+    """The distance of positive pairs, and how it compares with the distance of other pairs.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> noise = torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
+        >>> align = measure(x, x + 0.5 * noise).align
+        >>> print(f"{align.value:.3f} ± {align.stderr:.3f} over {align.pairs} pairs")
+        0.232 ± 0.009 over 200 pairs
+        >>> print(f"{align.relative:.3f} of the distance of other pairs")
+        0.116 of the distance of other pairs
+    """
 
     value: float
     """The mean of ||x - y||^alpha over pairs."""
@@ -43,7 +63,19 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Uniformity:
-    """The distance of the features from the uniform distribution on the sphere, at one t."""
+    """The distance of the features from the uniform distribution on the sphere, at one t.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> uniform = measure(x).uniform
+        >>> print(f"{uniform.value:.3f} ± {uniform.total_stderr:.3f}, at best {uniform.optimum:.3f}")
+        -3.506 ± 0.010, at best -3.513
+        >>> low, high = uniform.interval
+        >>> low < uniform.optimum < high
+        True
+    """
 
     t: float
     """The inverse squared width of the Gaussian."""
@@ -90,7 +122,20 @@ class Uniformity:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The mean cosine of rows of one class."""
+    """The mean cosine of rows of one class.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> classes = torch.arange(200) % 4
+        >>> x[:, :4] += 3 * torch.eye(4)[classes]
+        >>> tolerance = measure(x, labels=classes).tolerance
+        >>> print(f"{tolerance.value:.2f}, over {tolerance.classes} classes")
+        0.35, over 4 classes
+        >>> tolerance.within_between < 1
+        True
+    """
 
     value: float
     """The mean over pairs of distinct rows of one class, all classes pooled."""
@@ -117,7 +162,16 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Towers:
-    """Two populations of different kinds, and their position relative to each other."""
+    """Two populations of different kinds, and their position relative to each other.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> users = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> towers = measure(users, users + 2, pairs=[[row, row] for row in range(200)]).towers
+        >>> print(f"the means are {towers.modality_gap:.2f} apart, {towers.modality_gap_floor:.2f} by chance")
+        the means are 0.91 apart, 0.08 by chance
+    """
 
     rows: tuple[int, int]
     """The number of distinct entities of each tower."""
@@ -151,129 +205,21 @@ class Towers:
 
 
 @dataclass(frozen=True)
-class HubRow:
-    """A row that is a neighbour of many others."""
-
-    view: int
-    """The number of the view or tower, from 0."""
-    row: int
-    """The number of the row."""
-    occurrences: float
-    """The number of rows that have it among their 10 nearest; rows that tie for the last place share it."""
-
-
-@dataclass(frozen=True)
-class Hubs:
-    """The unevenness with which rows are neighbours of others, among at most 2,000 random rows."""
-
-    rows: int
-    """The number of rows that were searched, each for its 10 nearest others among the same rows."""
-    skewness: float
-    """The skewness of the number of rows that a row is a neighbour of."""
-    antihubs: float
-    """The share of rows that are among the neighbours of no other row."""
-    top: tuple[HubRow, ...] = ()
-    """The rows that are neighbours of most others."""
-
-    @property
-    def largest(self) -> str:
-        """The row that is a neighbour of most others, in a sentence; nothing where it is not known."""
-        hubs = self.top[:1]
-        return "".join(f"Row {hub.row:,} is among those of {hub.occurrences:,.0f} rows." for hub in hubs)
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """The rows that occur more than once, counted in each view or tower by itself and added up."""
-
-    exact: int
-    """The number of rows that equal an earlier row."""
-    near: int
-    """The number of rows that have a cosine of at least `quantities_of_rows.NEAR_COSINE` with another row.
-
-    It is estimated from the anchors under `method="anchors"`, and is at least the number of rows that equal
-    another row.
-    """
-    near_growth: float | None = None
-    """The number of pairs of rows within twice the angle of near duplicates, over the number within that
-    angle, estimated from the pairs of up to 256 rows for each.
-
-    It is about 1 where rows are duplicates, 2 on a smooth curve, and 4 on a smooth surface; None if no rows
-    are near.
-    """
-
-
-@dataclass(frozen=True)
-class Norms:
-    """The norms of the rows as they were given."""
-
-    smallest: float
-    """The smallest norm."""
-    mean: float
-    """The mean norm."""
-    largest: float
-    """The largest norm."""
-    normalized: bool
-    """Whether the rows were then divided by their norms."""
-    median: float | None = None
-    """The median norm."""
-    largest_ratio: float | None = None
-    """The largest norm over the median norm, of the view or tower in which it is largest."""
-
-
-@dataclass(frozen=True)
-class PairDistance:
-    """A positive pair and its distance."""
-
-    x: int
-    """The number of the first row."""
-    y: int
-    """The number of the second row."""
-    distance: float
-    """The distance of the two rows."""
-
-
-@dataclass(frozen=True)
-class CrowdedRow:
-    """A row with many others near it."""
-
-    view: int
-    """The number of the view or tower, from 0."""
-    row: int
-    """The number of the row."""
-    mean_potential: float
-    """The mean of exp(-t ||x_i - x_j||^2) over the other rows."""
-    neighbour: int
-    """The number of the nearest other row."""
-    distance: float
-    """The distance to that row."""
-
-
-@dataclass(frozen=True)
-class RowSample:
-    """Random rows of a view or tower, and what is known of each."""
-
-    view: int
-    """The number of the view or tower, from 0."""
-    total: int
-    """The number of rows that they were drawn from."""
-    numbers: Tensor
-    """The number of each row, [S]."""
-    rows: Tensor
-    """The rows as they were measured, [S, m]."""
-    potentials: Tensor
-    """The mean potential of each row with all others, [S]."""
-    distances: Tensor | None
-    """The mean distance of each row to its partners, [S], NaN without one; None without pairs."""
-    classes: tuple[str, ...] | None
-    """The label of each row; None without labels."""
-
-
-@dataclass(frozen=True)
 class Details:
     """One number for each pair, row or dimension of a measurement.
 
     Details are not part of the JSON; `save` and `load` keep them in a file of their own.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> noise = torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
+        >>> details = measure(x, x + 0.5 * noise).details
+        >>> details.distances.argmax()  # the pair that is farthest apart
+        tensor(59)
+        >>> [means.shape for means in details.row_means], details.spectrum.shape
+        ([torch.Size([200]), torch.Size([200])], torch.Size([16]))
     """
 
     distances: Tensor | None
@@ -339,7 +285,15 @@ def _influences(arrays: Mapping[str, Tensor]) -> dict[str, Influence]:
 
 @dataclass(frozen=True)
 class Items:
-    """The items of a measurement and their order, as far as they are known."""
+    """The items of a measurement and their order, as far as they are known.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> measure(x).items.of, measure(x, items=[f"text {row}" for row in range(200)]).items.of
+        ('unknown', 'items')
+    """
 
     order: str | None
     """A hash of the names of all items in their order; None if the names are not known."""
@@ -353,6 +307,14 @@ class Centered:
 
     The mean is that of each view or tower. Uniformity rests on the pairs of at most 2,000 rows with all
     others.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0)) + 1  # a cone
+        >>> found = measure(x)
+        >>> found.uniform.gap > 1, abs(found.centered.uniform.gap) < 0.1
+        (True, True)
     """
 
     align: Alignment | None
@@ -365,7 +327,18 @@ class Centered:
 
 @dataclass(frozen=True)
 class Results:
-    """All numbers of a measurement."""
+    """All numbers of a measurement.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> found = measure(x, t=[2, 1])
+        >>> found.n, found.dim, [uniform.t for uniform in found.uniforms]
+        (200, 16, [2.0, 1.0])
+        >>> print(f"RankMe {found.rankme:.1f}; uniform rows would have {found.rankme_uniform:.1f}")
+        RankMe 15.8; uniform rows would have 15.8
+    """
 
     name: str
     """The name of the embedding."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from align_uniform.measuring.populations import Population, take
-from align_uniform.measuring.results import RowSample
+from align_uniform.measuring.results_of_rows import RowSample
 from align_uniform.measuring.subject import Subject
 from align_uniform.measuring.sweep import Sums, random_rows
 

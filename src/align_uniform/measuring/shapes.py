@@ -24,6 +24,15 @@ class ShapeChange:
     Both sides are cut into two random halves of equal size. A change is the mean over two pairs of halves of
     different sides, its floor the same over the halves of one side. Where both sides are of one shape, a
     change is about its floor.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import drift
+        >>> x = torch.randn(300, 16, generator=torch.Generator().manual_seed(0))
+        >>> turned = x @ torch.linalg.qr(x[:16]).Q
+        >>> shape = drift(x, turned, rotation_invariant=True).shape
+        >>> abs(shape.cosines - shape.cosines_floor) < 0.01
+        True
     """
 
     cosines: float

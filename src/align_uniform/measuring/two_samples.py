@@ -20,7 +20,16 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """A test of the hypothesis that two samples come from one distribution, by exchanging their rows."""
+    """A test of the hypothesis that two samples come from one distribution, by exchanging their rows.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import drift
+        >>> x = torch.randn(300, 16, generator=torch.Generator().manual_seed(0))
+        >>> test = drift(x, x + 0.1, paired=True).test
+        >>> test.p, test.exchanged, test.effect > 2
+        (0.005, 'sides of items', True)
+    """
 
     rows: tuple[int, int]
     """The number of rows of each side that were exchanged: all of them, or a random sample."""

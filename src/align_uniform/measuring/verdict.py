@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from align_uniform.measuring.heuristics import HEURISTICS, SEVERITIES, Finding
+from align_uniform.measuring.heuristic import SEVERITIES, Finding
+from align_uniform.measuring.heuristics import HEURISTICS
 from align_uniform.measuring.results import Results
 
 
@@ -32,7 +33,16 @@ def findings(measurement: Results) -> tuple[Finding, ...]:
 
 
 def headline(found: Sequence[Finding]) -> str:
-    """Return the verdict in one sentence."""
+    """Return the verdict in one sentence.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> from align_uniform.measuring.verdict import headline
+        >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+        >>> headline(measure(x).findings), headline(measure(x + 1).findings)
+        ('Nothing stands out.', 'Something is wrong: cone.')
+    """
     severe = [finding.name for finding in found if finding.severity == "problem"]
     mild = [finding.name for finding in found if finding.severity == "warning"]
     if severe:

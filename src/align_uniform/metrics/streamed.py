@@ -114,6 +114,15 @@ class StreamedRows(Streamed):
     """The base of the metrics whose state has the width of the rows.
 
     A process that has seen no row learns the width from the others.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.metrics import RankMe
+        >>> metric = RankMe()
+        >>> for batch in torch.randn(4, 64, 16, generator=torch.Generator().manual_seed(0)):
+        ...     metric.update(batch)
+        >>> round(float(metric.compute()), 1)
+        15.9
     """
 
     normalize: bool

@@ -14,6 +14,7 @@ from align_uniform._extras import needs
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.measuring import heuristics, verdict
 from align_uniform.measuring.comparison import Comparison
+from align_uniform.measuring.heuristic import Heuristic
 from align_uniform.measuring.measurement import Measurement
 from align_uniform.measuring.quantities import fixed
 
@@ -109,6 +110,14 @@ def report_html(
     Raises:
         ValueError: there is not one text or path for each row.
         ModuleNotFoundError: umap-learn is missing, which `map="umap"` needs.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import measure
+        >>> from align_uniform.report import report_html
+        >>> page = report_html(measure(torch.eye(8), name="corners"))
+        >>> "corners" in page, "http://" in page
+        (True, False)
     """
     contents = Contents(texts, images, measurement)
     found = measurement.findings
@@ -158,6 +167,19 @@ def write_comparison(
     Raises:
         ValueError: the file exists and `force` is not given, its folder does not exist, or there is not one
             text or picture for each row.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from align_uniform import compare
+        >>> from align_uniform.report import write_comparison
+        >>> x = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "comparison.html")
+        ...     write_comparison(path, compare(x, x + 1, names=["old", "new"]))
+        ...     path.read_text(encoding="utf-8")[:15]
+        '<!doctype html>'
     """
     check_replaceable(path, force=force)
     page = comparison_html(comparison, texts=texts, images=images, accuracy=accuracy)
@@ -182,6 +204,15 @@ def comparison_html(
 
     Raises:
         ValueError: there is not one text or picture for each row.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform import compare
+        >>> from align_uniform.report import comparison_html
+        >>> x = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+        >>> page = comparison_html(compare(x, x + 1, names=["old", "new"]))
+        >>> "What differs" in page
+        True
     """
     results = comparison.measurements
     contents = [Contents(texts, images, result) for result in results]
@@ -262,12 +293,12 @@ def _as_text(value: Any) -> str:
 class _Check:
     """A heuristic with its number and its outcome."""
 
-    heuristic: heuristics.Heuristic
+    heuristic: Heuristic
     number: str
     outcome: str
 
     @classmethod
-    def of(cls, heuristic: heuristics.Heuristic, measurement: Measurement) -> _Check:
+    def of(cls, heuristic: Heuristic, measurement: Measurement) -> _Check:
         number, finding = heuristic.number(measurement), heuristic.finding(measurement)
         outcome = finding.severity if finding is not None else "not judged" if number is None else "passed"
         return cls(heuristic, "–" if number is None else _plain(number), outcome)

@@ -12,7 +12,7 @@ import torch
 from align_uniform._messages import counted
 from align_uniform.figures import Array
 from align_uniform.measuring.measurement import Measurement
-from align_uniform.measuring.results import RowSample
+from align_uniform.measuring.results_of_rows import RowSample
 from align_uniform.report.numbers import typeset
 from align_uniform.report.places import HEIGHT, WIDTH, Method, places_of
 from align_uniform.report.rows import Cell, Contents

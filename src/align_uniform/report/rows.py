@@ -18,7 +18,7 @@ from align_uniform._messages import counted
 from align_uniform.files.pictures import read_picture
 from align_uniform.measuring.answers import Classes
 from align_uniform.measuring.measurement import Measurement
-from align_uniform.measuring.results import Hubs
+from align_uniform.measuring.results_of_rows import Hubs
 
 Item = TypeVar("Item", covariant=True)
 

@@ -33,7 +33,17 @@ class Architecture(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """The base of all encoders: layers with names, the last of which, `output`, is on the unit sphere."""
+    """The base of all encoders: layers with names, the last of which, `output`, is on the unit sphere.
+
+    Example:
+        >>> import torch
+        >>> from align_uniform.recipes.encoders.networks import build
+        >>> encoder = build("small-conv", dim=8, size=16, channels=1).eval()
+        >>> encoder.layers
+        ('features', 'output')
+        >>> encoder(torch.rand(2, 1, 16, 16)).norm(dim=1).allclose(torch.ones(2))
+        True
+    """
 
     layers: tuple[str, ...]
     """Names of the layers whose features can be taken, from first to last."""

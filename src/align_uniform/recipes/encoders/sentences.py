@@ -31,6 +31,12 @@ class SentenceEncoder:
 
     Args:
         model: a `SentenceTransformer`, which is the attribute `model`.
+
+    Example:
+        >>> from align_uniform import load_encoder
+        >>> encoder = load_encoder("sentence-transformers:all-MiniLM-L6-v2")  # doctest: +SKIP
+        >>> encoder.encode(["A cat.", "A dog."]).shape, encoder.max_length  # doctest: +SKIP
+        (torch.Size([2, 384]), 256)
     """
 
     def __init__(self, model: Any) -> None:

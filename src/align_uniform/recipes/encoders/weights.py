@@ -71,9 +71,17 @@ class EncoderCard:
     """The description of an encoder: how to build it, and how to prepare its images.
 
     Example:
-        >>> card = EncoderCard.read_beside("results/align1alpha2_unif1t2")  # doctest: +SKIP
-        >>> card.size, card.mean, card.std  # doctest: +SKIP
-        (28, (0.286,), (0.353,))
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from align_uniform.recipes.encoders.networks import build
+        >>> from align_uniform.recipes.encoders.weights import EncoderCard
+        >>> from align_uniform.recipes.images.statistics import STATISTICS
+        >>> encoder = build("small-conv", dim=8, size=16, channels=1)
+        >>> with tempfile.TemporaryDirectory() as run:
+        ...     EncoderCard.of(encoder, STATISTICS["digits"], "digits").write(Path(run))
+        ...     card = EncoderCard.read_beside(run)
+        >>> card.arch, card.dim, card.size, card.data
+        ('small-conv', 8, 16, 'digits')
     """
 
     arch: str
