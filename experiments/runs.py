@@ -7,7 +7,6 @@ Runs in results.json are not repeated: after an interruption, or with more parts
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import signal
 import statistics
@@ -15,11 +14,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
@@ -28,7 +26,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from align_uniform import align_loss, figures, uniform_loss, uniform_optimum
-from align_uniform._writing import written_whole
 from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import EncoderFile
@@ -45,6 +42,7 @@ from align_uniform.recipes.judge.knn import knn_scores
 from align_uniform.recipes.judge.logistic import linear_scores
 from align_uniform.recipes.judge.scores import Scores
 from align_uniform.recipes.pretrain import moco, two_view
+from experiments import records
 
 RECIPES: dict[str, Any] = {"two-view": two_view, "moco": moco}
 
@@ -152,13 +150,7 @@ def carry_out(jobs: Sequence[Job], experiment: Experiment, **stated: Any) -> tup
         for outcome in _outcomes([job for job in jobs if job.key not in done], experiment):
             sys.stderr.write(f"{outcome}\n")
             outcomes.append(outcome)
-            with written_whole(experiment.results) as partial:
-                document = {
-                    "schema_version": 2,
-                    **stated,
-                    "outcomes": [asdict(each) for each in outcomes],
-                }
-                partial.write_text(json.dumps(document, indent=1) + "\n")
+            records.keep(experiment.results, outcomes, **stated)
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; the finished runs are shown. Run the same command again to resume.\n")
         return outcomes, 130
@@ -167,13 +159,7 @@ def carry_out(jobs: Sequence[Job], experiment: Experiment, **stated: Any) -> tup
 
 def read(results: Path, **stated: Any) -> list[Outcome]:
     """Return the outcomes of earlier runs with the same stated values."""
-    if not results.exists():
-        return []
-    held = json.loads(results.read_text())
-    for name, value in stated.items():
-        if held[name] != value:
-            raise SystemExit(f"{results} is of {held[name]} {name}, not {value}; choose another --out.")
-    return [Outcome(**each) for each in held["outcomes"]]
+    return [Outcome(**each) for each in records.kept(results, **stated)]
 
 
 def _outcomes(listed: list[Job], experiment: Experiment) -> Iterator[Outcome]:
@@ -266,12 +252,13 @@ def rows(encoder: nn.Module, images: ImageSet, transform: Transform, layer: str,
 
 def packed(scores: Scores) -> str:
     """Return the hits of images, a bit for each, in hexadecimal."""
-    return np.packbits(np.array(scores.hits, bool)).tobytes().hex()
+    assert scores.hits is not None
+    return records.packed(scores.hits)
 
 
 def hits_of(outcome: Outcome, judge: str) -> Tensor:
     """Return whether each test image was classified right, by "linear" or "knn"."""
-    return torch.from_numpy(np.unpackbits(np.frombuffer(bytes.fromhex(outcome.hits[judge]), np.uint8))).bool()
+    return torch.from_numpy(records.unpacked(outcome.hits[judge]))
 
 
 # ---------------------------------------------------------------------------------------------- what is shown
