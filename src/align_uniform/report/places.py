@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ def places_of(rows: torch.Tensor, method: Method, seed: int) -> Places:
         ValueError: the method is another.
         ModuleNotFoundError: umap-learn is missing.
     """
-    check_choice("map", method, ("pca", "umap"))
+    check_choice("map", method, get_args(Method))
     if method == "pca":
         return _principal(rows)
     with needs("umap"):
