@@ -94,6 +94,7 @@ OPTIONS = {
         "--device",
         "--figure",
         "--report",
+        "--map {pca,umap}",
         "--texts",
         "--images",
         "--json/--no-json",

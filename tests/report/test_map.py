@@ -170,14 +170,22 @@ def test_without_umap_the_command_that_installs_it_is_named(monkeypatch: pytest.
     assert "Map (principal components)" in report_html(measurement)
 
 
+@pytest.mark.parametrize(("name", "embeddings"), [("measure", 1), ("compare", 2)])
 def test_the_command_draws_the_map_that_it_is_asked_for(
-    tmp_path: Path, umap: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    embeddings: int,
+    tmp_path: Path,
+    umap: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows, page = tmp_path / "rows.npy", tmp_path / "page.html"
     np.save(rows, unit(60, 4).numpy())
-    command = ["measure", str(rows), "--map", "umap"]
+    command = [name, *embeddings * [str(rows)], "--map", "umap"]
     assert main([*command, "--report", str(page)]) == 0
-    assert "Map (UMAP)" in page.read_text(encoding="utf-8")
+    assert (
+        page.read_text(encoding="utf-8").count(f"placed by UMAP with {NEIGHBOURS} neighbours") == embeddings
+    )
     assert main(command) == 2
     assert "--map has no effect without --report" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "umap", None)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from align_uniform._extras import require
 from align_uniform._messages import side_by_side
@@ -19,7 +19,7 @@ from align_uniform.cli.contents import ContentFiles, Contents, counts_of_rows, r
 from align_uniform.cli.encoding import TextSettings, encoded_images, encoded_texts, read_text_items
 from align_uniform.cli.gates import Condition, conditions, failed, failures_of_numbers
 from align_uniform.cli.outputs import Unwritten, check_outputs
-from align_uniform.cli.pairs import PairsAsked
+from align_uniform.cli.pairs import SCORED, PairsAsked, ScoredPairsOptions
 from align_uniform.cli.parser import UsageError
 from align_uniform.recipes.encoders.options import EncodeOptions, NetworkOptions, PromptOptions, takes_texts
 
@@ -43,32 +43,16 @@ by item take the numbers of each item, which are at hand for files of rows, and 
 )
 
 
-SCORED = ("columns", "score", "threshold", "inclusive", "all_pairs")
-"""Options of a table of pairs of texts."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class EncodersOptions(PromptOptions):
     """Encoders of texts or images, in place of EMBEDDING."""
 
     encoder: tuple[str, ...] = field(default=(), metadata={"metavar": "ENCODER", "repeats": True})
     """Encoders as `measure --encoder` takes them, all of texts or all of images."""
-    columns: tuple[str, str] | None = field(default=None, metadata={"metavar": "COLUMN"})
-    """Columns of pairs of texts in --texts. Default: those with the usual names, such as sentence1 and
-    sentence2, or else the only two columns of text.
-    """
-    score: str | None = field(default=None, metadata={"metavar": "COLUMN"})
-    """Column of the scores of pairs of texts. Default: score."""
-    threshold: float | None = field(default=None, metadata={"metavar": "SCORE"})
-    """Score above which a pair of texts is positive, such as 4 for STS-B."""
-    inclusive: bool = False
-    """Count pairs whose score equals the threshold as positive."""
-    all_pairs: bool = False
-    """Count all pairs as positive, although the table has scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(EncodersOptions):
+class CompareOptions(ScoredPairsOptions, EncodersOptions):
     """Options of comparing."""
 
     rules: ClassVar[tuple[Belongs, ...]] = (
@@ -78,6 +62,7 @@ class CompareOptions(EncodersOptions):
         Belongs(("positives", "paired"), against=("--encoder",)),
         Belongs(("t", "alpha", "device"), to=("has_rows",), words="an embedding that is a file of rows"),
         Belongs(("force",), to=("--figure", "--report")),
+        Belongs(("map",), to=("--report",)),
         Belongs(("texts", "images"), to=("--report", "--encoder")),
     )
     embeddings: tuple[str, ...] = field(default=(), metadata={"argument": True, "metavar": "EMBEDDING"})
@@ -100,6 +85,8 @@ class CompareOptions(EncodersOptions):
     """Draw the align-uniform plane to STEM.png and STEM.svg."""
     report: str | None = field(default=None, metadata={"metavar": "HTML"})
     """Page to write: what differs, all numbers side by side, the plane, maps, and the same worst pairs."""
+    map: Literal["pca", "umap"] = "pca"
+    """Places of rows on the report's maps: principal components, or UMAP, which needs the extra `umap`."""
     texts: str | None = field(default=None, metadata={"metavar": "FILE"})
     """File with a text for each row, for the report. For encoders of texts, the table of pairs, or the file
     of texts, that they encode.
@@ -185,6 +172,8 @@ def _checked(stem: Path | None, options: CompareOptions) -> Contents:
     if stem is None and options.report is None:
         return Contents()
     require("report")
+    if options.map == "umap":
+        require("umap")
     from align_uniform import figures
 
     outputs = {f"figure{path.suffix}": path for path in (() if stem is None else figures.paths(stem))}
@@ -322,9 +311,8 @@ def _report(
 
     assert options.report is not None
     path = Path(options.report)
-    write_comparison(
-        path, found, texts=contents.texts, images=contents.images, accuracy=accuracy, force=options.force
-    )
+    shown = {"texts": contents.texts, "images": contents.images, "accuracy": accuracy}
+    write_comparison(path, found, **shown, map=options.map, force=options.force)
     print(f"report: {path}", file=sys.stderr)
 
 

@@ -18,6 +18,7 @@ from align_uniform.cli.encoding import Encoded, TextItems, TextSettings, encoded
 from align_uniform.cli.gates import GateOptions
 from align_uniform.cli.inputs import CONTENTS, Inputs
 from align_uniform.cli.outputs import Unwritten, check_outputs
+from align_uniform.cli.pairs import SCORED, ScoredPairsOptions
 from align_uniform.cli.parser import UsageError
 from align_uniform.cli.quantities import OWN_MEANS, QuantityOptions
 from align_uniform.files.feature_files import check_feature_file, write_features
@@ -95,18 +96,12 @@ class PairOptions(Options):
     """File of a second view, row by row; with --pairs or --ids, of a second tower."""
     pairs: str | None = _file()
     """Table of pairs, with two columns of row numbers, or of ids if --ids is given, and perhaps scores."""
-    columns: tuple[str, str] | None = field(default=None, metadata={"metavar": "COLUMN"})
-    """Columns of the table of pairs. Default: x and y; of pairs of texts, those with the usual names, such as
-    sentence1 and sentence2, or else the only two columns of text.
-    """
-    score: str | None = field(default=None, metadata={"metavar": "COLUMN"})
-    """Column of the scores in the table of pairs. Default: score."""
-    threshold: float | None = field(default=None, metadata={"metavar": "SCORE"})
-    """Score above which a pair is positive, such as 4 for STS-B."""
-    inclusive: bool = False
-    """Count pairs whose score equals the threshold as positive."""
-    all_pairs: bool = False
-    """Count all pairs as positive, although the table has scores."""
+
+
+@dataclass(frozen=True)
+class RowOptions(Options):
+    """Ids, classes and groups of rows."""
+
     ids: str | None = _file()
     """File with an id for each row. In uniformity, each id counts once."""
     positive_ids: str | None = _file()
@@ -157,9 +152,6 @@ OF_IMAGES_ALONE = tuple(name for name in OF_IMAGES if name != "batch_size")
 
 NO_PAIRS = "FEATURES, since an encoder's pairs are two views of an image, or two texts in a row of --texts"
 
-SCORED = ("threshold", "columns", "score", "all_pairs")
-"""Options of a table of pairs, of rows or of texts."""
-
 
 @dataclass(frozen=True)
 class MeasureOptions(
@@ -170,6 +162,8 @@ class MeasureOptions(
     GateOptions,
     ResultOptions,
     QuantityOptions,
+    RowOptions,
+    ScoredPairsOptions,
     PairOptions,
 ):
     """Options of measuring."""

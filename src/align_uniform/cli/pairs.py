@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from align_uniform._messages import counted, listed, shortened
+from align_uniform._options import Options
 from align_uniform.cli.parser import did_you_mean
 
 SIDES = ("x", "y")
@@ -23,6 +24,28 @@ SCORE = "score"
 
 NO_SCORES = ("", "index", "id", "idx", "row")
 """Names of columns of numbers that are no scores: what numbers the rows of a table."""
+
+
+SCORED = ("threshold", "columns", "score", "inclusive", "all_pairs")
+"""The names of `ScoredPairsOptions`."""
+
+
+@dataclass(frozen=True)
+class ScoredPairsOptions(Options):
+    """The columns of a table of pairs, and the pairs that are positive."""
+
+    columns: tuple[str, str] | None = field(default=None, metadata={"metavar": "COLUMN"})
+    """Columns of the table of pairs. Default: x and y; of pairs of texts, those with the usual names, such as
+    sentence1 and sentence2, or else the only two columns of text.
+    """
+    score: str | None = field(default=None, metadata={"metavar": "COLUMN"})
+    """Column of the scores in the table of pairs. Default: score."""
+    threshold: float | None = field(default=None, metadata={"metavar": "SCORE"})
+    """Score above which a pair is positive, such as 4 for STS-B."""
+    inclusive: bool = False
+    """Count pairs whose score equals the threshold as positive."""
+    all_pairs: bool = False
+    """Count all pairs as positive, although the table has scores."""
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,8 @@ class Comparison:
 
         Args:
             path: the file to write.
-            **options: `texts`, `images`, `accuracy` and `force`, as `align_uniform.report.write_comparison`
-                takes them.
+            **options: `texts`, `images`, `accuracy`, `map` and `force`, as
+                `align_uniform.report.write_comparison` takes them.
 
         Returns:
             The path of the page.

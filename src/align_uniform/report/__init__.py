@@ -152,6 +152,7 @@ def write_comparison(
     texts: Sides[Sequence[str]] = None,
     images: Sides[Pictures] = None,
     accuracy: Sequence[float] | None = None,
+    map: Method = "pca",  # noqa: A002 - the word of --map, and of people
     force: bool = False,
 ) -> None:
     """Write `comparison_html` to a file, whole or not at all.
@@ -162,11 +163,13 @@ def write_comparison(
         texts: the texts of the rows, the same for all embeddings; see `report_html`.
         images: the pictures of the rows, likewise.
         accuracy: the accuracy of each embedding in some task.
+        map: the way to place rows on the maps; see `report_html`.
         force: whether to replace an existing file.
 
     Raises:
         ValueError: the file exists and `force` is not given, its folder does not exist, or there is not one
             text or picture for each row.
+        ModuleNotFoundError: umap-learn is missing, which `map="umap"` needs.
 
     Example:
         >>> import tempfile
@@ -182,7 +185,7 @@ def write_comparison(
         '<!doctype html>'
     """
     check_replaceable(path, force=force)
-    page = comparison_html(comparison, texts=texts, images=images, accuracy=accuracy)
+    page = comparison_html(comparison, texts=texts, images=images, accuracy=accuracy, map=map)
     with written_whole(path) as partial:
         partial.write_bytes(page.encode("utf-8", "replace"))
 
@@ -193,6 +196,7 @@ def comparison_html(
     texts: Sides[Sequence[str]] = None,
     images: Sides[Pictures] = None,
     accuracy: Sequence[float] | None = None,
+    map: Method = "pca",  # noqa: A002 - the word of --map, and of people
 ) -> str:
     """Return the page of a comparison, as safe and as whole as that of a measurement.
 
@@ -201,9 +205,11 @@ def comparison_html(
         texts: the texts of the rows, the same for all embeddings; see `report_html`.
         images: the pictures of the rows, likewise.
         accuracy: the accuracy of each embedding in some task, for the plane.
+        map: the way to place rows on the maps; see `report_html`.
 
     Raises:
         ValueError: there is not one text or picture for each row.
+        ModuleNotFoundError: umap-learn is missing, which `map="umap"` needs.
 
     Example:
         >>> import torch
@@ -216,7 +222,7 @@ def comparison_html(
     """
     results = comparison.measurements
     contents = [Contents(texts, images, result) for result in results]
-    plane, maps = pages.pictures(comparison, accuracy, contents)
+    plane, maps = pages.pictures(comparison, accuracy, contents, map)
     pairs = pages.pairs_table(comparison, contents)
     sections = [
         ("verdict", "What differs"),

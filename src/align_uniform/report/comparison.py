@@ -15,6 +15,7 @@ from align_uniform.measuring.significance import text_of_p
 from align_uniform.report.drawings import Drawing, drawing
 from align_uniform.report.map import Map, map_of
 from align_uniform.report.numbers import typeset
+from align_uniform.report.places import Method
 from align_uniform.report.rows import Cell, Contents, Table
 
 SIGNIFICANT = 0.05
@@ -114,7 +115,7 @@ def _cells(
 
 
 def pictures(
-    comparison: Comparison, accuracy: Sequence[float] | None, contents: Sequence[Contents]
+    comparison: Comparison, accuracy: Sequence[float] | None, contents: Sequence[Contents], method: Method
 ) -> tuple[Drawing | None, list[tuple[str, Map]]]:
     """Return the plane, if all embeddings have an alignment, and the map of each, if they are few."""
     results = comparison.measurements
@@ -127,7 +128,7 @@ def pictures(
     maps = []
     if len(results) <= MAPS:
         for result, content in zip(results, contents, strict=True):
-            found = map_of(result, content)
+            found = map_of(result, content, method)
             if found is not None:
                 maps.append((result.name, found))
     return plane, maps
