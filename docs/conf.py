@@ -23,10 +23,14 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+default_role = "py:obj"
 html_title = f"align-uniform {release}"
 exclude_patterns = ["_build", "sg_execution_times.rst", "gallery/sg_execution_times.rst"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"  # a dataclass has its fields, with their types
 html_math_renderer = "mathml"
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath"]
@@ -34,6 +38,15 @@ suppress_warnings = [
     "myst.xref_missing",  # links to files of the repository, which are no pages
     "config.cache",  # the function that saves figures cannot be kept between builds
 ]
+
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+COLON = "\ue000"
+"""The letter in place of a colon, which napoleon would take for the end of a type."""
+
+SHORT = 24
+"""The number of letters of a piece of code up to which it fits a line of a phone."""
 
 
 def drawn_figure(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
@@ -62,12 +75,41 @@ sphinx_gallery_conf = {
 
 
 def setup(app: Sphinx) -> None:
-    """Show mathematics as MathML, which browsers draw themselves, and which asks nothing of the network."""
+    """Show mathematics as MathML, which browsers draw themselves, and which asks nothing of the network.
+
+    Numbers stay together with their errors, and short pieces of code are not broken.
+    """
+    app.connect("doctree-read", _keep_together)
+    app.connect("autodoc-process-docstring", _hide_colons, priority=400)
+    app.connect("autodoc-process-docstring", _show_colons, priority=600)
     app.add_html_math_renderer(
         "mathml",
         inline_renderers=(lambda page, node: _math(page, node, "inline"), None),
         block_renderers=(lambda page, node: _math(page, node, "block"), None),
     )
+
+
+def _hide_colons(_app: Sphinx, what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    """Hide the colons in the docstrings of fields, of which napoleon would make types."""
+    if what in ("attribute", "property", "data"):
+        lines[:] = [line.replace(": ", f"{COLON} ") for line in lines]
+
+
+def _show_colons(_app: Sphinx, _what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    """Show the colons again, after napoleon."""
+    lines[:] = [line.replace(COLON, ":") for line in lines]
+
+
+def _keep_together(_app: Sphinx, page: nodes.document) -> None:
+    """Keep what is read as one on one line: numbers with their errors in tables, and options in sentences."""
+    for cell in page.findall(nodes.entry):
+        for text in list(cell.findall(nodes.Text)):
+            kept = text.replace(" ± ", f"{NO_BREAK}±{NO_BREAK}").replace("< ", f"<{NO_BREAK}")
+            if kept != text:
+                text.parent.replace(text, nodes.Text(kept))
+    for code in page.findall(nodes.literal):
+        if len(code.astext()) <= SHORT:
+            code["classes"].append("whole")
 
 
 def _math(page: Any, node: nodes.Element, display: str) -> None:
