@@ -1,9 +1,13 @@
-"""The steps of views against `torchvision.transforms.v2.functional`, with the same parameters, on one core.
+"""Views and their steps against torchvision's, on one core.
 
     python -m benchmarks.views [--seconds 0.5] [--out FILE] [--force]
 
-Both change the same PIL images, of STL-10's size and of 500x400 pixels, in turns; times are medians of the
-processor's time. `differs` is the share of values that are not equal.
+Whole views: those of each preset, from the image to the tensor, next to a `Compose` of torchvision's
+transforms on PIL images. The first step alone, the crop, is what no augmentation can do without; *in batches*
+is `recipes.images.batches` with this core as its device. Then each step, with the same parameters, next to
+`torchvision.transforms.v2.functional`: images of Pillow, of STL-10's size and of 500x400 pixels; `differs` is
+the share of values that are not equal. All take turns, in the processor's time: whole views in their best
+round, with the median of the ratios; steps in the median. Ours include the way from an image to an array.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,17 +29,34 @@ import torch
 from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.table import Table
+from torchvision import transforms  # type: ignore[import-untyped]  # it is not typed
 from torchvision.transforms.v2 import functional as v2  # type: ignore[import-untyped]  # it is not typed
 
 from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.recipes.images import augmentations
+from align_uniform.recipes.images import colours as colour_changes
+from align_uniform.recipes.images.batches import Drafting, render
+from align_uniform.recipes.images.image_set import ImageSet
 from align_uniform.recipes.images.statistics import STATISTICS
-from align_uniform.recipes.images.views import Transform, generator
+from align_uniform.recipes.images.views import Transform, TwoViews, generator, training_transform
 
 SIZES = {"STL-10": (96, 96, 64), "photograph": (500, 400, 224)}
 """Width and height of the images, and the size of their views."""
 ROUNDS = 9
+SLICES = 40
+"""The number of rounds of whole views; they are short, so that some are not disturbed."""
 View = Callable[[Image.Image], object]
+
+
+IMAGES = {
+    "stl10": (96, 96, "RGB"),
+    "cifar10": (32, 32, "RGB"),
+    "fashion-mnist": (28, 28, "L"),
+    "moco-v1": (500, 400, "RGB"),
+    "moco-v2": (500, 400, "RGB"),
+    "digits": (16, 16, "L"),
+}
+"""The width, height and mode of the images of each preset."""
 
 
 class Pair(NamedTuple):
@@ -48,13 +69,15 @@ class Pair(NamedTuple):
 def main() -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser("python -m benchmarks.views", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each step (default: 0.5)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each row (default: 0.5)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers here as JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     options = parser.parse_args()
     if options.out is not None:
         check_replaceable(options.out, force=options.force)
     torch.set_num_threads(1)
+    views = [row_of_views(preset, options.seconds) for preset in IMAGES]
+    print_views(views)
     rows: list[dict[str, Any]] = [
         {"images": kind, "step": step, **compared(pair, photographs(width, height), options.seconds)}
         for kind, (width, height, size) in SIZES.items()
@@ -71,10 +94,85 @@ def main() -> int:
     seconds, mib = import_cost()
     sys.stdout.write(f"Importing torchvision.transforms.v2 takes {seconds:.2f} s and {mib:.0f} MiB more.\n")
     if options.out is not None:
-        content = {"schema_version": 1, "import": {"seconds": seconds, "mib": mib}, "rows": rows}
+        loading = {"seconds": seconds, "mib": mib}
+        content = {"schema_version": 2, "import": loading, "views": views, "rows": rows}
         with written_whole(options.out) as partial_file:
             partial_file.write_text(json.dumps(content, indent=1) + "\n")
     return 0
+
+
+def row_of_views(preset: str, seconds: float) -> dict[str, Any]:
+    """Return the views that a core makes in a second in each way, in the best round, and the median ratio."""
+    width, height, mode = IMAGES[preset]
+    images = [image.convert(mode) for image in photographs(width, height)]
+    transform = training_transform(preset)
+    counter = count()
+    ways: dict[str, View] = {
+        "ours": lambda image: transform(image, generator(0, 0, next(counter))),
+        "torchvision": torchvisions(preset),
+        "first step": lambda image: transform.steps[0](image, generator(0, 0, next(counter))),
+    }
+    rounds = [
+        [views_per_second(way, images, seconds / SLICES) for way in ways.values()]
+        + [batched_per_second(transform, images)]
+        for _ in range(SLICES)
+    ]
+    found = dict(zip([*ways, "in batches"], map(max, zip(*rounds, strict=True)), strict=True))
+    ratio = statistics.median(row[0] / row[1] for row in rounds)
+    size, _ = transform.steps[0].resized((width, height))
+    return {"preset": preset, "image": [width, height], "view": size, **found, "ratio": ratio}
+
+
+def batched_per_second(transform: Transform, images: Sequence[Image.Image]) -> float:
+    """Return the views that a core makes in a second, of all images at once."""
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    drafting = Drafting(TwoViews(ImageSet("images", list(images), labels, ("any",)), transform, seed=0))
+    drafting.done = int(images[0].width > 128)  # photographs would be in files
+    start = time.process_time()
+    first, second = render(
+        drafting.collate([drafting[0, row] for row in range(len(images))]), transform, torch.device("cpu")
+    )
+    return (len(first) + len(second)) / (time.process_time() - start)
+
+
+def torchvisions(preset: str) -> View:
+    """Return the pipeline of a preset in transforms of torchvision."""
+    size = training_transform(preset).steps[0].resized(IMAGES[preset][:2])[0]
+    flip, grey = transforms.RandomHorizontalFlip(), transforms.RandomGrayscale(p=0.2)
+    jitter = transforms.ColorJitter(0.4, 0.4, 0.4, 0.4)
+    weaker = transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8)
+    blur = transforms.RandomApply([transforms.GaussianBlur(9, sigma=(0.1, 2.0))], p=0.5)
+    bilinear = transforms.InterpolationMode.BILINEAR
+    affine = transforms.RandomAffine(
+        15, translate=(0.12, 0.12), scale=(0.8, 1.2), shear=12, interpolation=bilinear
+    )
+    low = {"stl10": 0.08, "fashion-mnist": 0.3}.get(preset, 0.2)
+    crop = transforms.RandomResizedCrop(size, scale=(low, 1.0))
+    steps = {
+        "stl10": [crop, flip, jitter, grey],
+        "cifar10": [crop, flip, weaker, grey],
+        "fashion-mnist": [crop, flip, transforms.ColorJitter(0.4, 0.4)],
+        "moco-v1": [crop, grey, jitter, flip],
+        "moco-v2": [crop, weaker, grey, blur, flip],
+        "digits": [affine, transforms.ColorJitter(0.3), transforms.Resize(size)],
+    }[preset]
+    normalize = transforms.Normalize(*training_transform(preset).statistics)
+    made: View = transforms.Compose([*steps, transforms.ToTensor(), normalize])
+    return made
+
+
+def print_views(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the table of whole views."""
+    table = Table(title="Views a second on one core", title_justify="left")
+    for heading in ("preset", "pixels", "ours", "torchvision", "ratio", "first step", "in batches"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        width, height = row["image"]
+        numbers = (f"{row[name]:,.0f}" for name in ("ours", "torchvision", "first step", "in batches"))
+        ours, theirs, crop, batches = numbers
+        pixels = f"{width}x{height} to {row['view']}"
+        table.add_row(row["preset"], pixels, ours, theirs, f"{row['ratio']:.2f}x", crop, batches)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def compared(pair: Pair, images: Sequence[Image.Image], seconds: float) -> dict[str, float]:
@@ -83,10 +181,10 @@ def compared(pair: Pair, images: Sequence[Image.Image], seconds: float) -> dict[
     return {"ours": ours, "theirs": theirs, "differs": differing(pair, images)}
 
 
-def photographs(width: int, height: int, count: int = 16) -> list[Image.Image]:
+def photographs(width: int, height: int, number: int = 16) -> list[Image.Image]:
     """Return smooth random colour images."""
     random = np.random.default_rng(0)
-    small = random.integers(0, 256, (count, height // 8, width // 8, 3), dtype=np.uint8)
+    small = random.integers(0, 256, (number, height // 8, width // 8, 3), dtype=np.uint8)
     return [Image.fromarray(each).resize((width, height), Image.Resampling.BICUBIC) for each in small]
 
 
@@ -101,7 +199,7 @@ def crops(size: int) -> dict[str, Pair]:
     resize, centre = augmentations.Resize(size), augmentations.CenterCrop(size)
 
     def resized_crop(image: Image.Image) -> object:
-        left, top, width, height = crop.box(image.width, image.height, generator(0, 0, 0))
+        left, top, width, height = crop.draw(image.size, generator(0, 0, 0))
         return v2.resized_crop(image, top, left, height, width, [size, size])
 
     return {
@@ -112,19 +210,30 @@ def crops(size: int) -> dict[str, Pair]:
 
 
 def colours() -> dict[str, Pair]:
-    """Return the steps that change colours."""
-    changes = {"brightness": 1.2, "contrast": 1.2, "saturation": 1.2, "hue": 0.2}
+    """Return the steps that change colours, ours from the image's pixels to an array of them."""
+    changes: dict[str, tuple[Callable[[colour_changes.Planes, Any], None], float, float]] = {
+        "brightness": (colour_changes.brighten, 1.2, 1.2),
+        "contrast": (colour_changes.change_contrast, 1.2, 1.2),
+        "saturation": (colour_changes.saturate, 1.2, 1.2),
+        "hue": (colour_changes.turn_hue, colour_changes.hue_steps(0.2), 0.2),
+    }
     found = {
-        name: Pair(
-            *(partial(_called, getattr(module, f"adjust_{name}"), by) for module in (augmentations, v2))
-        )
-        for name, by in changes.items()
+        name: Pair(partial(_changed, change, by), partial(_called, getattr(v2, f"adjust_{name}"), theirs))
+        for name, (change, by, theirs) in changes.items()
     }
     always = augmentations.RandomGrayscale(p=1)
     grey = Pair(
         lambda image: always(image, generator(0, 0, 0)), partial(v2.rgb_to_grayscale, num_output_channels=3)
     )
     return {**found, "grey": grey}
+
+
+def _changed(
+    change: Callable[[colour_changes.Planes, Any], None], by: float, image: Image.Image
+) -> colour_changes.Planes:
+    planes = augmentations.as_planes(image)
+    change(planes, by)
+    return planes
 
 
 def _called(change: Callable[[Image.Image, float], object], by: float, image: Image.Image) -> object:
@@ -145,12 +254,16 @@ def others() -> dict[str, Pair]:
             lambda image: image.filter(blur), partial(v2.gaussian_blur, kernel_size=[9, 9], sigma=[1.0, 1.0])
         ),
         "affine": Pair(
-            partial(augmentations.affine, angle=10.0, shift=(2.0, 3.0), scale=1.1, shear=6.0),
+            partial(_applied, augmentations.RandomAffine(0, 0, (1, 1), 0), (10.0, 2.0, 3.0, 1.1, 6.0)),
             partial(v2.affine, angle=10.0, translate=[2.0, 3.0], scale=1.1, shear=[6.0, 0.0],
                     interpolation=v2.InterpolationMode.BILINEAR),
         ),
         "tensor": Pair(lambda image: ours(image, generator(0, 0, 0)), tensor),
     }  # fmt: skip
+
+
+def _applied(step: augmentations.Step, drawn: tuple[float, ...], image: Image.Image) -> augmentations.Pixels:
+    return step.apply(image, drawn)
 
 
 def microseconds(pair: Pair, images: Sequence[Image.Image], seconds: float) -> tuple[float, float]:
@@ -163,8 +276,13 @@ def microseconds(pair: Pair, images: Sequence[Image.Image], seconds: float) -> t
 
 def differing(pair: Pair, images: Sequence[Image.Image]) -> float:
     """Return the share of values that differ between both, over all images."""
-    both = ([np.asarray(view(image)) for view in pair] for image in images)
+    both = ([np.asarray(_seen(view(image))) for view in pair] for image in images)
     return statistics.fmean(float((ours != theirs).mean()) for ours, theirs in both)
+
+
+def _seen(result: object) -> object:
+    """Return planes as the image that they are."""
+    return augmentations.as_image(result) if isinstance(result, np.ndarray) else result
 
 
 def import_cost() -> tuple[float, float]:

@@ -130,3 +130,23 @@ def test_a_run_goes_on_with_the_statistics_it_began_with_and_a_refused_one_leave
     (folder / "train" / "class0" / "white.png").unlink()
     assert two_view.run(brief(folder, epochs=2)) == 0
     assert (chosen.folder / "encoder.json").read_bytes() == kept
+
+
+def losses(chosen: two_view.TwoViewOptions) -> list[float]:
+    """Train without an evaluation, or resume the folder's run; return the losses of all batches."""
+    training, _ = two_view.prepared(chosen)
+    training.evaluate = dict
+    assert training.run() == 0
+    return [line["loss"] for line in training.history if "loss" in line]
+
+
+def test_views_that_are_made_on_the_device_train_as_those_of_the_processes_that_read(tmp_path: Path) -> None:
+    common = {"limit": 30, "batch_size": 10, "epochs": 1}
+    expected = losses(options(tmp_path / "cpu", **common, workers=0))
+    assert len(expected) == 3
+    found = losses(options(tmp_path / "device", **common, workers=1, augment_on="device"))
+    assert found == pytest.approx(expected, abs=1e-5)
+    stopped = losses(options(tmp_path / "both", **common, workers=0, steps=1))
+    assert len(stopped) == 1
+    resumed = losses(options(tmp_path / "both", **common, workers=0, augment_on="device"))
+    assert resumed == pytest.approx(expected, abs=1e-5)

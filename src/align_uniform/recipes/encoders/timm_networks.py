@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from align_uniform._messages import one_line
 from align_uniform.recipes.encoders.checkpoints import check_fits, state_like
 from align_uniform.recipes.encoders.networks import Encoder
 from align_uniform.recipes.encoders.preparation import Preparation
+from align_uniform.recipes.images.augmentations import Pixels, Step, as_image
 from align_uniform.recipes.images.statistics import Statistics
 from align_uniform.recipes.images.views import Transform
 
@@ -23,14 +23,15 @@ TO_TENSORS = ("ToTensor", "MaybeToTensor", "PILToTensor", "Normalize")
 
 
 @dataclass(frozen=True)
-class Prepare:
+class Prepare(Step):
     """The steps of timm from a picture to one of the size that a network takes, as a step of ours."""
 
     steps: tuple[Any, ...]
     """Transforms of torchvision that draw nothing at random."""
 
-    def __call__(self, image: Image.Image, _rng: random.Random) -> Image.Image:
-        """Image -> image of the network's size."""
+    def apply(self, pixels: Pixels, _drawn: tuple[float, ...], /) -> Image.Image:
+        """Return the image in the size of the network."""
+        image = as_image(pixels)
         for step in self.steps:
             image = step(image)
         return image

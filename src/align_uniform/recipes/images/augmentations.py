@@ -1,31 +1,77 @@
 """Random changes of one image, the steps of a `Transform`.
 
-A step draws its parameters from the `random.Random` it is given. Given the same parameters, it changes the
-pixels exactly as torchvision's step does, and the distributions of the parameters are torchvision's.
+A step draws its parameters from the `random.Random` it is given, and then changes the pixels. The
+distributions of the parameters are torchvision's, and given the same parameters the pixels are those of
+torchvision's step on images of Pillow. `recipes.images.batches` has the same steps for a batch.
 
-The steps call Pillow, not `torchvision.transforms.v2.functional`: on STL-10's images half of torchvision's
-steps take 1.3 to 4 times as long, the others would save few lines, and importing it takes as long as
-importing torch (benchmarks/views.json).
+Shapes are changed by Pillow, not by `torchvision.transforms.v2.functional`, which takes longer, and whose
+import takes as long as importing torch (benchmarks/views.json); colours by `recipes.images.colours`.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageFilter
 from torch import Tensor
 
-Step = Callable[[Image.Image, random.Random], Image.Image]
-"""A function that changes an image, with random parameters drawn from the generator."""
+from align_uniform.recipes.images import colours
+from align_uniform.recipes.images.colours import Planes
+
+Pixels = Image.Image | Planes
+"""An image on its way through the steps: Pillow's for changes of shape, planes for changes of colour."""
+
+_BLENDS = colours.brighten, colours.change_contrast, colours.saturate
+
+
+class Step(ABC):
+    """A change of an image, with random parameters or with none."""
+
+    def __call__(self, pixels: Pixels, rng: random.Random) -> Pixels:
+        """Change an image by parameters drawn from the generator; planes are changed in place."""
+        return self.apply(pixels, self.draw(size_of(pixels), rng))
+
+    def draw(self, _size: tuple[int, int], _rng: random.Random, /) -> tuple[float, ...]:
+        """Return the parameters for an image of this width and height; always the same number of them."""
+        return ()
+
+    def resized(self, size: tuple[int, int], /) -> tuple[int, int]:
+        """Return the width and height of the result."""
+        return size
+
+    @abstractmethod
+    def apply(self, pixels: Pixels, drawn: tuple[float, ...], /) -> Pixels:
+        """Change an image by parameters; planes are changed in place."""
+
+
+def size_of(pixels: Pixels) -> tuple[int, int]:
+    """Return width and height."""
+    return pixels.size if isinstance(pixels, Image.Image) else (pixels.shape[2], pixels.shape[1])
+
+
+def as_planes(pixels: Pixels) -> Planes:
+    """Return the planes of an image."""
+    if not isinstance(pixels, Image.Image):
+        return pixels
+    values = np.frombuffer(pixels.tobytes(), np.uint8).reshape(pixels.height, pixels.width, -1)
+    return values.transpose(2, 0, 1).astype(np.float32, order="C")
+
+
+def as_image(pixels: Pixels) -> Image.Image:
+    """Return the image of planes."""
+    if isinstance(pixels, Image.Image):
+        return pixels
+    values = pixels.astype(np.uint8)
+    return Image.fromarray(values[0] if len(values) == 1 else np.ascontiguousarray(values.transpose(1, 2, 0)))
 
 
 @dataclass(frozen=True)
-class RandomResizedCrop:
+class RandomResizedCrop(Step):
     """Crop a random part of the image and resize it to a square.
 
     The area and the logarithm of the aspect ratio (3/4 to 4/3) are uniform.
@@ -36,14 +82,9 @@ class RandomResizedCrop:
     scale: tuple[float, float]
     """Smallest and largest share of the image's area."""
 
-    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """Image -> image of [size x size]."""
-        left, top, width, height = self.box(image.width, image.height, rng)
-        part = image.crop((left, top, left + width, top + height))
-        return part.resize((self.size, self.size), Image.Resampling.BILINEAR)
-
-    def box(self, width: int, height: int, rng: random.Random) -> tuple[int, int, int, int]:
+    def draw(self, size: tuple[int, int], rng: random.Random, /) -> tuple[int, int, int, int]:
         """Return left, top, width and height of a random part."""
+        width, height = size
         for _ in range(10):
             area = width * height * rng.uniform(*self.scale)
             ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
@@ -54,18 +95,36 @@ class RandomResizedCrop:
         h = min(height, round(width / (3 / 4)))
         return (width - w) // 2, (height - h) // 2, w, h
 
+    def resized(self, _size: tuple[int, int], /) -> tuple[int, int]:
+        """Return the width and height of the result."""
+        return self.size, self.size
+
+    def apply(self, pixels: Pixels, drawn: tuple[float, ...], /) -> Image.Image:
+        """Cut out and resize the part with the given left, top, width and height."""
+        left, top, width, height = drawn
+        part = as_image(pixels).crop((int(left), int(top), int(left + width), int(top + height)))
+        return part.resize((self.size, self.size), Image.Resampling.BILINEAR)
+
 
 @dataclass(frozen=True)
-class RandomFlip:
+class RandomFlip(Step):
     """Swap left and right in half of the images."""
 
-    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """Image -> image of the same size."""
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
+    def draw(self, _size: tuple[int, int], rng: random.Random, /) -> tuple[float, ...]:
+        """Return whether to flip."""
+        return (rng.random() < 0.5,)
+
+    def apply(self, pixels: Pixels, drawn: tuple[float, ...], /) -> Pixels:
+        """Swap left and right if the parameter is true."""
+        if not drawn[0]:
+            return pixels
+        if isinstance(pixels, Image.Image):
+            return pixels.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
 @dataclass(frozen=True)
-class ColorJitter:
+class ColorJitter(Step):
     """Change brightness, contrast, saturation and hue, in random order.
 
     The factor of each of the first three is uniform in 1 plus or minus the given number. The hue is rotated
@@ -79,43 +138,57 @@ class ColorJitter:
     p: float = 1.0
     """Share of the images that are changed."""
 
-    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """Image -> image of the same size."""
+    def draw(self, _size: tuple[int, int], rng: random.Random, /) -> tuple[float, ...]:
+        """Return for each of the four its place in the order, -1 if it is not to be made, and its factor."""
         if self.p < 1 and rng.random() >= self.p:
-            return image
-        changes: list[tuple[float, Callable[[Image.Image, float], Image.Image], float]] = [
-            (
-                rng.random(),
-                change,
-                rng.uniform(max(0, centre - by), centre + by) if centre else rng.uniform(-by, by),
-            )
-            for change, centre, by in (
-                (adjust_brightness, 1, self.brightness),
-                (adjust_contrast, 1, self.contrast),
-                (adjust_saturation, 1, self.saturation),
-                (adjust_hue, 0, self.hue),
-            )
-            if by
-        ]
-        for _, change, factor in sorted(changes, key=lambda entry: entry[0]):
-            image = change(image, factor)
-        return image
+            return (-1.0, 0.0) * 4
+        drawn: list[float] = []
+        for centre, by in ((1, self.brightness), (1, self.contrast), (1, self.saturation), (0, self.hue)):
+            if by:
+                place = rng.random()
+                factor = rng.uniform(max(0, centre - by), centre + by) if centre else rng.uniform(-by, by)
+                drawn += place, factor
+            else:
+                drawn += -1.0, 0.0
+        return tuple(drawn)
+
+    def apply(self, pixels: Pixels, drawn: tuple[float, ...], /) -> Pixels:
+        """Make the changes that have a place, in the order of their places."""
+        order = sorted((drawn[2 * which], which) for which in range(4) if drawn[2 * which] >= 0)
+        if not order:
+            return pixels
+        planes = as_planes(pixels)
+        for _, which in order:
+            factor = drawn[2 * which + 1]
+            if which < len(_BLENDS):
+                _BLENDS[which](planes, factor)
+            else:
+                colours.turn_hue(planes, colours.hue_steps(factor))
+        return planes
 
 
 @dataclass(frozen=True)
-class RandomGrayscale:
+class RandomGrayscale(Step):
     """Replace the colours by grey, in three equal channels."""
 
     p: float = 0.2
     """Share of the images that are changed."""
 
-    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """Image -> image of the same size and mode."""
-        return image.convert("L").convert(image.mode) if rng.random() < self.p else image
+    def draw(self, _size: tuple[int, int], rng: random.Random, /) -> tuple[float, ...]:
+        """Return whether to replace them."""
+        return (rng.random() < self.p,)
+
+    def apply(self, pixels: Pixels, drawn: tuple[float, ...], /) -> Pixels:
+        """Replace the colours if the parameter is true."""
+        if not drawn[0]:
+            return pixels
+        planes = as_planes(pixels)
+        planes[:] = colours.grey(planes)
+        return planes
 
 
 @dataclass(frozen=True)
-class RandomBlur:
+class RandomBlur(Step):
     """Blur with a Gaussian."""
 
     sigma: tuple[float, float] = (0.1, 2.0)
@@ -123,17 +196,17 @@ class RandomBlur:
     p: float = 0.5
     """Share of the images that are changed."""
 
-    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """Image -> image of the same size."""
-        return (
-            image.filter(ImageFilter.GaussianBlur(rng.uniform(*self.sigma)))
-            if rng.random() < self.p
-            else image
-        )
+    def draw(self, _size: tuple[int, int], rng: random.Random, /) -> tuple[float, ...]:
+        """Return the standard deviation, 0 for an image that is not changed."""
+        return (rng.uniform(*self.sigma) if rng.random() < self.p else 0.0,)
+
+    def apply(self, pixels: Pixels, drawn: tuple[float, ...], /) -> Pixels:
+        """Blur with the given standard deviation."""
+        return as_image(pixels).filter(ImageFilter.GaussianBlur(drawn[0])) if drawn[0] else pixels
 
 
 @dataclass(frozen=True)
-class RandomAffine:
+class RandomAffine(Step):
     """Rotate, shift, scale and shear by uniform amounts; places outside the image are black."""
 
     degrees: float
@@ -145,41 +218,52 @@ class RandomAffine:
     shear: float
     """Largest shear along x, either way, in degrees."""
 
-    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """Image -> image of the same size."""
+    def draw(self, size: tuple[int, int], rng: random.Random, /) -> tuple[float, ...]:
+        """Return the angle, the shift along x and y in pixels, the scale and the shear."""
         shift = rng.uniform(-self.translate, self.translate), rng.uniform(-self.translate, self.translate)
-        return affine(
-            image,
-            angle=rng.uniform(-self.degrees, self.degrees),
-            shift=(shift[0] * image.width, shift[1] * image.height),
-            scale=rng.uniform(*self.scale),
-            shear=rng.uniform(-self.shear, self.shear),
-        )
+        angle, scale = rng.uniform(-self.degrees, self.degrees), rng.uniform(*self.scale)
+        return angle, shift[0] * size[0], shift[1] * size[1], scale, rng.uniform(-self.shear, self.shear)
+
+    def apply(self, pixels: Pixels, drawn: tuple[float, ...], /) -> Image.Image:
+        """Change the shape by the parameters."""
+        image = as_image(pixels)
+        coefficients = affine_coefficients(image.size, *drawn)
+        return image.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
 
 
 @dataclass(frozen=True)
-class Resize:
+class Resize(Step):
     """Resize the image so that its shorter side has `size` pixels."""
 
     size: int
     """Length of the shorter side of the result."""
 
-    def __call__(self, image: Image.Image, _rng: random.Random) -> Image.Image:
-        """Image -> image of the same proportions."""
-        shorter = min(image.size)
-        width, height = (int(self.size * side / shorter) for side in image.size)
-        return image.resize((width, height), Image.Resampling.BILINEAR)
+    def resized(self, size: tuple[int, int], /) -> tuple[int, int]:
+        """Return the width and height of the result, of the same proportions."""
+        return int(self.size * size[0] / min(size)), int(self.size * size[1] / min(size))
+
+    def apply(self, pixels: Pixels, _drawn: tuple[float, ...], /) -> Pixels:
+        """Resize the image, unless it has its size already."""
+        size = size_of(pixels)
+        if (resized := self.resized(size)) == size:
+            return pixels
+        return as_image(pixels).resize(resized, Image.Resampling.BILINEAR)
 
 
 @dataclass(frozen=True)
-class CenterCrop:
+class CenterCrop(Step):
     """Cut the central square out of an image that is at least as large."""
 
     size: int
     """Height and width of the square."""
 
-    def __call__(self, image: Image.Image, _rng: random.Random) -> Image.Image:
-        """Image -> image of [size x size]."""
+    def resized(self, _size: tuple[int, int], /) -> tuple[int, int]:
+        """Return the width and height of the square."""
+        return self.size, self.size
+
+    def apply(self, pixels: Pixels, _drawn: tuple[float, ...], /) -> Image.Image:
+        """Cut out the square."""
+        image = as_image(pixels)
         left, top = round((image.width - self.size) / 2), round((image.height - self.size) / 2)
         return image.crop((left, top, left + self.size, top + self.size))
 
@@ -188,46 +272,19 @@ def _below(count: int, rng: random.Random) -> int:
     return int(rng.random() * count)
 
 
-# ------------------------------------------------------------------------ what steps do, given the parameters
+def affine_coefficients(
+    size: tuple[int, int], angle: float, right: float, down: float, scale: float, shear: float
+) -> tuple[float, float, float, float, float, float]:
+    """Return the numbers a to f that take a place (x, y) of the result to (a x + b y + c, d x + e y + f).
 
-
-def adjust_brightness(image: Image.Image, factor: float) -> Image.Image:
-    """Blend an image with black: 0 is black, 1 the image."""
-    return Image.blend(Image.new(image.mode, image.size), image, factor)
-
-
-def adjust_contrast(image: Image.Image, factor: float) -> Image.Image:
-    """Blend an image with its mean grey: 0 is grey, 1 the image."""
-    grey = image if image.mode == "L" else image.convert("L")
-    mean = int(int(np.asarray(grey).sum()) / (grey.width * grey.height) + 0.5)
-    return Image.blend(
-        Image.new(image.mode, image.size, mean if image.mode == "L" else (mean, mean, mean)), image, factor
-    )
-
-
-def adjust_saturation(image: Image.Image, factor: float) -> Image.Image:
-    """Blend an image with its grey version: 0 is grey, 1 the image."""
-    return image if image.mode == "L" else Image.blend(image.convert("L").convert(image.mode), image, factor)
-
-
-def adjust_hue(image: Image.Image, turn: float) -> Image.Image:
-    """Rotate the hue by this part of the circle, -.5 to .5."""
-    if image.mode == "L":
-        return image
-    by = Image.new("HSV", image.size, (int(turn * 255) % 256, 0, 0))
-    return ImageChops.add_modulo(image.convert("HSV"), by).convert(image.mode)
-
-
-def affine(
-    image: Image.Image, *, angle: float, shift: tuple[float, float], scale: float, shear: float
-) -> Image.Image:
-    """Rotate and shear (degrees), scale and shift (pixels) an image around its centre, bilinearly."""
+    The result is the image, of the given width and height, sheared along x and rotated (degrees) and scaled
+    around its centre, and then shifted (pixels).
+    """
     turn, lean = math.radians(angle), math.tan(math.radians(shear))
     xx, xy, yx, yy = inverse_affine(math.cos(turn), math.sin(turn), lean, scale)
-    centre = image.width / 2, image.height / 2
-    x, y = -centre[0] - shift[0], -centre[1] - shift[1]
-    coefficients = (xx, xy, xx * x + xy * y + centre[0], yx, yy, yx * x + yy * y + centre[1])
-    return image.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    centre = size[0] / 2, size[1] / 2
+    x, y = -centre[0] - right, -centre[1] - down
+    return xx, xy, xx * x + xy * y + centre[0], yx, yy, yx * x + yy * y + centre[1]
 
 
 Number = TypeVar("Number", float, Tensor)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -22,6 +24,7 @@ from align_uniform._messages import counted
 from align_uniform.recipes.images.augmentations import (
     CenterCrop,
     ColorJitter,
+    Pixels,
     RandomAffine,
     RandomBlur,
     RandomFlip,
@@ -29,6 +32,7 @@ from align_uniform.recipes.images.augmentations import (
     RandomResizedCrop,
     Resize,
     Step,
+    as_planes,
 )
 from align_uniform.recipes.images.image_set import ImageSet
 from align_uniform.recipes.images.statistics import STATISTICS, Statistics
@@ -43,22 +47,39 @@ class Transform:
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Tensor:
         """Image -> [channels, height, width], float32."""
+        pixels: Pixels = image
         for step in self.steps:
-            image = step(image, rng)
-        channels = len(image.getbands())
+            pixels = step(pixels, rng)
+        values = as_planes(pixels)  # an array of our own, which may be changed
+        self.check(len(values))
+        mean, std = _moments(self.statistics)
+        # numpy is quicker than torch on so few values
+        values /= np.float32(255)
+        values -= mean
+        values /= std
+        return torch.from_numpy(values)
+
+    def draw(self, size: tuple[int, int], rng: random.Random) -> list[tuple[float, ...]]:
+        """Return the parameters of each step for an image of this width and height."""
+        drawn = []
+        for step in self.steps:
+            drawn.append(step.draw(size, rng))
+            size = step.resized(size)
+        return drawn
+
+    def check(self, channels: int) -> None:
+        """Raise ValueError if the statistics are of another number of channels."""
         if len(self.statistics.mean) != channels:
             raise ValueError(
                 f"The image has {counted(channels, 'channel')}, but the statistics have "
                 f"{len(self.statistics.mean)}; pass those of its data set."
             )
-        mean, std = (np.array(moment, np.float32).reshape(-1, 1, 1) for moment in self.statistics)
-        pixels = np.asarray(image).reshape(image.height, image.width, channels)
-        # numpy is quicker than torch on so few values
-        values = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
-        values /= np.float32(255)
-        values -= mean
-        values /= std
-        return torch.from_numpy(values)
+
+
+@cache
+def _moments(statistics: Statistics) -> list[NDArray[np.float32]]:
+    """Return mean and standard deviation, [channels, 1, 1] each."""
+    return [np.array(moment, np.float32).reshape(-1, 1, 1) for moment in statistics]
 
 
 # ---------------------------------------------------------------------------------------------------- presets

@@ -30,6 +30,7 @@ from align_uniform import sphere
 from align_uniform._messages import counted
 from align_uniform._progress import Progress, progress_bar
 from align_uniform.recipes.devices import device
+from align_uniform.recipes.images.batches import Drafting, Drafts, render
 from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import GlobalBatchSampler
 from align_uniform.recipes.images.views import TwoViews
@@ -140,7 +141,8 @@ class Trainer:
             group["lr"] = self.options.lr_at(self.epoch)
         epoch, lately = Meter(dict(self.sums), self.batch), Meter()
         began = time.perf_counter()
-        for x, y, _ in loader:
+        for batch in loader:
+            x, y = self._views_in(batch)
             waited = time.perf_counter() - began
             losses = self.step(model, x, y)
             self.batch += 1
@@ -159,6 +161,13 @@ class Trainer:
             if self._all_stopped():
                 return
             began = time.perf_counter()
+
+    def _views_in(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the two views of the images of a batch, made here if the loader did not make them."""
+        if isinstance(batch, Drafts):
+            return render(batch, self.views.transform, self.device)
+        x, y, _ = batch
+        return x, y
 
     def step(self, model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
         """Take one step: forward, backward and the optimiser; return the losses of the batch."""
@@ -203,8 +212,10 @@ class Trainer:
 
     def _loader(self) -> DataLoader[Any]:
         workers = self.options.loading_processes
+        drafting = Drafting(self.views) if self.options.augment_on == "device" else None
         return ImageLoader(
-            self.views,
+            drafting or self.views,
+            collate_fn=drafting.collate if drafting else None,
             batch_sampler=self.sampler,
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -218,6 +218,10 @@ class MachineOptions(Options):
     """Compile the encoder with torch.compile."""
     workers: int | None = may_change(None)
     """Processes that prepare the views; 0 for the training process itself. By default one a core, up to 8."""
+    augment_on: Literal["cpu", "device"] = may_change("cpu")
+    """Maker of the views: these processes, one image at a time (cpu), or the device that trains, in batches
+    (device), for machines with few cores. The views are the same, to a grey level.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
