@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count, cycle
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +43,8 @@ from align_uniform.recipes.images.views import Transform, TwoViews, generator, t
 SIZES = {"STL-10": (96, 96, 64), "photograph": (500, 400, 224)}
 """Width and height of the images, and the size of their views."""
 ROUNDS = 9
-SLICES = 40
-"""The number of rounds of whole views; they are short, so that some are not disturbed."""
+VIEWS = 64
+"""The number of views of a round."""
 View = Callable[[Image.Image], object]
 
 
@@ -69,7 +69,7 @@ class Pair(NamedTuple):
 def main() -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser("python -m benchmarks.views", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each row (default: 0.5)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each step (default: 0.5)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers here as JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     options = parser.parse_args()
@@ -104,23 +104,30 @@ def main() -> int:
 def row_of_views(preset: str, seconds: float) -> dict[str, Any]:
     """Return the views that a core makes in a second in each way, in the best round, and the median ratio."""
     width, height, mode = IMAGES[preset]
-    images = [image.convert(mode) for image in photographs(width, height)]
-    transform = training_transform(preset)
-    counter = count()
-    ways: dict[str, View] = {
-        "ours": lambda image: transform(image, generator(0, 0, next(counter))),
-        "torchvision": torchvisions(preset),
-        "first step": lambda image: transform.steps[0](image, generator(0, 0, next(counter))),
+    images = [image.convert(mode) for image in photographs(width, height, VIEWS)]
+    transform, theirs = training_transform(preset), torchvisions(preset)
+    ways: dict[str, Callable[[int], object]] = {
+        "ours": lambda row: transform(images[row], generator(0, 0, row)),
+        "torchvision": lambda row: theirs(images[row]),
+        "first step": lambda row: transform.steps[0](images[row], generator(0, 0, row)),
     }
     rounds = [
-        [views_per_second(way, images, seconds / SLICES) for way in ways.values()]
-        + [batched_per_second(transform, images)]
-        for _ in range(SLICES)
+        [timed(way) for way in ways.values()] + [batched_per_second(transform, images)]
+        for _ in range(max(3, round(seconds * ROUNDS)))
     ]
     found = dict(zip([*ways, "in batches"], map(max, zip(*rounds, strict=True)), strict=True))
     ratio = statistics.median(row[0] / row[1] for row in rounds)
     size, _ = transform.steps[0].resized((width, height))
     return {"preset": preset, "image": [width, height], "view": size, **found, "ratio": ratio}
+
+
+def timed(way: Callable[[int], object]) -> float:
+    """Return the views that a core makes in a second; the same ones in each call."""
+    torch.manual_seed(0)
+    start = time.process_time()
+    for row in range(VIEWS):
+        way(row)
+    return VIEWS / (time.process_time() - start)
 
 
 def batched_per_second(transform: Transform, images: Sequence[Image.Image]) -> float:

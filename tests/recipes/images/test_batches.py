@@ -44,8 +44,8 @@ def rendered(drafting: Drafting, keys: list[tuple[int, int]]) -> Tensor:
 
 
 def one_by_one(views: TwoViews, keys: list[tuple[int, int]]) -> Tensor:
-    pairs = [views[key] for key in keys]
-    return torch.stack([torch.stack([pair[view] for pair in pairs]) for view in (0, 1)])
+    first, second, _ = zip(*(views[key] for key in keys), strict=True)
+    return torch.stack([torch.stack(first), torch.stack(second)])
 
 
 def same(ours: Tensor, expected: Tensor) -> None:

@@ -179,6 +179,16 @@ def test_no_two_views_share_a_generator(keys: set[tuple[int, int, int, int]]) ->
     assert len({generator(*key).random() for key in keys}) == len(keys)
 
 
+def test_the_parameters_of_a_view_are_those_of_earlier_versions() -> None:
+    """A run resumes with the views that it began with, whatever changes in how they are made."""
+    crop, flip, jitter, grey = training_transform("stl10").draw((96, 96), generator(1, 2, 3, 1))
+    assert (crop, flip, grey) == ((1, 12, 95, 81), (True,), (False,))
+    assert jitter == pytest.approx(
+        (0.378743, 1.165508, 0.798297, 1.169621, 0.188608, 1.291644, 0.739311, 0.065940),
+        abs=1e-6,
+    )
+
+
 def seen(
     images: ImageSet, workers: int, order_seed: int, world: int = 1
 ) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:

@@ -330,7 +330,8 @@ def _mixed(planes: Tensor, weights: tuple[int, int, int]) -> Tensor:
 
 def _blended(one: Any, planes: Tensor, factors: Tensor) -> Tensor:
     by = factors.float().view(-1, 1, 1, 1).to(planes.device)
-    return ((planes - one) * by + one).clamp_(0, 255).floor_()
+    blended: Tensor = (planes - one) * by + one
+    return blended.clamp_(0, 255).floor_()
 
 
 def _quotient(values: Tensor, by: int) -> Tensor:

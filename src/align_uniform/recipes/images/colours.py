@@ -93,7 +93,8 @@ def hue_steps(turn: float) -> int:
 def grey(planes: Planes) -> Planes:
     """Return the brightness of each pixel, [height, width], which the next call overwrites."""
     if len(planes) == 1:
-        return planes[0]
+        only: Planes = planes[0]
+        return only
     light = np.dot(_LIGHT, planes.reshape(3, -1), out=_scratch(planes[0].size).value)
     light += np.float32(0.5)
     rounded: Planes = np.floor(light, out=light).reshape(planes.shape[1:])
