@@ -76,7 +76,8 @@ def test_options_and_the_names_of_presets_need_nothing_but_python() -> None:
 
 
 def test_what_may_change_on_resume_is_what_does_not_change_what_is_learned() -> None:
-    shared = {"root", "download", "device", "workers", "out", "resume", "log_every", "evaluate_every"}
+    shared = {"root", "download", "device", "workers", "augment_on", "out", "resume", "log_every"}
+    shared |= {"evaluate_every"}
     assert options_that_may_change(TwoViewOptions) == shared | {"tensorboard", "steps"}
     assert options_that_may_change(MocoOptions) == shared | {"tensorboard", "steps", "keep_every", "start"}
     chosen = MocoOptions()
