@@ -2,9 +2,9 @@
 Encoders on the circle
 ======================
 
-The paper's figure 3, small. An encoder with two outputs puts each digit on a circle, where everything can
-be seen: how far apart the two views of a digit lie (left), how evenly all digits cover the circle, and
-where each class is.
+A small version of the paper's figure 3. An encoder with two outputs puts each digit on a circle, where
+everything can be seen: how far apart the two views of a digit lie (left), how evenly all digits cover the
+circle, and where each class is.
 
 An untrained encoder has almost perfect alignment, because it puts everything in one place. Trained for
 alignment and uniformity it covers the circle, and classes find places of their own, without a label.

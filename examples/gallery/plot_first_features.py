@@ -2,9 +2,9 @@
 What do fewer features cost?
 ============================
 
-Principal components put what matters into the first features of a row. How many of them does one have to
-keep? Two views of digits, cut to their first features, normalised again, and measured: relative alignment
-and recall@1 with their errors.
+Principal components put what matters into the first features of a row. How many of them do you have to
+keep? Here two views of digits are cut to their first features, normalised again, and measured: the curves
+are relative alignment and recall@1, with their errors.
 """
 
 import numpy as np

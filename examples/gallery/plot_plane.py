@@ -2,10 +2,10 @@
 The align-uniform plane
 =======================
 
-Encoders of digits that were trained with other weights of alignment (beside the points; uniformity weighs
-1), in the plane of both numbers; each has the accuracy of its five nearest neighbours as its colour. Both
-numbers are better to the lower left. The ends of the curve show why one number is not enough: to the upper
-left everything lies in one place, and at the lower right pairs are hardly closer than strangers.
+Encoders of digits that were trained with different weights of alignment (written next to the points;
+uniformity has weight 1), in the plane of both numbers, coloured by 5-NN accuracy. Better is left and
+down. The ends of the curve show why one number is not enough: at the upper left everything lies in one
+place, and at the lower right pairs are hardly closer than strangers.
 """
 
 import torch
