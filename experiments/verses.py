@@ -97,10 +97,14 @@ OBJECTIVES: dict[str, Callable[[SentenceTransformer], nn.Module]] = {
 PILOTED = ("align + uniform", "ranking loss")
 """The objectives of the pilot runs."""
 
-CHOSEN = dict.fromkeys(OBJECTIVES, 1.5e-4)
-"""The learning rate of each objective, with which its pilot run found most verses."""
+CHOSEN = dict.fromkeys(OBJECTIVES, 5e-4)
+"""The learning rate of each objective, with which its pilot run found the most verses."""
 
-DIRECTIONS = {"forward": "King James to World English", "backward": "World English to King James"}
+DIRECTIONS = {"forward": "KJV to WEB", "backward": "WEB to KJV"}
+"""The directions of retrieval between the King James and the World English translation."""
+
+OF_OTHER = " among the other translation"
+"""The end of the name of a retrieval whose candidates are not of the query's own translation."""
 
 Pairs = Sequence[tuple[str, str]]
 """Each verse in both translations."""
@@ -148,7 +152,10 @@ class Outcome:
     losses: list[float] = field(repr=False)
     """The loss of each step."""
     hits: dict[str, str] = field(repr=False)
-    """Whether each verse found its translation, a bit for each, in hexadecimal; by direction."""
+    """Whether each verse found its translation, a bit for each, in hexadecimal.
+
+    The keys are those of `searched`.
+    """
 
     def found(self, direction: str) -> NDArray[np.bool_]:
         """Return whether each verse found its translation."""
@@ -333,22 +340,24 @@ def judged(run: Run, x: Tensor, y: Tensor) -> Outcome:
         rankme=found.rankme,
         seconds=0.0,
         losses=[],
-        hits={
-            name: records.packed(hits.tolist()) for name, hits in zip(DIRECTIONS, searched(x, y), strict=True)
-        },
+        hits={name: records.packed(hits.tolist()) for name, hits in searched(x, y).items()},
     )
 
 
-def searched(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return whether the text nearest to each text is its translation, in both directions, [N] each.
+def searched(x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Return whether the nearest candidate of each text is its translation, [N] each; a tie is no hit.
 
-    The candidates are all other texts of both translations; a tie is no hit.
+    The candidates are all other texts of both translations, or those of the other translation alone.
     """
     both, first = torch.cat([x, y]), torch.arange(len(x))
     second = first + len(x)
-    forward = partner_ranks(x, both, second, left_out=(first, first))
-    backward = partner_ranks(y, both, first, left_out=(first, second))
-    return forward.recall(1) == 1, backward.recall(1) == 1
+    ranks = {
+        "forward": partner_ranks(x, both, second, left_out=(first, first)),
+        "backward": partner_ranks(y, both, first, left_out=(first, second)),
+        f"forward{OF_OTHER}": partner_ranks(x, y, first),
+        f"backward{OF_OTHER}": partner_ranks(y, x, first),
+    }
+    return {name: each.recall(1) == 1 for name, each in ranks.items()}
 
 
 # ----------------------------------------------------------------------------------------------------- tables
@@ -365,19 +374,18 @@ def tables(outcomes: Sequence[Outcome]) -> list[str]:
 
 def table_of_encoders(outcomes: Sequence[Outcome]) -> str:
     """Return a line for each encoder: the mean over seeds, and the deviation over seeds if there are more."""
-    heading = ["encoder", "align", "uniform", "relative alignment", "mean cosine", "RankMe"]
+    numbers = {"align": "align", "uniform": "uniform", "relative": "relative alignment"}
+    numbers |= {"mean_cosine": "mean cosine"}
+    searches = {
+        f"{name}{end}": f"{words}{end} %" for end in ("", OF_OTHER) for name, words in DIRECTIONS.items()
+    }
     lines = []
     for name in dict.fromkeys(each.run.name for each in outcomes):
         mine = [each for each in outcomes if each.run.name == name]
-        cells = [
-            _spread([getattr(each, key) for each in mine], digits)
-            for key, digits in (
-                ("align", 3), ("uniform", 3), ("relative", 3), ("mean_cosine", 3), ("rankme", 0)
-            )
-        ]  # fmt: skip
-        cells += [_spread([100 * each.recall(direction) for each in mine], 1) for direction in DIRECTIONS]
+        cells = [_spread([getattr(each, key) for each in mine], 3) for key in numbers]
+        cells += [_spread([100 * each.recall(search) for each in mine], 1) for search in searches]
         lines.append([name, *cells])
-    return _markdown([*heading, *(f"{words} %" for words in DIRECTIONS.values())], lines)
+    return _markdown(["encoder", *numbers.values(), *searches.values()], lines)
 
 
 class Comparison(NamedTuple):
@@ -432,7 +440,7 @@ def table_of_differences(outcomes: Sequence[Outcome]) -> str:
         )
     heading = ["difference"]
     for direction in DIRECTIONS.values():
-        heading += [f"{direction}, points", "p, all seeds", "McNemar's p of each seed"]
+        heading += [f"{direction}, points", "p, all seeds", "McNemar, each seed"]
     return _markdown(heading, [[names, *line] for names, line in cells.items()])
 
 
