@@ -230,7 +230,7 @@ def _blur(_: RandomBlur, planes: Tensor, drawn: Tensor) -> Tensor:
     values = planes[chosen].long()
     for axis in (-1, -1, -1, -2, -2, -2):
         values = _boxed(values, axis, weights)
-    return planes.index_copy(0, chosen, values.float())
+    return planes.index_copy_(0, chosen, values.float())
 
 
 def _box(sigma: Tensor) -> Tensor:
@@ -279,7 +279,7 @@ def _jitter(_: ColorJitter, planes: Tensor, drawn: Tensor) -> Tensor:
             if len(rows):
                 chosen = rows.to(planes.device)
                 changed = change(planes[chosen], factors[rows, which])
-                planes = planes.index_copy(0, chosen, changed)
+                planes.index_copy_(0, chosen, changed)
     return planes
 
 
