@@ -70,6 +70,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.recipe
 	$(BIN)/python -m benchmarks.views
 	$(BIN)/python -m benchmarks.moco_step
+	$(BIN)/python -m benchmarks.growth
 
 gpu: # a machine with a GPU brings a torch of its own, which no virtual environment replaces
 	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu --out benchmarks/gpu.json --force $(ARGS)

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from align_uniform import contrastive_loss
-from benchmarks.case import Case, Operations, Work
+from align_uniform.engine.logits import KEPT_LOGITS
+from benchmarks.case import Aim, Case, Operations, Work
 from benchmarks.operations import unit_rows, value_and_gradient
 
 M = 128
@@ -32,16 +33,25 @@ def from_queue(x: Tensor, y: Tensor, queue: Tensor) -> Tensor:
 def contrastive(quick: bool) -> list[Case]:
     """Return the cases: value + gradient of both views by N, and of the queries alone with K negatives."""
     return [
-        *(_in_batch_case(n) for n in ((256, 1024) if quick else (256, 1024, 4096))),
+        *(_in_batch_case(n) for n in ((256, 1024) if quick else (256, 1024, 2048, 4096))),
         _queue_case(8192 if quick else 65536),
     ]
 
 
 def _in_batch_case(n: int) -> Case:
-    work = Work(3 * n**2, n**2)
-    return Case(
-        "contrastive", "value + gradient, in batch", {"N": n, "m": M}, partial(_prepare_in_batch, n), work
-    )
+    """Return a case in batch, whose limit is that of O(N m) memory.
+
+    The pull of row i on column j takes the sum of row i, which takes all columns, and the other way round:
+    logits that are not kept are computed a second time.
+    """
+    again = max(0, n**2 - KEPT_LOGITS)
+    work = Work(3 * n**2 + again, n**2 + again)
+    aims = [Aim("speedup", ">=", 1)]
+    if n >= 2048:
+        aims += [Aim("over_limit", "<=", 1.3), Aim("ours_mib", "<=", 16)]
+    sizes = {"N": n, "m": M}
+    what = "value + gradient, in batch"
+    return Case("contrastive", what, sizes, partial(_prepare_in_batch, n), work, tuple(aims))
 
 
 def _prepare_in_batch(n: int) -> Operations:
@@ -58,6 +68,7 @@ def _queue_case(k: int, n: int = 256) -> Case:
         {"N": n, "m": M, "K": k},
         partial(_prepare_queue, k, n),
         work,
+        (Aim("speedup", ">=", 1), Aim("over_limit", "<=", 1.3)),
     )
 
 

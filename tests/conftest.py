@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from align_uniform import _unit_norm
-from align_uniform.engine import logits, routes, tiles
+from align_uniform.engine import few, logits, routes, tiles
 from align_uniform.files import arrays
 
 # The same examples on every run: a failure in continuous integration is then a failure at home.
@@ -76,19 +76,26 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def tiny_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def never_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send even a handful of rows through the sweeps."""
+    for name in ("PAIRS", "PAIRS_WITH_GRADIENT", "LOGITS"):
+        monkeypatch.setattr(few, name, 0)
+
+
+@pytest.fixture
+def tiny_tiles(never_few: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Send even a handful of rows through many tiles, and through many blocks of logits."""
     monkeypatch.setattr(tiles, "DENSE_ROWS", 1)
     monkeypatch.setattr(routes, "PLAIN_PAIRS", 12)
-    monkeypatch.setattr(logits, "DENSE_LOGITS", 12)
+    monkeypatch.setattr(logits, "KEPT_LOGITS", 12)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: 3)
 
 
-@pytest.fixture(params=["whole", "tiles"])
+@pytest.fixture(params=["few", "whole", "tiles"])
 def route(request: pytest.FixtureRequest) -> str:
-    """Take both ways through the engine: all pairs at once, and tile by tile."""
-    if request.param == "tiles":
-        request.getfixturevalue("tiny_tiles")
+    """Take each way through the engine: in few operators, all pairs at once, and tile by tile."""
+    if request.param != "few":
+        request.getfixturevalue({"whole": "never_few", "tiles": "tiny_tiles"}[request.param])
     return str(request.param)
 
 

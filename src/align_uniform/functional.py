@@ -18,12 +18,16 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
+from align_uniform import engine
 from align_uniform._ids import check_some_pair, equal_pairs
-from align_uniform._ranks import gather, log_sum_over_ranks, sum_over_ranks
+from align_uniform._ranks import add_over_ranks_, gather, log_sum_over_ranks, sum_over_ranks
 from align_uniform._unit_norm import is_wanted
-from align_uniform.engine import keeps_halves, log_odds, log_potential, log_sum_exp
+from align_uniform.engine import log_potential
 from align_uniform.engine.graphs import refuses_second_derivatives
+from align_uniform.engine.plain import softplus
 from align_uniform.engine.precision import widest
+
+NO_PAIRS = "the mean over no pairs is not a number"
 
 
 @refuses_second_derivatives
@@ -98,9 +102,9 @@ def align_loss(
         checks.check_gatherable(x, "[V, N, m]" if y is None else "[N, m]")
         sums = torch.stack([distances.sum(), distances.new_full((), len(distances))])
         total, count = sum_over_ranks(sums).unbind()
-        checks.check_row_count(int(count), 1, "the mean over no pairs is not a number")
+        checks.check_row_count(int(count), 1, NO_PAIRS)
         return total / count.detach()
-    checks.check_row_count(distances.numel(), 1, "the mean over no pairs is not a number")
+    checks.check_row_count(distances.numel(), 1, NO_PAIRS)
     return distances.mean()
 
 
@@ -184,7 +188,7 @@ def uniform_loss(
         )
     negatives, ids, negative_ids = _check_negatives(x, negatives, ids, negative_ids, alone=not intra_batch)
     normalize = is_wanted("uniform_loss", normalize, x=x, negatives=negatives)
-    if normalize or gather_distributed or not keeps_halves(x, negatives):
+    if normalize or gather_distributed or not engine.keeps_halves(x, negatives):
         x, negatives = _prepare(normalize, x, negatives)
     everyone, everyones_ids, start = x, ids, 0
     if gather_distributed:
@@ -202,8 +206,7 @@ def uniform_loss(
     if intra_batch and n > 1 and everyone is x:
         terms.append(log_potential(x, t, pairs, ids=ids))
     elif intra_batch and n > 1:
-        # Every process counts its rows against all, so the sum over processes holds each pair twice: once
-        # from either end.
+        # Every process counts its rows against all: the sum over processes has each pair from either end.
         share = log_potential(x, t, 2 * pairs, y=everyone.detach(), skip=start, ids=ids, y_ids=everyones_ids)
         terms.append(log_sum_over_ranks(share, 2))
     if negatives is not None:
@@ -287,40 +290,52 @@ def contrastive_loss(
         x, negatives, ids, negative_ids, alone=negatives is not None
     )
     normalize = is_wanted("contrastive_loss", normalize, x=x, y=y, negatives=negatives)
-    if normalize or gather_distributed or not keeps_halves(x, y, negatives):
+    if normalize or gather_distributed or not engine.keeps_halves(x, y, negatives):
         x, y, negatives = _prepare(normalize, x, y, negatives)
-    everyones_x, everyones_y, everyones_ids, start = x, y, ids, 0
+    scale = 1 / tau
+    if negatives is None and gather_distributed:
+        checks.check_gatherable(x)
+        return _contrastive_of_all(x, y, scale, ids)
+    count = x.shape[-2]
     if gather_distributed:
         checks.check_gatherable(x)
-        everyones_x, start = gather(x)
-        everyones_y = gather(y).rows
-        everyones_ids = None if ids is None else gather(ids).rows
-
-    checks.check_row_count(everyones_x.shape[-2], 1, "the mean over no pairs is not a number")
-
-    # The loss of a row is log(1 + sum exp(negative - positive)): never below 0, and exact where it is near.
-    scale = 1 / tau
-    if negatives is None and not gather_distributed:
+        count = int(add_over_ranks_(torch.tensor(count, device=x.device)))
+    checks.check_row_count(count, 1, NO_PAIRS)
+    if negatives is None:
         return _contrastive_in_batch(x, y, scale, ids)
     positives = _products(x, y) * scale
-    if negatives is not None:
-        against = log_sum_exp(x, negatives, scale, ids=ids, y_ids=negative_ids)
-        losses = _softplus(against - positives) + _not_finite(positives, negatives)
-    else:
-        x_to_y = log_sum_exp(x, everyones_y, scale, skip=start, ids=ids, y_ids=everyones_ids)
-        y_to_x = log_sum_exp(y, everyones_x, scale, skip=start, ids=ids, y_ids=everyones_ids)
-        losses = (_softplus(x_to_y - positives) + _softplus(y_to_x - positives)) / 2 + _not_finite(positives)
-    if gather_distributed:
-        return sum_over_ranks(losses.sum()) / everyones_x.shape[-2]
-    return losses.mean(-1)
+    against = engine.log_sum_exp(x, negatives, scale, ids=ids, y_ids=negative_ids)
+    losses = softplus(against - positives) + _not_finite(positives, negatives)
+    return sum_over_ranks(losses.sum()) / count if gather_distributed else losses.mean(-1)
 
 
 def _contrastive_in_batch(x: Tensor, y: Tensor, scale: float | Tensor, ids: Tensor | None) -> Tensor:
     """Return the contrastive loss of one process without negatives, [...]: the mean over both directions."""
-    odds = log_odds(x, y, scale, ids=ids)
+    of_few = engine.contrastive_of_few(x, y, scale, ids=ids)
+    if of_few is not None:
+        return of_few
+    odds = engine.log_odds(x, y, scale, ids=ids)
     only_if_infinite = ids is None and x.shape[-2] > 1  # odds of -inf
     not_finite = 0 * odds.detach() if only_if_infinite else _not_finite(_products(x, y)).unsqueeze(-2)
-    return (_softplus(odds) + not_finite).mean((-2, -1))
+    return (softplus(odds) + not_finite).mean((-2, -1))
+
+
+def _contrastive_of_all(x: Tensor, y: Tensor, scale: float | Tensor, ids: Tensor | None) -> Tensor:
+    """Return the contrastive loss of the pairs of all processes.
+
+    A process has the logits of its own rows of x with all rows of y: the sums of its rows, and its share of
+    the sums of all columns, whose losses every process computes.
+    """
+    everyones_y, start = gather(y)
+    count = everyones_y.shape[-2]
+    checks.check_row_count(count, 1, NO_PAIRS)
+    everyones_ids = None if ids is None else gather(ids).rows
+    positives = _products(x, y) * scale
+    of_rows, shares = engine.log_sums(x, everyones_y, scale, skip=start, ids=ids, y_ids=everyones_ids)
+    losses = softplus(of_rows - positives) + _not_finite(positives)
+    everyones_positives = gather(positives.unsqueeze(-1)).rows.squeeze(-1)
+    everyones_losses = softplus(log_sum_over_ranks(shares) - everyones_positives)
+    return (sum_over_ranks(losses.sum()) + everyones_losses.sum()) / (2 * count)
 
 
 def _products(x: Tensor, y: Tensor) -> Tensor:
@@ -340,11 +355,6 @@ def _not_finite(positives: Tensor, negatives: Tensor | None = None) -> Tensor:
         if negatives is None
         else zero + 0 * negatives.detach().sum((-2, -1), dtype=zero.dtype).unsqueeze(-1)
     )
-
-
-def _softplus(z: Tensor) -> Tensor:
-    """Return log(1 + exp(z)), to the last digit of float64."""
-    return torch.nn.functional.softplus(z, threshold=40)
 
 
 def _distances(differences: Tensor, alpha: float) -> Tensor:
@@ -422,9 +432,8 @@ def _power(squared: Tensor, exponent: float) -> Tensor:
 def _prepare(normalize: bool, x: Tensor, *others: Tensor | None) -> list[Any]:
     """Bring all rows to one dtype, float32 or wider, and normalise them if asked. None stays None."""
     dtype = widest(x, *others)
-    return [
-        z if z is None else normalize_rows(z.to(dtype)) if normalize else z.to(dtype) for z in (x, *others)
-    ]
+    rows = [z if z is None or z.dtype == dtype else z.to(dtype) for z in (x, *others)]
+    return [z if z is None else normalize_rows(z) for z in rows] if normalize else rows
 
 
 def normalize_rows(z: Tensor) -> Tensor:

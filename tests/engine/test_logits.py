@@ -49,13 +49,18 @@ def masked(logits: Tensor, mask: Mask) -> Tensor:
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 @pytest.mark.parametrize("scale", [1, 1000], ids="logits up to {}".format)
-@pytest.mark.parametrize("size", [None, 1, 3, 100])
+@pytest.mark.parametrize("size", [1, 3, 100], ids="tiles of {}".format)
+@pytest.mark.parametrize("kept", [0, 20, 200], ids="{} logits kept".format)
 @pytest.mark.parametrize("batch", [(), (2,)], ids=str)
 def test_log_sums_and_their_gradients_are_those_of_the_matrix(
-    batch: tuple[int, ...], size: int | None, scale: float, mask: Mask, monkeypatch: pytest.MonkeyPatch
+    batch: tuple[int, ...],
+    kept: int,
+    size: int,
+    scale: float,
+    mask: Mask,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if size is not None:
-        monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
+    monkeypatch.setattr(logits, "KEPT_LOGITS", kept)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     x, y = (
         rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(),
@@ -73,18 +78,19 @@ def test_log_sums_and_their_gradients_are_those_of_the_matrix(
     "ids", [None, torch.arange(9) % 4, torch.zeros(9, dtype=torch.int64)], ids=["none", "four", "one"]
 )
 @pytest.mark.parametrize("scale", [1, 1000], ids="logits up to {}".format)
-@pytest.mark.parametrize("size", [None, 1, 3, 100])
+@pytest.mark.parametrize("size", [1, 3, 100], ids="tiles of {}".format)
+@pytest.mark.parametrize("kept", [0, 20, 200], ids="{} logits kept".format)
 @pytest.mark.parametrize("batch", [(), (2,)], ids=str)
 def test_log_odds_and_their_gradients_are_those_of_the_matrix(
     batch: tuple[int, ...],
-    size: int | None,
+    kept: int,
+    size: int,
     scale: float,
     ids: Tensor | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if size is not None:
-        monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
-        monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
+    monkeypatch.setattr(logits, "KEPT_LOGITS", kept)
+    monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     x, y = (
         rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(),
         rows.normal(*batch, 9, 3, seed=1).requires_grad_(),
@@ -113,7 +119,7 @@ def check_against(sums: Tensor, truth: Tensor, leaves: tuple[Tensor, ...]) -> No
 def test_one_sweep_gives_the_log_sums_of_rows_and_their_gradient(
     batch: tuple[int, ...], size: int, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
+    monkeypatch.setattr(logits, "KEPT_LOGITS", 0)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     x, y = rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(), rows.normal(*batch, 7, 3, seed=1)
     weights = rows.normal(*batch, 9, seed=2)
@@ -131,7 +137,7 @@ def test_the_gradient_of_log_sums_of_rows_is_itself_differentiable() -> None:
 
 
 def test_the_contrastive_loss_with_a_queue_keeps_no_matrix_of_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logits, "DENSE_LOGITS", 0)
+    monkeypatch.setattr(logits, "KEPT_LOGITS", 0)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: 8)
     x, y = rows.unit(2, 64, 4)
     queue = rows.unit(512, 4, seed=1)

@@ -119,6 +119,7 @@ def test_float32_sums_over_many_tiles_keep_their_digits(n: int) -> None:
 # -------------------------------------------------------------------------------------------- work and memory
 
 
+@pytest.mark.usefixtures("never_few")
 @pytest.mark.parametrize("size", [1, 3, 4, 9, 10])
 def test_only_tiles_on_and_above_the_diagonal_are_visited(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     n = 10
@@ -153,6 +154,7 @@ def test_neither_value_nor_gradient_holds_a_matrix_of_all_pairs(
     assert outputs.largest <= max(routes.PLAIN_PAIRS, *(z.numel() for z in inputs))
 
 
+@pytest.mark.usefixtures("never_few")
 def test_the_probe_of_memory_and_work_sees_the_matrix_of_all_pairs_where_there_is_one() -> None:
     with Outputs() as outputs:
         uniform_loss(rows.unit(100, 8))

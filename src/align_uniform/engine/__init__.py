@@ -6,12 +6,13 @@ Two quantities are computed here. The first is the log of a sum of Gaussian pote
     log_potential(x, t, pairs, y=y)  = log( 1/pairs  sum_{i, j} exp(-t ||x_i - y_j||^2) ).
 
 The second is the log-sum-exp of the rows of a matrix of logits. `log_odds` takes it of the rows and of the
-columns of the logits of a batch, and subtracts each row's own logit. There are three ways to compute them:
+columns of the logits of a batch, and subtracts each row's own logit. There are four ways to compute them:
 
 * `plain`: the definition in differentiable operations, O(N^2) in memory; for forward-mode AD, higher
   derivatives, and graphs.
 * `tiles` and `logits`: sweeps over tiles of the matrix in O(N m) memory, on any device; value and gradient in
   one pass.
+* `few`: the losses of a small batch in as few operators as possible, on a CPU.
 * `triton`: the same sweeps as one fused kernel; `fused` makes values and gradients of its sums.
 
 `autograd` gives the sweeps their derivatives, `precision` says what keeps their digits, and `routes` answers
@@ -25,11 +26,11 @@ import math
 import torch
 from torch import Tensor
 
-from align_uniform.engine import autograd, logits, plain, routes, sweeps
+from align_uniform.engine import autograd, few, logits, plain, routes, sweeps
 from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import widest
 
-__all__ = ["keeps_halves", "log_odds", "log_potential", "log_sum_exp"]
+__all__ = ["contrastive_of_few", "keeps_halves", "log_odds", "log_potential", "log_sum_exp", "log_sums"]
 
 
 def keeps_halves(x: Tensor, *others: Tensor | None) -> bool:
@@ -69,6 +70,10 @@ def log_potential(
     mask = Mask(skip, ids, y_ids)
     if routes.forward_ad_is_active():
         return plain.log_potential(x, y, t, pairs, mask)
+    if y is None and ids is None and few.are_few_pairs(x):
+        found = autograd.log_potential_of_few(x, t, pairs)
+        if found is not None:
+            return found
     needs_x, needs_y = (torch.is_grad_enabled() and z is not None and z.requires_grad for z in (x, y))
     if torch.compiler.is_compiling():
         if _belongs_into_a_graph(x, x if y is None else y):
@@ -129,8 +134,40 @@ def log_sum_exp(
         return plain.log_sum_exp(x, y, mask)
     if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
         return autograd.log_sum_exp(x, y, mask)
-    sums, _ = sweeps.log_sums(x, y, mask, columns=False)
+    sums, _ = logits.log_sums(x, y, mask, columns=False)
     return sums.rows
+
+
+def log_sums(
+    x: Tensor,
+    y: Tensor,
+    scale: float | Tensor,
+    *,
+    skip: int,
+    ids: Tensor | None = None,
+    y_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return `log sum_j exp(scale x_i . y_j)`, [..., N], and `log sum_i exp(scale x_i . y_j)`, [..., M].
+
+    Arguments are those of `log_sum_exp`; one sweep gives both, except for the kernel.
+    """
+    mask = Mask(skip, ids, y_ids)
+    is_recorded = routes.is_recorded()
+    if x.shape[-2] == 0:  # a process without rows adds nothing to the sums of columns
+        nothing = x @ y.mT * scale
+        return nothing.sum(-1), nothing.sum(-2) - math.inf
+    if not is_recorded and routes.takes_kernel(x, y):
+        of_rows = log_sum_exp(x, y, scale, skip=skip, ids=ids, y_ids=y_ids)
+        return of_rows, log_sum_exp(y, x, scale, skip=-skip, ids=y_ids, y_ids=ids)
+    x, y = _scaled(x, y, scale)
+    if is_recorded:
+        return plain.log_sums(x, y, mask)
+    if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
+        rows, columns = autograd.log_sums(x, y, mask)
+    else:
+        rows, columns = logits.log_sums(x, y, mask, columns=True)[0]
+    assert columns is not None
+    return rows, columns
 
 
 def log_odds(x: Tensor, y: Tensor, scale: float | Tensor, *, ids: Tensor | None = None) -> Tensor:
@@ -148,8 +185,17 @@ def log_odds(x: Tensor, y: Tensor, scale: float | Tensor, *, ids: Tensor | None 
         return plain.log_odds(x, y, ids)
     if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
         return autograd.log_odds(x, y, ids)
-    sums, _ = sweeps.log_sums(x, y, Mask(ids=ids).within(), columns=True)
+    sums, _ = logits.log_sums(x, y, Mask(ids=ids).within(), columns=True)
     return logits.odds(x, y, sums)
+
+
+def contrastive_of_few(
+    x: Tensor, y: Tensor, scale: float | Tensor, *, ids: Tensor | None = None
+) -> Tensor | None:
+    """Return the mean of `log(1 + exp(log-odds))`, [...], for few rows; None if `log_odds` is to be used."""
+    if routes.is_recorded() or routes.takes_kernel(x, y) or not few.are_few_logits(x):
+        return None
+    return autograd.contrastive_of_few(*_scaled(x, y, scale), ids)
 
 
 def _scaled(x: Tensor, y: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:

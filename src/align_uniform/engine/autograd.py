@@ -6,13 +6,14 @@ computed by the plain formula.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from align_uniform.engine import logits, plain, sweeps
+from align_uniform.engine import few, logits, plain
 from align_uniform.engine.logits import Kept, LogSums
 from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import widest
@@ -39,18 +40,39 @@ def log_potential(
     return value
 
 
+def log_potential_of_few(x: Tensor, t: float, pairs: int) -> Tensor | None:
+    """Sum over the pairs of few rows, differentiably in x; None if their numbers need more care."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        value: Tensor = _LogPotentialOfFew.apply(x, t, pairs)
+        return value
+    found = few.log_potential(x, t, pairs, needs_grad=False)
+    return None if found is None else found[0]
+
+
 def log_sum_exp(x: Tensor, y: Tensor, mask: Mask) -> Tensor:
     """Sweep over logits, differentiably in x and y; arguments as in `engine.log_sum_exp`."""
     options = x, y, mask.ids, mask.column_ids, mask.skip
-    at_once = not y.requires_grad and not sweeps.are_few_logits(x, y)
-    sums: Tensor = _RowLogSums.apply(*options) if at_once else _LogSums.apply(*options, False)
+    sums: Tensor = _LogSums.apply(*options, False) if y.requires_grad else _RowLogSums.apply(*options)
     return sums
 
 
 def log_odds(x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor:
     """Sweep over the logits of a batch, differentiably in x and y; arguments as in `engine.log_odds`."""
-    odds: Tensor = _LogSums.apply(x, y, ids, ids, 0, True)
-    return odds
+    return logits.odds(x, y, log_sums(x, y, Mask(ids=ids).within()))
+
+
+def log_sums(x: Tensor, y: Tensor, mask: Mask) -> LogSums:
+    """Sweep over logits once for rows and columns, differentiably in x and y."""
+    return LogSums(*_LogSums.apply(x, y, mask.ids, mask.column_ids, mask.skip, True))
+
+
+def contrastive_of_few(x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor | None:
+    """Compute the contrastive loss of few logits, differentiably in x and y; None if they need more care."""
+    if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
+        value: Tensor | None = _ContrastiveOfFew.apply(x, y, ids)
+        return value
+    found = few.contrastive(x, y, ids)
+    return None if found is None else found.value
 
 
 def fused_log_sum_exp(x: Tensor, y: Tensor, scale: Tensor, mask: Mask) -> Tensor:
@@ -135,6 +157,27 @@ class _EagerLogPotential(torch.autograd.Function):
     backward = _LogPotential.backward
 
 
+class _LogPotentialOfFew(torch.autograd.Function):
+    """The sum over the pairs of few rows under plain autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: float, pairs: int) -> Tensor | None:
+        found = few.log_potential(x, t, pairs, needs_grad=True)
+        if found is None:
+            return None
+        ctx.options = t, pairs, None
+        value, grad = found
+        ctx.save_for_backward(x, grad)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, grad_x = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this derivative may itself be differentiated
+            grad_x, _ = _Gradient.apply(x, None, grad_x, None, None, None, *ctx.options)
+        return grad * grad_x, None, None
+
+
 class _Gradient(torch.autograd.Function):
     """The gradient that the sweep found, as a function of the rows; its derivative is the plain formula's."""
 
@@ -179,7 +222,7 @@ def _batch_first(info: Any, dims: tuple[int | None, ...], *tensors: Any) -> Iter
 
 
 class _LogSums(torch.autograd.Function):
-    """The sweep over logits, or the log-odds of a batch; the gradient is a sweep of its own."""
+    """The sweep over logits: the log-sum-exps of rows and, if requested, of columns."""
 
     @staticmethod
     def forward(
@@ -189,25 +232,46 @@ class _LogSums(torch.autograd.Function):
         ids: Tensor | None,
         y_ids: Tensor | None,
         skip: int | None,
-        in_batch: bool,
-    ) -> Tensor:
-        sums, kept = sweeps.log_sums(x, y, Mask(skip, ids, y_ids), in_batch)
-        ctx.skip, ctx.in_batch = skip, in_batch
-        ctx.save_for_backward(x, y, ids, y_ids, *sums, *(kept or ()))
-        return logits.odds(x, y, sums) if in_batch else sums.rows
+        columns: bool,
+    ) -> Tensor | LogSums:
+        sums, kept = logits.log_sums(x, y, Mask(skip, ids, y_ids), columns, keep=True)
+        ctx.skip, ctx.columns = skip, columns
+        ctx.save_for_backward(x, y, ids, y_ids, *sums, kept.row_sums, kept.column_sums, *kept.tiles)
+        return sums if columns else sums.rows
 
     @staticmethod
-    def backward(ctx: Any, weights: Tensor) -> Gradients:
-        x, y, ids, y_ids, row_logs, column_logs, *kept = ctx.saved_tensors
+    def backward(ctx: Any, *weights: Tensor) -> Gradients:
+        x, y, ids, y_ids, row_logs, column_logs, row_sums, column_sums, *tiles = ctx.saved_tensors
         mask, needs = Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled() or is_batched(weights):
-            return *_plain_gradients(x, y, None, mask, weights, ctx.in_batch, needs), None, None, None, None
-        each = LogSums(weights[..., 0, :], weights[..., 1, :]) if ctx.in_batch else LogSums(weights, None)
-        sums = LogSums(row_logs, column_logs)
-        grads = sweeps.logit_gradients(x, y, mask, Kept(*kept) if kept else None, sums, each, *needs)
-        if ctx.in_batch:
-            grads = logits.add_own_pairs_(x, y, each, *grads)
-        return *grads, None, None, None, None
+        if torch.is_grad_enabled() or any(is_batched(each) for each in weights):
+            formula = functools.partial(plain.log_sums if ctx.columns else plain.log_sum_exp, mask=mask)
+            return *_plain_gradients(formula, x, y, None, weights, needs), *(None,) * 4
+        logs, kept = LogSums(row_logs, column_logs), Kept(row_sums, column_sums, tiles)
+        each = LogSums(weights[0], weights[1] if ctx.columns else None)
+        return *logits.gradients(x, y, mask, kept, logs, each, *needs), *(None,) * 4
+
+
+class _ContrastiveOfFew(torch.autograd.Function):
+    """The contrastive loss of few logits."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor | None:
+        found = few.contrastive(x, y, ids, *ctx.needs_input_grad[:2])
+        if found is None:
+            return None
+        value, grad_x, grad_y = found
+        ctx.save_for_backward(x, y, ids, grad_x, grad_y)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, y, ids, *grads = ctx.saved_tensors
+        if torch.is_grad_enabled() or is_batched(grad):
+            formula = functools.partial(plain.contrastive, ids=ids)
+            return *_plain_gradients(formula, x, y, None, (grad,), ctx.needs_input_grad[:2]), None
+        if grad.dim():
+            grad = grad[..., None, None]
+        return *(z if z is None else grad * z for z in grads), None
 
 
 class _RowLogSums(torch.autograd.Function):
@@ -226,7 +290,8 @@ class _RowLogSums(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, y, ids, y_ids, grad_x = ctx.saved_tensors
         if torch.is_grad_enabled():
-            grad_x, _ = _plain_gradients(x, y, None, Mask(ctx.skip, ids, y_ids), grad, False, (True, False))
+            formula = functools.partial(plain.log_sum_exp, mask=Mask(ctx.skip, ids, y_ids))
+            grad_x, _ = _plain_gradients(formula, x, y, None, (grad,), (True, False))
         else:
             grad_x = grad.unsqueeze(-1) * grad_x
         return grad_x, None, None, None, None
@@ -267,7 +332,10 @@ class _FusedLogSums(torch.autograd.Function):
         x, y, scale, ids, y_ids, row_logs, column_logs, mean, *kept = ctx.saved_tensors
         mask, needs = Mask(ctx.skip, ids, y_ids), ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or is_batched(weights):
-            return *_plain_gradients(x, y, scale, mask, weights, ctx.in_batch, needs), *(None,) * 5
+            formula = functools.partial(plain.log_sum_exp, mask=mask)
+            if ctx.in_batch:
+                formula = functools.partial(plain.log_odds, ids=ids)
+            return *_plain_gradients(formula, x, y, scale, (weights,), needs), *(None,) * 5
         # Without a gradient of its own, the scale is multiplied with the weights, which are fewer.
         factor = scale if needs[2] else None
         if factor is None:
@@ -290,21 +358,20 @@ class _FusedLogSums(torch.autograd.Function):
 
 
 def _plain_gradients(
+    formula: Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...]],
     x: Tensor,
     y: Tensor,
     scale: Tensor | None,
-    mask: Mask,
-    weights: Tensor,
-    in_batch: bool,
+    weights: tuple[Tensor, ...],
     needs: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients of weighted sums by the plain formula, differentiable if gradients are enabled."""
+    """Return the gradients of weighted results of a formula, differentiable if gradients are enabled."""
     create_graph = torch.is_grad_enabled()
     inputs = [z for z, need in zip((x, y, scale), needs, strict=False) if need and z is not None]
     with torch.enable_grad():
-        rows = x if scale is None else x.float() * scale
-        sums = plain.log_odds(rows, y, mask.ids) if in_batch else plain.log_sum_exp(rows, y, mask)
-        grads = iter(torch.autograd.grad(sums, inputs, weights, create_graph=create_graph))
+        results = formula(x if scale is None else x.float() * scale, y)
+        results = (results,) if isinstance(results, Tensor) else results
+        grads = iter(torch.autograd.grad(results, inputs, weights, create_graph=create_graph))
     return tuple(next(grads) if need else None for need in needs)
 
 

@@ -1,14 +1,14 @@
 """The sweeps over tiles of a matrix of logits: log-sum-exps of rows and columns, and their gradients.
 
 The memory is O((N + M) m). Where the columns are constants, values and gradient come out of one sweep.
-Otherwise the gradient, which needs the sums of both rows and columns, is a second sweep that computes the
-tiles again. Either way no matrix of logits is kept, unless it is small (`dense`).
+Otherwise the pull on a column depends on the sums of all rows, each of which needs all columns: the gradient
+is a second sweep. It computes the tiles again, except those that the first had room to keep.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,10 +17,13 @@ from torch import Tensor
 from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import full_precision, sum_dtype
 from align_uniform.engine.routes import may_ask
-from align_uniform.engine.tiles import cut, in_buffer
+from align_uniform.engine.tiles import cut, length, multiplied
 
-DENSE_LOGITS = 2**18
-"""The largest number of logits (1 MiB in float32) that are computed without a loop, and kept."""
+KEPT_LOGITS = 2**21
+"""The number of logits (8 MiB in float32) that are kept for the gradient."""
+
+SAFE_LOGIT = 60.0
+"""The largest size of logits that are summed as they are: neither sums nor shares leave float32's range."""
 
 
 class LogSums(NamedTuple):
@@ -51,149 +54,125 @@ def add_own_pairs_(
 
 
 class Kept(NamedTuple):
-    """All logits, or their exponentials, kept for the gradient."""
+    """The results of a sweep that its gradient takes up."""
 
-    matrix: Tensor
-    """The logits, or, with sums, exp(logit - bound): [..., N, M]."""
-    row_sums: Tensor | None = None
-    """The sums of the rows of exponentials, above 0 also where no pair counts: [..., N]."""
-    column_sums: Tensor | None = None
-    """The sums of the columns of exponentials: [..., M]."""
-
-
-@full_precision
-def dense(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> tuple[LogSums, Kept]:
-    """Return the sums as in `log_sums`, and all logits."""
-    matrix = x @ y.mT
-    bound = _largest_size(matrix) if may_ask(x) else None
-    mask.apply_(matrix)
-    if bound is None:
-        return LogSums(matrix.logsumexp(-1), matrix.logsumexp(-2) if columns else None), Kept(matrix)
-    matrix.sub_(bound).exp_()
-    row_sums, column_sums = matrix.sum(-1), matrix.sum(-2) if columns else None
-    logs = LogSums(row_sums.log().add_(bound), None if column_sums is None else column_sums.log().add_(bound))
-    if mask.ids is not None or 1 in matrix.shape[-2:]:  # a sum may be 0, and is divided by
-        tiny = torch.finfo(matrix.dtype).tiny
-        row_sums, column_sums = (
-            row_sums.clamp(min=tiny),
-            None if column_sums is None else column_sums.clamp(min=tiny),
-        )
-    return logs, Kept(matrix, row_sums, column_sums)
+    row_sums: Tensor | None
+    """The sums of the rows of exponentials, [batch, N]; None if some logit may not be safe."""
+    column_sums: Tensor | None
+    """The sums of the columns of exponentials, [batch, M]."""
+    tiles: Sequence[Tensor]
+    """The first tiles: exp(logit) if there are sums, else the logits."""
 
 
 @full_precision
-def dense_gradients(
-    x: Tensor, y: Tensor, kept: Kept, sums: LogSums, weights: LogSums, needs_x: bool, needs_y: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients as in `gradients`, from all logits."""
-    if kept.row_sums is None:
-        pulls = _Shares(sums.rows, weights.rows, -1).pulls(kept.matrix)
-        if sums.columns is not None and weights.columns is not None:
-            pulls.add_(_Shares(sums.columns, weights.columns, -2).pulls(kept.matrix))
-    else:
-        factors = (weights.rows / kept.row_sums).unsqueeze(-1)
-        if kept.column_sums is not None and weights.columns is not None:
-            factors = factors + (weights.columns / kept.column_sums).unsqueeze(-2)
-        pulls = kept.matrix * factors
-    return pulls @ y if needs_x else None, pulls.mT @ x if needs_y else None
+def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool, keep: bool = False) -> tuple[LogSums, Kept]:
+    """Sum over the columns and, if requested, over the rows, in one pass over the tiles.
 
-
-@full_precision
-def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool) -> LogSums:
-    """Sum over the columns and, if requested, over the rows, in one pass over the tiles."""
+    With `keep`, the second result has the tiles that there is room for.
+    """
     batch = x.shape[:-2]
     x, y, mask = _flat(x), _flat(y), mask.flat()
-    bound = _bound(x, y)
-    down, across = (_Sums(z) for z in (y, x))
-    for rows, part, tile in _tiles(x, y, mask, bound):
-        if bound is not None:  # one exp serves both sums
-            tile.exp_()
-            across.add(rows, tile.sum(2))
+    is_safe = _are_safe(x, y)
+    across, down = _Sums(x, is_safe), _Sums(y, is_safe)
+    kept = []
+    for tile in _tiles(x, y, mask, KEPT_LOGITS if keep else 0):
+        if tile.is_kept:
+            kept.append(tile.matrix)
+        if is_safe:  # one exp serves both sums
+            tile.matrix.exp_()
+            across.add(tile.rows, tile.matrix.sum(2))
             if columns:
-                down.add(part, tile.sum(1))
-        elif columns:
-            across.add_over_largest_(rows, tile.clone(), 2)
-            down.add_over_largest_(part, tile, 1)
-        else:
-            across.add_over_largest_(rows, tile, 2)
-    return LogSums(across.log(bound).view(*batch, -1), down.log(bound).view(*batch, -1) if columns else None)
+                down.add(tile.columns, tile.matrix.sum(1))
+            continue
+        across.add_over_largest_(tile.rows, tile.matrix.clone() if columns else tile.own(), 2)
+        if columns:
+            down.add_over_largest_(tile.columns, tile.own(), 1)
+    logs = LogSums(across.log().view(*batch, -1), down.log().view(*batch, -1) if columns else None)
+    return logs, Kept(across.sums if is_safe else None, down.sums if is_safe and columns else None, kept)
 
 
 @full_precision
 def gradients(
-    x: Tensor, y: Tensor, mask: Mask, sums: LogSums, weights: LogSums, needs_x: bool, needs_y: bool
+    x: Tensor,
+    y: Tensor,
+    mask: Mask,
+    kept: Kept,
+    logs: LogSums,
+    weights: LogSums,
+    needs_x: bool,
+    needs_y: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of the weighted log-sums of rows and columns, in one pass over the tiles.
 
-    They are those of `sum_i weights.rows_i sums.rows_i + sum_j weights.columns_j sums.columns_j`.
+    They are those of `sum_i weights.rows_i logs.rows_i + sum_j weights.columns_j logs.columns_j`, given the
+    results of `log_sums`.
     """
     shapes = x.shape, y.shape
     x, y, mask = _flat(x), _flat(y), mask.flat()
     grad_x, grad_y = (torch.zeros_like(z) if needs else None for z, needs in ((x, needs_x), (y, needs_y)))
-    bound = _bound(x, y)
-    for rows, columns, tile in _tiles(x, y, mask, bound):
-        pulls = _pulls(tile, rows, columns, sums, weights, bound)
+    across = _Shares(logs.rows, weights.rows, kept.row_sums, -1)
+    down = None
+    if logs.columns is not None and weights.columns is not None:
+        down = _Shares(logs.columns, weights.columns, kept.column_sums, -2)
+    for tile in _tiles(x, y, mask, kept=kept.tiles):
+        if kept.row_sums is None:
+            pulls = across.pulls(tile.matrix, tile.rows)
+            if down is not None:
+                pulls.add_(down.pulls(tile.matrix, tile.columns))
+        else:
+            factors = across.factors(tile.rows)
+            if down is not None:
+                factors = factors + down.factors(tile.columns)
+            pulls = tile.matrix * factors if tile.is_kept else tile.matrix.exp_().mul_(factors)
         if grad_x is not None:
-            grad_x[:, rows].baddbmm_(pulls, y[:, columns])
+            grad_x[:, tile.rows].baddbmm_(pulls, y[:, tile.columns])
         if grad_y is not None:
-            grad_y[:, columns].baddbmm_(pulls.mT, x[:, rows])
+            grad_y[:, tile.columns].baddbmm_(pulls.mT, x[:, tile.rows])
     grad_x, grad_y = (
         z if z is None else z.view(shape) for z, shape in zip((grad_x, grad_y), shapes, strict=True)
     )
     return grad_x, grad_y
 
 
-def _pulls(
-    tile: Tensor, rows: slice, columns: slice, sums: LogSums, weights: LogSums, bound: float | None
-) -> Tensor:
-    """Return the pull of every logit of a tile: its shares of the sums that hold it, times their weights."""
-    across = _Shares(_flat_part(sums.rows, rows), _flat_part(weights.rows, rows), -1)
-    down = None
-    if sums.columns is not None and weights.columns is not None:
-        down = _Shares(_flat_part(sums.columns, columns), _flat_part(weights.columns, columns), -2)
-    if bound is not None:  # one exp serves both sums
-        factors = across.factors(bound)
-        return tile.exp_().mul_(factors if down is None else factors + down.factors(bound))
-    return across.pulls(tile) if down is None else down.pulls(tile).add_(across.pulls(tile))
-
-
-def _flat_part(z: Tensor, part: slice) -> Tensor:
-    return z.reshape(-1, z.shape[-1])[:, part]
-
-
 @full_precision
 def row_sums_and_gradient(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
     """Return `log sum_j exp(x_i . y_j)`, [..., N], and its gradient with respect to x_i, [..., N, m].
 
-    Both come out of one pass over the tiles. The sums are relative to exp(largest logit so far), and are
-    scaled down whenever a larger one comes. A row of which no pair counts has the value -inf, and the
-    gradient 0.
+    Both come out of one pass over the tiles. Unless all logits are safe, the sums are relative to exp(largest
+    logit so far), and are scaled down whenever a larger one comes. A row of which no pair counts has the
+    value -inf, and the gradient 0.
     """
     shape = x.shape
     x, y, mask = _flat(x), _flat(y), mask.flat()
-    sums = _Sums(x)
+    is_safe = _are_safe(x, y)
+    sums = _Sums(x, is_safe)
     grad = torch.zeros_like(x)
-    for rows, columns, logits in _tiles(x, y, mask, None):
-        scale = sums.add_over_largest_(rows, logits, 2)
-        grad[:, rows] = torch.baddbmm(grad[:, rows].mul_(scale.unsqueeze(2)), logits, y[:, columns])
+    for tile in _tiles(x, y, mask):
+        if is_safe:
+            sums.add(tile.rows, tile.matrix.exp_().sum(2))
+        else:
+            scale = sums.add_over_largest_(tile.rows, tile.matrix, 2)
+            grad[:, tile.rows].mul_(scale.unsqueeze(2))
+        grad[:, tile.rows].baddbmm_(tile.matrix, y[:, tile.columns])
     grad.div_(sums.sums.clamp(min=torch.finfo(x.dtype).tiny).unsqueeze(2).to(x.dtype))
-    return sums.log(None).view(shape[:-1]), grad.view(shape)
+    return sums.log().view(shape[:-1]), grad.view(shape)
 
 
 class _Sums:
     """The sums, over the tiles, of the exponentials of every row's logits, or of every column's."""
 
-    def __init__(self, z: Tensor) -> None:
+    def __init__(self, z: Tensor, is_safe: bool) -> None:
         self.dtype = z.dtype
         self.sums = z.new_zeros(z.shape[:2], dtype=sum_dtype(z))
-        self.largest = z.new_full(z.shape[:2], -math.inf)
+        self.largest = None if is_safe else z.new_full(z.shape[:2], -math.inf)
 
     def add(self, part: slice, sums: Tensor) -> None:
-        """Add sums of exponentials less the common bound."""
+        """Add sums of exponentials of safe logits."""
         self.sums[:, part] += sums
 
     def add_over_largest_(self, part: slice, tile: Tensor, dim: int) -> Tensor:
         """Add a tile of logits, which become exp(logit - largest so far); return the factor of older sums."""
+        assert self.largest is not None
         so_far = self.largest[:, part]
         now = torch.maximum(so_far, tile.amax(dim))
         # A number to subtract, also where nothing has counted so far:
@@ -204,61 +183,69 @@ class _Sums:
         self.sums[:, part] = self.sums[:, part] * scale + weights.sum(dim)
         return scale
 
-    def log(self, bound: float | None) -> Tensor:
-        """Return the log-sum-exps of exponentials less a bound, or less the largest of their line."""
-        return self.sums.log().to(self.dtype).add_(self.largest if bound is None else bound)
+    def log(self) -> Tensor:
+        """Return the log-sum-exps."""
+        logs = self.sums.log().to(self.dtype)
+        return logs if self.largest is None else logs.add_(self.largest)
 
 
 class _Shares:
     """The share of each logit in its row's sum, or in its column's, times the weight of that sum."""
 
-    def __init__(self, logs: Tensor, weights: Tensor, dim: int) -> None:
-        self.logs, self.weights = logs.unsqueeze(dim), weights.unsqueeze(dim)
+    def __init__(self, logs: Tensor, weights: Tensor, sums: Tensor | None, dim: int) -> None:
+        self.dim = dim
+        self.logs, self.weights = (z.reshape(-1, z.shape[-1]) for z in (logs, weights))
+        if sums is not None:  # 0 where nothing was summed
+            self.each = (self.weights / sums).to(weights.dtype).masked_fill_(sums == 0, 0)
 
-    def factors(self, bound: float) -> Tensor:
-        """Return the shares over exp(logit - bound), 0 where nothing was summed."""
-        return (bound - self.logs).exp_().mul_(self.weights).masked_fill_(self.logs == -math.inf, 0)
+    def factors(self, part: slice) -> Tensor:
+        """Return the shares over exp(logit)."""
+        return self.each[:, part].unsqueeze(self.dim)
 
-    def pulls(self, logits: Tensor) -> Tensor:
+    def pulls(self, logits: Tensor, part: slice) -> Tensor:
         """Return the shares of these logits."""
-        finite = self.logs.clamp(min=torch.finfo(logits.dtype).min)  # a sum of nothing is -inf
-        return (logits - finite).exp_().mul_(self.weights)
+        logs, weights = (z[:, part].unsqueeze(self.dim) for z in (self.logs, self.weights))
+        finite = logs.clamp(min=torch.finfo(logits.dtype).min)  # a sum of nothing is -inf
+        return (logits - finite).exp_().mul_(weights)
 
 
-SAFE_LOGIT = 40.0
-"""The largest size of logits that one bound serves: neither sums nor shares leave the range of float32."""
-
-
-def _bound(x: Tensor, y: Tensor) -> float | None:
-    """Return a number that no logit exceeds in size; None if it is too large, or must not be read."""
+def _are_safe(x: Tensor, y: Tensor) -> bool:
+    """Return whether no logit is large; False if their size must not be read."""
     if not may_ask(x):
-        return None
-    return _if_safe(math.prod(float(torch.linalg.vector_norm(z, dim=-1).amax()) for z in (x, y)))
-
-
-def _largest_size(logits: Tensor) -> float | None:
-    """Return the size of the largest logit; None if it is too large."""
-    lowest, highest = torch.aminmax(logits)
-    return _if_safe(max(-float(lowest), float(highest)))
-
-
-def _if_safe(bound: float) -> float | None:
-    return bound if bound <= SAFE_LOGIT else None
+        return False
+    return math.prod(float(torch.linalg.vector_norm(z, dim=-1).amax()) for z in (x, y)) <= SAFE_LOGIT
 
 
 def _flat(z: Tensor) -> Tensor:
     return z.reshape(-1, *z.shape[-2:])
 
 
-def _tiles(x: Tensor, y: Tensor, mask: Mask, bound: float | None) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Yield `rows, columns, logits less the bound`; each tile is overwritten by the next."""
+class _Tile(NamedTuple):
+    """The logits of some rows and columns, or what they were overwritten with."""
+
+    rows: slice
+    columns: slice
+    matrix: Tensor
+    """The logits, [batch, rows, columns]; -inf for pairs that do not count."""
+    is_kept: bool
+    """Whether the matrix outlives the sweep; if not, it is overwritten by the next."""
+
+    def own(self) -> Tensor:
+        """Return the matrix, or a copy of it if it is kept, which may be overwritten."""
+        return self.matrix.clone() if self.is_kept else self.matrix
+
+
+def _tiles(x: Tensor, y: Tensor, mask: Mask, room: int = 0, kept: Sequence[Tensor] = ()) -> Iterator[_Tile]:
+    """Yield all tiles; the first are those that were kept, or are to be kept as long as there is room."""
     row_edges, column_edges, buffer = cut(x, y)
-    lift = None if bound is None else x.new_full((1, 1, 1), bound)
+    known = iter(kept)
     for columns in column_edges:
         for rows in row_edges:
-            tile = in_buffer(buffer, x[:, rows], y[:, columns])
-            if lift is None:
-                torch.bmm(x[:, rows], y[:, columns].mT, out=tile)
-            else:
-                torch.baddbmm(lift, x[:, rows], y[:, columns].mT, beta=-1, out=tile)
-            yield rows, columns, mask.part(rows, columns).apply_(tile)
+            if (matrix := next(known, None)) is not None:
+                yield _Tile(rows, columns, matrix, is_kept=True)
+                continue
+            size = x.shape[0] * length(rows) * length(columns)
+            room -= size
+            store = x.new_empty(size) if room >= 0 else buffer
+            matrix = multiplied(x[:, rows], y[:, columns], store)
+            yield _Tile(rows, columns, mask.part(rows, columns).apply_(matrix), is_kept=room >= 0)

@@ -50,12 +50,27 @@ def log_sum_exp(x: Tensor, y: Tensor, mask: Mask) -> Tensor:
     return log_of_sum(logits, -1) if may_be_empty else logits.logsumexp(-1)
 
 
+def log_sums(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
+    """Return the log-sum-exps of rows and of columns; arguments as in `engine.log_sums`."""
+    return log_sum_exp(x, y, mask), log_sum_exp(y, x, mask.exchanged())
+
+
 @full_precision
 def log_odds(x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor:
     """Return `log sum_{j != i} exp(x_i . y_j - x_i . y_i)` of rows and of columns; see `engine.log_odds`."""
     logits, may_be_empty = _logits(x, y, Mask(ids=ids).within())
     sums = [log_of_sum(logits, dim) if may_be_empty else logits.logsumexp(dim) for dim in (-1, -2)]
     return torch.stack(sums, -2) - (x * y).sum(-1).unsqueeze(-2)
+
+
+def contrastive(x: Tensor, y: Tensor, ids: Tensor | None) -> Tensor:
+    """Return the mean of `log(1 + exp(log-odds))` over rows and columns; see `engine.contrastive_of_few`."""
+    return softplus(log_odds(x, y, ids)).mean((-2, -1))
+
+
+def softplus(z: Tensor) -> Tensor:
+    """Return `log(1 + exp(z))`, to the last digit of float64."""
+    return torch.nn.functional.softplus(z, threshold=40)
 
 
 def _logits(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, bool]:

@@ -13,6 +13,9 @@ from torch import Tensor
 P = ParamSpec("P")
 R = TypeVar("R")
 
+WIDE = (torch.float32, torch.float64)
+"""The dtypes that sums are computed in."""
+
 NOTICEABLE = 1e-6
 """A rounding error of exponents that is noticed in float32 losses."""
 
@@ -40,7 +43,7 @@ def full_precision(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Co
 def widest(x: Tensor, *others: Tensor | None) -> torch.dtype:
     """Return one dtype for all: float32 or wider."""
     dtype = x.dtype
-    if dtype not in _WIDE:
+    if dtype not in WIDE:
         dtype = torch.promote_types(dtype, torch.float32)
     for z in others:
         if z is not None and z.dtype != dtype:
@@ -65,9 +68,6 @@ def sum_dtype(z: Tensor) -> torch.dtype:
 def widened(z: Tensor) -> Tensor:
     """Return a tensor in float64, on the CPU if its device lacks it."""
     return (z if has_float64(z.device) else z.cpu()).double()
-
-
-_WIDE = (torch.float32, torch.float64)
 
 
 class Care(NamedTuple):

@@ -24,7 +24,7 @@ from align_uniform import _ranks as ranks
 from align_uniform.engine import routes
 from align_uniform.engine.mask import ALL_PAIRS, Mask
 from align_uniform.engine.precision import Care, care, sum_dtype, widened
-from align_uniform.engine.tiles import Columns, all_tiles, half_squares, upper_tiles
+from align_uniform.engine.tiles import Columns, Left, all_tiles, upper_tiles
 from align_uniform.measuring.populations import Population, block_slices, mean_squared_distance, take
 from align_uniform.measuring.quantities_of_rows import NEAR_COSINE, WIDER_COSINE
 
@@ -76,8 +76,11 @@ def all_row_sums(population: Population, ts: Sequence[float], progress: Progress
         return _merge(population, count, ts, visits, progress)
 
     def tiles(shift: float, needs: Care) -> Iterator[Tile]:
+        read, block = slice(0), population.centre.new_empty(0)
         for rows, columns in share:
-            yield from tiles_of_blocks(population, ts[0], rows, columns, shift, needs)
+            if columns != read:  # it meets all blocks of rows, and is read once
+                read, block = columns, population[columns]
+            yield from tiles_of_blocks(population, ts[0], rows, columns, shift, needs, block)
 
     return _accumulate(population, count, ts, tiles, progress)
 
@@ -179,7 +182,6 @@ def _accumulate(
     squares = sums.new_zeros(len(ts))
     near = sums.new_zeros(2, count, dtype=torch.bool)
     limits = [limit - shift for limit in near_exponents(ts[0])]
-    buffer = None
     for rows, columns, tile in tiles(shift, needs):
         if not routes.may_ask(tile) or tile.amax() >= limits[1]:
             for found, limit in zip(near, limits, strict=True):
@@ -187,17 +189,9 @@ def _accumulate(
                 found[rows] |= is_near.any(1)
                 if columns is not None:
                     found[columns] |= is_near.any(0)
-        if len(ts) > 1 and (buffer is None or buffer.numel() < tile.numel()):
-            buffer = torch.empty_like(tile).view(-1)
-        for number, t in reversed(list(enumerate(ts))):  # the first t last, in place
-            if number == 0:
-                potentials = tile.exp_()
-            else:
-                assert buffer is not None
-                potentials = torch.mul(tile, t / ts[0], out=buffer[: tile.numel()].view(tile.shape)).exp_()
-            flat = potentials.view(-1)
+        for number, potentials in _potentials_at(ts, tile):
             sums[number, rows] += potentials.sum(1)
-            squares[number] += flat.dot(flat) * (1 if columns is None else 2)
+            squares[number] += _square(potentials) * (1 if columns is None else 2)
             if columns is not None:
                 sums[number, columns] += potentials.sum(0)
         progress(tile.numel())
@@ -206,6 +200,21 @@ def _accumulate(
         ranks.add_over_ranks_(total)
     near = ranks.add_over_ranks_(near.int()) > 0
     return RowSums(sums.cpu().double(), squares.cpu().double(), shifts, near.cpu())
+
+
+def _potentials_at(ts: Sequence[float], exponents: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield the number of each t and the potentials at it, from the exponents at the first, which comes last.
+
+    The exponents are overwritten.
+    """
+    for number, t in reversed(list(enumerate(ts))):
+        yield number, exponents.exp_() if number == 0 else (exponents * (t / ts[0])).exp_()
+
+
+def _square(matrix: Tensor) -> Tensor:
+    """Return the sum of the squares of a matrix that is contiguous, or the transpose of one that is."""
+    flat = (matrix if matrix.is_contiguous() else matrix.mT).view(-1)
+    return flat.dot(flat)
 
 
 def near_exponents(t: float) -> tuple[float, float]:
@@ -229,17 +238,27 @@ def care_of(population: Population | _Space, ts: Sequence[float]) -> Care:
 
 
 def tiles_of_blocks(
-    population: Population, t: float, rows: slice, columns: slice, shift: float, needs: Care
+    population: Population,
+    t: float,
+    rows: slice,
+    columns: slice,
+    shift: float,
+    needs: Care,
+    block: Tensor | None = None,
 ) -> Iterator[Tile]:
-    """Yield all distinct pairs of two blocks of one population, or of one block."""
-    a, others = _centred(population, population[rows], population[columns], t, needs)
-    halves = half_squares(a)
-    lift = halves.new_full((1,), shift)
+    """Yield all distinct pairs of two blocks of one population, or of one block.
+
+    The second block is read unless it is given.
+    """
+    block = population[columns] if block is None else block
+    a = _left(population, block if rows == columns else population[rows], t, needs)
+    lift = a.halves.new_full((1,), shift)
     if rows == columns:
-        for above, left, tile in upper_tiles(a, halves, Mask(0), lift, at_most_0=needs.at_most_0):
+        for above, left, tile in upper_tiles(a, Mask(0), lift, at_most_0=needs.at_most_0):
             yield Tile(_within(rows, above), None if above == left else _within(rows, left), tile[0])
         return
-    for above, left, _, tile in all_tiles(a, halves, others, Mask(), lift, at_most_0=needs.at_most_0):
+    others = _columns(population, block, t, needs)
+    for above, left, _, tile in all_tiles(a, others, Mask(), lift, at_most_0=needs.at_most_0):
         yield Tile(_within(rows, above), _within(columns, left), tile[0])
 
 
@@ -253,10 +272,10 @@ def _tiles_of_anchors(
     needs: Care,
 ) -> Iterator[Tile]:
     """Yield all pairs of the anchors with one block, except the pairs of an anchor and itself."""
-    a, others = _centred(population, anchor_rows, population[part], t, needs)
-    halves = half_squares(a)
-    lift = halves.new_full((1,), shift)
-    for above, left, _, tile in all_tiles(a, halves, others, Mask(), lift, at_most_0=needs.at_most_0):
+    a = _left(population, anchor_rows, t, needs)
+    others = _columns(population, population[part], t, needs)
+    lift = a.halves.new_full((1,), shift)
+    for above, left, _, tile in all_tiles(a, others, Mask(), lift, at_most_0=needs.at_most_0):
         own = anchors[above] - part.start - left.start
         here = ((own >= 0) & (own < tile.shape[2])).nonzero().squeeze(1)
         tile[0, here.to(tile.device), own[here].to(tile.device)] = -math.inf
@@ -274,21 +293,22 @@ def _tiles_across(
     needs: Care,
 ) -> Iterator[Tile]:
     """Yield all pairs of a block of one population with a block of another."""
-    a, others = _centred(both, block, block_of_others, t, needs)
-    halves = half_squares(a)
-    lift = halves.new_full((1,), shift)
-    for above, left, _, tile in all_tiles(a, halves, others, Mask(), lift, at_most_0=needs.at_most_0):
+    a, others = _left(both, block, t, needs), _columns(both, block_of_others, t, needs)
+    lift = a.halves.new_full((1,), shift)
+    for above, left, _, tile in all_tiles(a, others, Mask(), lift, at_most_0=needs.at_most_0):
         yield Tile(_within(rows, above), None if columns is None else _within(columns, left), tile[0])
 
 
-def _centred(
-    population: Population | _Space, rows: Tensor, columns: Tensor, t: float, needs: Care
-) -> tuple[Tensor, Columns]:
-    """Return rows and columns in the form that tiles take, [1, b, m]."""
-    scale = math.sqrt(2 * t)
-    centre = wide_enough(population.centre, needs)
-    others = Columns(wide_enough(columns, needs)[None], centre[None, None], scale)
-    return (wide_enough(rows, needs) - centre).mul_(scale)[None], others
+def _left(population: Population | _Space, rows: Tensor, t: float, needs: Care) -> Left:
+    """Return rows in the form that tiles take."""
+    centre = wide_enough(population.centre, needs)[None, None]
+    return Left(wide_enough(rows, needs)[None], centre, math.sqrt(2 * t))
+
+
+def _columns(population: Population | _Space, columns: Tensor, t: float, needs: Care) -> Columns:
+    """Return columns in the form that tiles take."""
+    centre = wide_enough(population.centre, needs)[None, None]
+    return Columns(wide_enough(columns, needs)[None], centre, math.sqrt(2 * t))
 
 
 def wide_enough(z: Tensor, needs: Care) -> Tensor:
