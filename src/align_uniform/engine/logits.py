@@ -19,8 +19,8 @@ from align_uniform.engine.precision import full_precision, sum_dtype
 from align_uniform.engine.routes import may_ask
 from align_uniform.engine.tiles import cut, length, multiplied
 
-KEPT_LOGITS = 2**21
-"""The number of logits (8 MiB in float32) that are kept for the gradient."""
+KEPT_LOGITS = 2**17
+"""The number of logits (512 KiB in float32) that are kept for the gradient: those of a small batch."""
 
 SAFE_LOGIT = 60.0
 """The largest size of logits that are summed as they are: neither sums nor shares leave float32's range."""
@@ -123,7 +123,8 @@ def gradients(
             factors = across.factors(tile.rows)
             if down is not None:
                 factors = factors + down.factors(tile.columns)
-            pulls = tile.matrix * factors if tile.is_kept else tile.matrix.exp_().mul_(factors)
+            exponentials = tile.matrix if tile.is_kept else tile.matrix.exp_()
+            pulls = exponentials * factors if down is None else factors.mul_(exponentials)
         if grad_x is not None:
             grad_x[:, tile.rows].baddbmm_(pulls, y[:, tile.columns])
         if grad_y is not None:

@@ -285,8 +285,12 @@ def cut(x: Tensor, y: Tensor) -> tuple[list[slice], list[slice], Tensor]:
     """Return the rows and the columns of the tiles of a rectangle, and a buffer for the largest tile."""
     size = tile_size(x)
     rows = even_slices(x.shape[1], size)
-    most = size * size if x.is_cuda else FLAT_TILE // x.shape[0]  # few rows make wide tiles
-    columns = even_slices(y.shape[1], max(size, most // max(length(rows[0]), y.shape[2])))
+    height, width = length(rows[0]), size
+    if height <= size // 2 and not x.is_cuda:
+        width = max(size, FLAT_TILE // x.shape[0] // max(height, y.shape[2]))
+    elif height < size:
+        width = size * size // height
+    columns = even_slices(y.shape[1], width)  # few rows make wide tiles
     return rows, columns, x.new_empty(x.shape[0] * length(rows[0]) * length(columns[0]))
 
 
