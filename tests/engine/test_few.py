@@ -73,6 +73,11 @@ def test_rows_that_lie_in_one_place_pull_on_nobody() -> None:
     assert (close.grad == 0).all()
 
 
+def test_no_matrix_of_many_pairs_is_made_however_few_the_features() -> None:
+    assert few.are_few_pairs(rows.unit(256, 2))
+    assert not few.are_few_pairs(rows.unit(257, 2))
+
+
 @pytest.mark.parametrize("far", [10.0, 1e4, 1e15])
 def test_rows_that_are_far_apart_are_left_to_the_sweep(far: float) -> None:
     x = far * rows.unit(6, 3)

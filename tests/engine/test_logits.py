@@ -101,6 +101,23 @@ def test_log_odds_and_their_gradients_are_those_of_the_matrix(
     check_against(odds, truth, (x, y))
 
 
+@pytest.mark.parametrize("ids", [False, True], ids=["no ids", "ids"])
+@pytest.mark.parametrize("scale", [1, 1000], ids="logits up to {}".format)
+@pytest.mark.parametrize("kept", [0, 20, 200], ids="{} logits kept".format)
+@pytest.mark.parametrize("skip", [0, 3, 7])
+def test_one_sweep_gives_the_log_sums_of_rows_and_columns(
+    skip: int, kept: int, scale: float, ids: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logits, "KEPT_LOGITS", kept)
+    monkeypatch.setattr(tiles, "tile_size", lambda *_: 3)
+    x, y = rows.normal(5, 3).mul_(scale).requires_grad_(), rows.normal(12, 3, seed=1).requires_grad_()
+    of_x, of_y = (torch.arange(5) % 3, torch.arange(12) % 4) if ids else (None, None)
+    found = engine.log_sums(x, y, 1.0, skip=skip, ids=of_x, y_ids=of_y)
+    matrix = masked(x @ y.T, Mask(skip, of_x, of_y))
+    for dim, sums in zip((1, 0), found, strict=True):
+        check_against(sums, matrix.logsumexp(dim), (x, y))
+
+
 def check_against(sums: Tensor, truth: Tensor, leaves: tuple[Tensor, ...]) -> None:
     close(sums.detach(), truth.detach())
     # Where nothing is summed, no gradient may come of it; such a sum has no weight in a loss.

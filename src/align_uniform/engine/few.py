@@ -16,6 +16,9 @@ from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import WIDE, full_precision
 from align_uniform.engine.routes import may_ask, takes_kernel
 
+ROWS = 256
+"""The largest number of rows whose uniformity is computed here, however few their features."""
+
 PAIRS = 2**23
 """The largest N^2 m of rows whose uniformity is computed here: 256 rows of 128 features."""
 
@@ -35,7 +38,7 @@ def are_few_pairs(x: Tensor) -> bool:
         return False
     rows = x.shape[0]
     needs_grad = x.requires_grad and torch.is_grad_enabled()
-    return rows > 1 and rows * x.numel() <= (PAIRS_WITH_GRADIENT if needs_grad else PAIRS)
+    return 1 < rows <= ROWS and rows * x.numel() <= (PAIRS_WITH_GRADIENT if needs_grad else PAIRS)
 
 
 @full_precision

@@ -230,7 +230,7 @@ class Columns(NamedTuple):
     scale: float
 
     def right(self, part: slice) -> Tensor:
-        """Return the right factor of some of the rows; the next one may overwrite it."""
+        """Return the right factor of some of the rows."""
         y = self.y[:, part]
         factor = y.new_empty(*y.shape[:-1], y.shape[-1] + 2)
         factor[..., -2] = 1
