@@ -40,6 +40,7 @@ def test_value_and_gradient_of_few_rows_take_ten_operators(n: int, monkeypatch: 
     monkeypatch.setattr(few, "may_ask", lambda _: True)  # which a mode that looks on would forbid
     with Operators() as operators:
         torch.autograd.grad(uniform_loss(x), x)
+    assert "_pdist_backward" in operators.names
     assert len(operators.names) <= 10, operators.names
 
 

@@ -1,7 +1,7 @@
 """The losses of few rows, whose cost is that of calling operators: as few of them as possible.
 
-A pair costs less where a product makes a tile of them, but a sweep over tiles takes some thirty operators,
-each of which costs as much as hundreds of pairs.
+A pair costs less where a product makes a tile of them, but a sweep over tiles takes twice as many operators,
+each of which costs as much as many pairs.
 """
 
 from __future__ import annotations

@@ -28,7 +28,6 @@ from align_uniform.engine.routes import may_ask
 DENSE_ROWS = 768
 """The largest number of rows whose pairs are one tile: fewer, larger operations then beat half the work."""
 
-
 FLAT_TILE = 2**20
 """The largest size of a tile of few rows, and of its columns' features (4 MiB in float32)."""
 
@@ -320,7 +319,7 @@ def half_squares(z: Tensor) -> Tensor:
 def even_slices(count: int, size: int) -> list[slice]:
     """Cut rows into nearly equal parts as `slices` does, of a multiple of 64 rows but for the last.
 
-    Products and passes over such tiles are faster by up to a tenth.
+    Products and passes are faster over such tiles.
     """
     parts = math.ceil(count / size)
     return slices(count, size) if size % 64 or parts == 1 else _cut(count, 64 * math.ceil(count / parts / 64))
