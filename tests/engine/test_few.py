@@ -34,6 +34,7 @@ class Operators(TorchDispatchMode):
         return op(*args, **(kwargs or {}))
 
 
+@pytest.mark.usefixtures("tile_loop")
 @pytest.mark.parametrize("n", [2, 32, 64, 128])
 def test_value_and_gradient_of_few_rows_take_ten_operators(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x = rows.unit(n, 128, dtype=torch.float32).requires_grad_()
