@@ -41,7 +41,6 @@ def are_few_pairs(x: Tensor) -> bool:
     return 1 < rows <= ROWS and rows * x.numel() <= (PAIRS_WITH_GRADIENT if needs_grad else PAIRS)
 
 
-@full_precision
 def log_potential(x: Tensor, t: float, pairs: int, needs_grad: bool) -> tuple[Tensor, Tensor | None] | None:
     """Return `log(1/pairs sum_{i<j} exp(-t ||x_i - x_j||^2))` and, if needed, its gradient.
 

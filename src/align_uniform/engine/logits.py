@@ -17,10 +17,13 @@ from torch import Tensor
 from align_uniform.engine.mask import Mask
 from align_uniform.engine.precision import full_precision, sum_dtype
 from align_uniform.engine.routes import may_ask
-from align_uniform.engine.tiles import cut, length, multiplied
+from align_uniform.engine.tiles import cut, length, multiplied, slices
 
 KEPT_LOGITS = 2**17
 """The number of logits (512 KiB in float32) that are kept for the gradient: those of a small batch."""
+
+WEIGHED_ROWS = 256
+"""The number of rows of a tile whose factors are one matrix at a time."""
 
 SAFE_LOGIT = 60.0
 """The largest size of logits that are summed as they are: neither sums nor shares leave float32's range."""
@@ -120,11 +123,8 @@ def gradients(
             if down is not None:
                 pulls.add_(down.pulls(tile.matrix, tile.columns))
         else:
-            factors = across.factors(tile.rows)
-            if down is not None:
-                factors = factors + down.factors(tile.columns)
-            exponentials = tile.matrix if tile.is_kept else tile.matrix.exp_()
-            pulls = exponentials * factors if down is None else factors.mul_(exponentials)
+            pulls = tile.own() if tile.is_kept else tile.matrix.exp_()
+            _weigh_(pulls, across.factors(tile.rows), None if down is None else down.factors(tile.columns))
         if grad_x is not None:
             grad_x[:, tile.rows].baddbmm_(pulls, y[:, tile.columns])
         if grad_y is not None:
@@ -208,6 +208,15 @@ class _Shares:
         logs, weights = (z[:, part].unsqueeze(self.dim) for z in (self.logs, self.weights))
         finite = logs.clamp(min=torch.finfo(logits.dtype).min)  # a sum of nothing is -inf
         return (logits - finite).exp_().mul_(weights)
+
+
+def _weigh_(exponentials: Tensor, across: Tensor, down: Tensor | None) -> None:
+    """Multiply a tile by the factors of its rows and columns, some rows at a time: their sum is a matrix."""
+    if down is None:
+        exponentials.mul_(across)
+        return
+    for rows in slices(exponentials.shape[1], WEIGHED_ROWS):
+        exponentials[:, rows].mul_(across[:, rows] + down)
 
 
 def _are_safe(x: Tensor, y: Tensor) -> bool:
