@@ -65,7 +65,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.anchors", description=__doc__.split("\n")[0] if __doc__ else None
     )
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each made data set")
     parser.add_argument(
         "--fashion-mnist", type=Path, metavar="FOLDER", help="folder of train-images-idx3-ubyte.gz"
     )

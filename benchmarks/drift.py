@@ -24,7 +24,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from align_uniform._writing import written_whole
+from align_uniform._writing import check_replaceable, written_whole
 from align_uniform.measuring.discrepancy import Side, discrepancy
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.results import NORMAL_95
@@ -174,8 +174,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.drift", description=__doc__)
     parser.add_argument("--runs", type=int, default=2000, help="runs of each cell (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="number of processes (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="where to keep the results")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the results here as JSON")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
     options = parser.parse_args(arguments)
+    if options.out is not None:
+        check_replaceable(options.out, force=options.force)
     asked = [
         (law, change, paired, options.runs)
         for change in CHANGES
@@ -184,9 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     with ProcessPoolExecutor(options.jobs) as pool:
         cells = list(pool.map(simulate, *zip(*asked, strict=True)))
-    with written_whole(options.out) as partial:
-        document = {"torch": torch.__version__, "cells": [asdict(cell) for cell in cells]}
-        partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if options.out is not None:
+        with written_whole(options.out) as partial:
+            document = {"torch": torch.__version__, "cells": [asdict(cell) for cell in cells]}
+            partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{table(cells)}\n")
     return 0
 

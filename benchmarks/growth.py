@@ -6,8 +6,9 @@
 The rows are those of 1,000 clusters on the sphere in 128 dimensions, float32, in a mapped file. Every case is
 `measure(file, method=...)` in processes of its own: one with all threads, or several that share the work
 (`distributed=True`), with an equal part of the threads each. Peak memory is what the processes allocate
-beyond what they hold before; pages of the mapped file are not counted. Cases that are in FILE are not
-repeated: an interrupted run is resumed by the same command.
+beyond what they hold before, sampled every 10 ms, and added up over processes; pages of the mapped file are
+not counted. Cases that are in FILE are not repeated: with --out, an interrupted run is resumed by the same
+command. The file of the largest case, 5 GB for 10,000,000 rows, lies in the folder of temporary files.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Outcome:
     """The threads of each process."""
     seconds: float
     peak_mib: float | None
-    """The peak of the memory of all processes together; None if this system does not tell."""
+    """The sum over processes of the peak of each one's memory; None if this system does not report it."""
     uniform: float
     approximation_stderr: float
     """The stated standard error of `uniform` as an estimate of the exact value; 0 if it is exact."""
@@ -79,7 +80,10 @@ def main() -> int:
             sys.stderr.write(f"{outcomes[-1]}\n")
             _write(options.out, outcomes)
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; the finished cases are shown. Run the same command again to resume.\n")
+        resume = (
+            "Run the same command again to resume." if options.out else "They were not kept, without --out."
+        )
+        sys.stderr.write(f"Interrupted; the finished cases are shown. {resume}\n")
         code = 130
     show(outcomes)
     if options.figure is not None and outcomes:
@@ -94,12 +98,24 @@ def _parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--exact", type=int, nargs="*", default=EXACT, metavar="N", help="rows, summed exactly"
+        "--exact", type=int, nargs="*", default=EXACT, metavar="N", help="numbers of rows to sum exactly"
     )
     parser.add_argument(
-        "--anchors", type=int, nargs="*", default=ANCHORS, metavar="N", help="rows, by anchors"
+        "--anchors",
+        type=int,
+        nargs="*",
+        default=ANCHORS,
+        metavar="N",
+        help="numbers of rows to measure from anchors",
     )
-    parser.add_argument("--processes", type=int, nargs="+", default=(1, 2), metavar="P")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        nargs="+",
+        default=(1, 2),
+        metavar="P",
+        help="numbers of processes to share the work",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON of the outcomes, which is added to")
     parser.add_argument("--figure", type=Path, metavar="PATH", help="figure, PATH.png and PATH.svg")
     return parser.parse_args()
@@ -163,6 +179,8 @@ def _measure(rank: int, folder: str, method: str, processes: int, threads: int) 
     def run() -> Measurement:
         return measure(f"{folder}/rows.npy", method=method, progress=False, distributed=processes > 1)
 
+    if processes > 1:
+        dist.barrier()  # nobody's time includes waiting for another to have loaded
     started = time.perf_counter()
     found, peak = _with_peak(run)
     part = {
@@ -197,7 +215,7 @@ def _with_peak(run: Callable[[], Measurement]) -> tuple[Measurement, float | Non
 
 
 def _allocated() -> float | None:
-    """Return the memory of this process without pages of files, in MiB; None if this system does not tell."""
+    """Return the memory of this process without pages of files, in MiB; None if it is not reported."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon")), None)

@@ -69,7 +69,7 @@ class Pair(NamedTuple):
 def main() -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser("python -m benchmarks.views", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each step (default: 0.5)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="seconds for each step (default: 0.5)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers here as JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     options = parser.parse_args()

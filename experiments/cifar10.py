@@ -45,13 +45,13 @@ from experiments.runs import (
 )
 
 ALL, FEW = 50_000, 20_000
-"""The numbers of training images, of the plane's runs the second."""
+"""The numbers of training images: ALL, and FEW for the runs of the plane."""
 
 EPOCHS, EPOCHS_OF_THE_PLANE = 6, 3
 
 RATE = {"lr": 0.12}
 """The learning rate, chosen with a seed that is not among the runs: 2 epochs of 25,000 images had a linear
-accuracy of 53.1%; 51.6% at half of it, and 51.0% at twice as much.
+accuracy of 53.1%; 51.6% at half of it, and 51.0% at twice as much. These pilot runs were not kept.
 """
 
 CONTRASTIVE: dict[str, float] = {"align_weight": 0, "uniform_weight": 0, "contrastive_weight": 1}

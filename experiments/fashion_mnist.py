@@ -54,8 +54,8 @@ def main() -> int:
         "--parts", nargs="+", default=["two-view", "moco", "plane"], choices=["two-view", "moco", "plane"]
     )
     found.add_argument("--images", type=int, default=20_000, help="number of training images")
-    found.add_argument("--epochs", type=int, default=48)
-    found.add_argument("--plane-epochs", type=int, default=3)
+    found.add_argument("--epochs", type=int, default=48, help="epochs of each run")
+    found.add_argument("--plane-epochs", type=int, default=3, help="epochs of each run of the plane")
     options = found.parse_args()
     experiment = Experiment("fashion-mnist", dict.fromkeys(("two-view", "moco"), "fashion-mnist"), options)
     outcomes, code = carry_out(jobs(options), experiment, images=options.images)

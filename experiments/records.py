@@ -30,8 +30,8 @@ def kept(path: Path, **stated: Any) -> list[dict[str, Any]]:
         return []
     held = json.loads(path.read_text())
     for name, value in stated.items():
-        if held[name] != value:
-            raise SystemExit(f"{path} is of {held[name]} {name}, not {value}; choose another --out.")
+        if held.get(name) != value:
+            raise SystemExit(f"{path} has {held.get(name)!r} as {name}, not {value!r}; choose another --out.")
     found: list[dict[str, Any]] = held["outcomes"]
     return found
 

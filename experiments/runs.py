@@ -1,6 +1,6 @@
 """Encoders that are trained without labels and judged, one run each: what all experiments have in common.
 
-Each run has one processor core, some of them at a time, which does more a second than one run on all cores.
+Each run has one core, and several run at a time: together they do more a second than one run on all cores.
 Runs in results.json are not repeated: after an interruption, or with more parts, the same command resumes.
 """
 
@@ -126,7 +126,7 @@ def parser(name: str, text: str) -> argparse.ArgumentParser:
     found.add_argument(
         "--out", type=Path, default=Path(name), help="folder for runs, results.json and figures"
     )
-    found.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    found.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the runs")
     found.add_argument("--processes", type=int, default=2, help="runs at a time, one core each")
     return found
 
@@ -143,6 +143,7 @@ def carry_out(jobs: Sequence[Job], experiment: Experiment, **stated: Any) -> tup
         stated: values that stand at the head of results.json, and must be those of earlier runs in it.
     """
     experiment.options.out.mkdir(parents=True, exist_ok=True)
+    stated = {"data": experiment.data} | stated
     outcomes = read(experiment.results, **stated)
     done = {each.key for each in outcomes}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does

@@ -17,10 +17,10 @@ it is, the released output (layer 6), and both of them less their mean, which is
 
 Everything was fixed before the runs: 16 steps of 64 pairs, texts cut to 32 word pieces, the weight 0.1 of the
 regulariser, which is its default, the scale 20 of the ranking loss, also its default, and AdamW with a linear
-warm-up of 10% and a linear decay. `--pilot` repeats the runs by which the learning rates of align + uniform
-and of the ranking loss were chosen: 8 steps, a seed of its own, and 1,000 verses that are neither trained on
-nor judged by later. With the regulariser the ranking loss has the rate that it has without. A run takes one
-core about two minutes.
+warm-up, of 2 steps of 16, and a linear decay. `--pilot` repeats the runs by which the learning rates of align
++ uniform and of the ranking loss were chosen: 8 steps, a seed of its own, and 1,000 verses that are neither
+trained on nor judged by later. With the regulariser the ranking loss has the rate that it has without. A run
+takes one core about two minutes.
 
 Runs in results.json are not repeated: after an interruption the same command resumes.
 """
@@ -154,7 +154,7 @@ class Outcome:
     hits: dict[str, str] = field(repr=False)
     """Whether each verse found its translation, a bit for each, in hexadecimal.
 
-    The keys are those of `searched`.
+    The keys are those of `searched`, of which pilot runs have the first two.
     """
 
     def found(self, direction: str) -> NDArray[np.bool_]:
@@ -212,7 +212,7 @@ def carry_out(listed: Sequence[Run], out: Path) -> tuple[list[Outcome], int]:
         for run in listed:
             if run not in done:
                 outcomes.append(outcome_of(run, corpus, out))
-                records.keep(out / "results.json", outcomes)
+                records.keep(out / "results.json", outcomes, data="verses")
                 sys.stderr.write(f"{outcomes[-1]}\n")
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; the finished runs are shown. Run the same command again to resume.\n")
@@ -222,7 +222,7 @@ def carry_out(listed: Sequence[Run], out: Path) -> tuple[list[Outcome], int]:
 
 def read(results: Path) -> list[Outcome]:
     """Return the outcomes of earlier runs."""
-    return [Outcome(**{**each, "run": Run(**each["run"])}) for each in records.kept(results)]
+    return [Outcome(**{**each, "run": Run(**each["run"])}) for each in records.kept(results, data="verses")]
 
 
 def outcome_of(run: Run, corpus: Corpus, out: Path) -> Outcome:
@@ -407,22 +407,31 @@ def comparisons(outcomes: Sequence[Outcome]) -> list[Comparison]:
     baselines = [name for name in of if name not in OBJECTIVES]
     wanted = [(name, other) for name in OBJECTIVES for other in baselines]
     wanted += [(name, "ranking loss") for name in OBJECTIVES if name != "ranking loss"]
-    return [
-        _compared(of[first], of[second], direction)
-        for first, second in wanted
-        if of.get(first) and of.get(second)
-        for direction in DIRECTIONS
-    ]
+    pairs = [_of_same_seeds(of.get(first, []), of.get(second, [])) for first, second in wanted]
+    return [_compared(*pair, direction) for pair in pairs if all(pair) for direction in DIRECTIONS]
 
 
 def _compared(first: Sequence[Outcome], second: Sequence[Outcome], direction: str) -> Comparison:
     a, b = (np.stack([each.found(direction) for each in side]) for side in (first, second))
-    seeds = np.broadcast_arrays(a, b) if min(len(a), len(b)) == 1 else (a, b)
     return Comparison(
         direction,
         compare_accuracies(a, b, names=(first[0].run.name, second[0].run.name)),
-        [mcnemar_p(int((x & ~y).sum()), int((y & ~x).sum())) for x, y in zip(*seeds, strict=False)],
+        [mcnemar_p(int((x & ~y).sum()), int((y & ~x).sum())) for x, y in zip(a, b, strict=True)],
     )
+
+
+def _of_same_seeds(
+    first: Sequence[Outcome], second: Sequence[Outcome]
+) -> tuple[Sequence[Outcome], Sequence[Outcome]]:
+    """Return the runs of the seeds that both have; an untrained encoder is the same for all seeds."""
+    if second and second[0].run.name not in OBJECTIVES:
+        return first, [second[0]] * len(first)
+    seeds = {each.run.seed for each in first} & {each.run.seed for each in second}
+    first, second = (
+        sorted((each for each in side if each.run.seed in seeds), key=lambda each: each.run.seed)
+        for side in (first, second)
+    )
+    return first, second
 
 
 def table_of_differences(outcomes: Sequence[Outcome]) -> str:

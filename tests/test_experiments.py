@@ -25,10 +25,14 @@ def test_hits_of_images_are_kept_and_read() -> None:
 
 
 def test_recorded_runs_are_read_and_those_of_other_images_are_refused() -> None:
-    outcomes = runs.read(ROOT / "fashion_mnist.json", images=20_000)
+    outcomes = runs.read(ROOT / "fashion_mnist.json", data="fashion-mnist", images=20_000)
     assert {each.part for each in outcomes} >= {"baseline", "two-view", "moco", "plane"}
-    with pytest.raises(SystemExit, match=r"fashion_mnist\.json is of 20000 images, not 10; choose another"):
+    with pytest.raises(SystemExit, match=r"fashion_mnist\.json has 20000 as images, not 10; choose another"):
         runs.read(ROOT / "fashion_mnist.json", images=10)
+    with pytest.raises(SystemExit, match=r"has 'fashion-mnist' as data, not 'cifar10'; choose another"):
+        runs.read(ROOT / "fashion_mnist.json", data="cifar10")
+    with pytest.raises(SystemExit, match=r"cifar10\.json has None as images, not 10; choose another"):
+        runs.read(ROOT / "cifar10.json", images=10)
     assert runs.read(ROOT / "nothing.json") == []
 
 
@@ -59,6 +63,6 @@ def test_the_rank_correlation_has_an_interval_over_mixtures() -> None:
 
 def test_the_page_shows_the_recorded_runs_on_cifar10() -> None:
     page = (ROOT.parent / "docs" / "training.md").read_text(encoding="utf-8")
-    for each in runs.read(ROOT / "cifar10.json"):
+    for each in runs.read(ROOT / "cifar10.json", data="cifar10"):
         assert f"| {100 * each.linear:.1f} | {100 * each.knn:.1f} |" in page, each.name
         assert runs.hits_of(each, "linear").double().mean() == pytest.approx(each.linear)

@@ -90,6 +90,7 @@ def test_log_odds_and_their_gradients_are_those_of_the_matrix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(logits, "KEPT_LOGITS", kept)
+    monkeypatch.setattr(logits, "WEIGHED_ROWS", 2)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
     x, y = (
         rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(),
@@ -131,13 +132,13 @@ def check_against(sums: Tensor, truth: Tensor, leaves: tuple[Tensor, ...]) -> No
 
 
 @pytest.mark.parametrize("scale", [1, 1000], ids="logits up to {}".format)
-@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize("size", [1, 3, 18, 100])
 @pytest.mark.parametrize("batch", [(), (2,)], ids=str)
 def test_one_sweep_gives_the_log_sums_of_rows_and_their_gradient(
     batch: tuple[int, ...], size: int, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logits, "KEPT_LOGITS", 0)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: size)
+    monkeypatch.setattr(tiles, "FLAT_TILE", 6)  # several tiles of columns, also where one holds all rows
     x, y = rows.normal(*batch, 9, 3).mul_(scale).requires_grad_(), rows.normal(*batch, 7, 3, seed=1)
     weights = rows.normal(*batch, 9, seed=2)
     sums = engine.log_sum_exp(x, y, 1.0)
@@ -153,11 +154,24 @@ def test_the_gradient_of_log_sums_of_rows_is_itself_differentiable() -> None:
     assert torch.autograd.gradgradcheck(lambda x: engine.log_sum_exp(x, y, 1.0), x)
 
 
-def test_the_contrastive_loss_with_a_queue_keeps_no_matrix_of_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logits, "KEPT_LOGITS", 0)
+@pytest.mark.parametrize("learned", [False, True], ids=["constant queue", "queue with a gradient"])
+def test_the_contrastive_loss_with_a_queue_keeps_no_matrix_of_logits(
+    learned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logits, "KEPT_LOGITS", 64)
     monkeypatch.setattr(tiles, "tile_size", lambda *_: 8)
+    monkeypatch.setattr(tiles, "FLAT_TILE", 64)
     x, y = rows.unit(2, 64, 4)
-    queue = rows.unit(512, 4, seed=1)
+    queue = rows.unit(512, 4, seed=1).requires_grad_(learned)
     with Outputs() as outputs:
         contrastive_loss(x.requires_grad_(), y, 0.1, negatives=queue).backward()
     assert outputs.largest <= queue.numel()
+
+
+def test_a_process_without_rows_has_sums_of_the_same_dtype_under_autocast() -> None:
+    everyones = rows.unit(5, 3, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for count in (2, 0):
+            own = everyones[:count]
+            found = [*engine.log_sums(own, everyones, 1.0, skip=0), engine.log_sum_exp(own, everyones, 1.0)]
+            assert {each.dtype for each in found} == {torch.float32}

@@ -57,6 +57,9 @@ CASES = {
         lambda x, y, z, tau: contrastive_loss(x, y, tau, negatives=z), [X, Y, Z, ()]
     ),
     "contrastive batch negatives": Case(lambda x, y, z: contrastive_loss(x, y, 0.3, negatives=z), [B, B, Z]),
+    "contrastive own rows": Case(lambda x: contrastive_loss(x, x, 0.3), [X]),
+    "contrastive predicted rows": Case(lambda x, w: contrastive_loss(x @ w, x, 0.3), [X, (2, 2)]),
+    "contrastive own negatives": Case(lambda x, y: contrastive_loss(x, y, 0.3, negatives=x), [X, Y]),
     "align views": Case(align_loss, [(3, 5, 2)]),
     "align views alpha=1": Case(lambda x: align_loss(x, alpha=1), [(3, 5, 2)]),
     "uniform ids": Case(lambda x: uniform_loss(x, 0.5, ids=IDS), [X]),
@@ -105,6 +108,17 @@ def test_first_derivatives_are_right_when_only_some_inputs_need_them(case: Case)
             grads = torch.autograd.grad(case.loss(*some).sum(), [some[i] for i in chosen])
             for i, grad in zip(chosen, grads, strict=True):
                 close(grad, expected[i], 1e-13)
+
+
+@each_case
+@pytest.mark.usefixtures("route")
+def test_a_derivative_that_is_differentiated_again_is_the_same(case: Case) -> None:
+    inputs = case.inputs(requires_grad=True)
+    once, again = (
+        torch.autograd.grad(case.loss(*inputs).sum(), inputs, create_graph=more) for more in (False, True)
+    )
+    for first, second in zip(once, again, strict=True):
+        close(first, second.detach(), 1e-12)
 
 
 @each_case

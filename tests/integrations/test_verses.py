@@ -17,6 +17,8 @@ from align_uniform import measure
 from align_uniform.measuring.significance import holm
 from tests.integrations.small_bert import PAIRS, bert_in
 
+NAMES = ("align + uniform", "ranking loss")
+
 ROOT = Path(__file__).parents[2]
 
 BIBLE = """
@@ -98,6 +100,21 @@ def test_encoders_are_trained_and_judged_and_an_interrupted_experiment_resumes(
     encoders, differences = verses.tables(again)
     assert [line.split(" | ")[0] for line in encoders.splitlines()[2:]] == [f"| {run.name}" for run in jobs]
     assert len(differences.splitlines()) == 2 + 3 * 4 + 2
+
+
+def test_encoders_are_compared_by_the_seeds_that_both_have() -> None:
+    recorded = verses.read(ROOT / "experiments" / "verses.json")
+    cut_off = [each for each in recorded if (each.run.name, each.run.seed) != ("ranking loss", 0)]
+    whole, part = (
+        next(each for each in verses.comparisons(runs) if each.difference.names == NAMES)
+        for runs in (recorded, [*cut_off[::-1]])
+    )
+    assert part.of_seeds == whole.of_seeds[1:]
+    only = [each for each in cut_off if (each.run.name, each.run.seed) != ("align + uniform", 1)]
+    assert [len(each.of_seeds) for each in verses.comparisons(only) if each.difference.names == NAMES] == [
+        1,
+        1,
+    ]
 
 
 @pytest.mark.usefixtures("packages")

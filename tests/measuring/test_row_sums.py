@@ -56,6 +56,21 @@ def test_all_row_sums_are_the_definitions(
     )
 
 
+@pytest.mark.usefixtures("tile_loop")
+def test_the_variance_of_potentials_keeps_its_digits_in_float32() -> None:
+    noise = rows.normal(1500, 64) * 0.0145
+    x = torch.nn.functional.normalize(torch.eye(64)[0] + noise, dim=1)
+    single, double = (population(x.to(dtype)) for dtype in (torch.float32, torch.float64))
+    assert not row_sums.care_of(single, (2.0,)).wider
+
+    def variance(given: Population) -> float:
+        found = row_sums.all_row_sums(given, (2.0,), lambda _: None)
+        pairs = 1500 * 1499
+        return float(found.squares[0] / pairs - (found.sums[0].sum() / pairs).square())
+
+    assert variance(single) == pytest.approx(variance(double), rel=1e-4)
+
+
 def test_what_would_underflow_does_not(blocks: None) -> None:
     z = torch.tensor([[1.0, 0, 0, 0, 0], [-1, 0, 0, 0, 0], [0, 1, 0, 0, 0]])
     found = row_sums.all_row_sums(population(z), [60.0, 1.0], lambda _: None)

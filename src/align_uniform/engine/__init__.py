@@ -11,7 +11,7 @@ columns of the logits of a batch, and subtracts each row's own logit. There are 
 * `plain`: the definition in differentiable operations, O(N^2) in memory; for forward-mode AD, higher
   derivatives, and graphs.
 * `tiles` and `logits`: sweeps over tiles of the matrix in O(N m) memory, on any device; value and gradient in
-  one pass.
+  one pass, or in two for logits of which both sides have a gradient.
 * `few`: the losses of a small batch in as few operators as possible, on a CPU.
 * `triton`: the same sweeps as one fused kernel; `fused` makes values and gradients of its sums.
 
@@ -124,7 +124,7 @@ def log_sum_exp(
         [..., N], float32 or float64; -inf where no pair is left.
     """
     if x.shape[-2] == 0:  # a process without rows has no sums, and still takes part in the graph
-        return (x @ y.mT * scale).sum(-1)
+        return _logits_of_nothing(x, y, scale).sum(-1)
     mask = Mask(skip, ids, y_ids)
     is_recorded = routes.is_recorded()
     if not is_recorded and routes.takes_kernel(x, y):
@@ -154,7 +154,7 @@ def log_sums(
     mask = Mask(skip, ids, y_ids)
     is_recorded = routes.is_recorded()
     if x.shape[-2] == 0:  # a process without rows adds nothing to the sums of columns
-        nothing = x @ y.mT * scale
+        nothing = _logits_of_nothing(x, y, scale)
         return nothing.sum(-1), nothing.sum(-2) - math.inf
     if not is_recorded and routes.takes_kernel(x, y):
         of_rows = log_sum_exp(x, y, scale, skip=skip, ids=ids, y_ids=y_ids)
@@ -168,6 +168,11 @@ def log_sums(
         rows, columns = logits.log_sums(x, y, mask, columns=True)[0]
     assert columns is not None
     return rows, columns
+
+
+def _logits_of_nothing(x: Tensor, y: Tensor, scale: float | Tensor) -> Tensor:
+    """Return the logits of no rows, [..., 0, M], in the graph; a product would be lowered by autocast."""
+    return (x.unsqueeze(-2) * y.unsqueeze(-3)).sum(-1) * scale
 
 
 def log_odds(x: Tensor, y: Tensor, scale: float | Tensor, *, ids: Tensor | None = None) -> Tensor:

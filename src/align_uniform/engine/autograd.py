@@ -1,7 +1,7 @@
 """The derivatives of the sweeps: eagerly, under torch.func, and in compiled graphs.
 
-The first derivative comes out of the sweep itself. A derivative that is to be differentiated again is
-computed by the plain formula.
+The first derivative comes out of the sweep, or of a second one. A derivative that is to be differentiated
+again has the plain formula's: that of logits is computed by it, that of potentials is differentiated by it.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ class _ContrastiveOfFew(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, y, ids, *grads = ctx.saved_tensors
-        if torch.is_grad_enabled() or is_batched(grad):
+        if torch.is_grad_enabled():
             formula = functools.partial(plain.contrastive, ids=ids)
             return *_plain_gradients(formula, x, y, None, (grad,), ctx.needs_input_grad[:2]), None
         if grad.dim():
@@ -365,10 +365,15 @@ def _plain_gradients(
     weights: tuple[Tensor, ...],
     needs: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients of weighted results of a formula, differentiable if gradients are enabled."""
+    """Return the gradients of weighted results of a formula, differentiable if gradients are enabled.
+
+    They are partial: one input may be computed from another, or be the same.
+    """
     create_graph = torch.is_grad_enabled()
-    inputs = [z for z, need in zip((x, y, scale), needs, strict=False) if need and z is not None]
     with torch.enable_grad():
+        x, y = x.view_as(x), y.view_as(y)  # of which neither is computed from the other
+        scale = None if scale is None else scale.view_as(scale)
+        inputs = [z for z, need in zip((x, y, scale), needs, strict=False) if need and z is not None]
         results = formula(x if scale is None else x.float() * scale, y)
         results = (results,) if isinstance(results, Tensor) else results
         grads = iter(torch.autograd.grad(results, inputs, weights, create_graph=create_graph))

@@ -48,7 +48,8 @@ def log_potential(x: Tensor, t: float, pairs: int, needs_grad: bool) -> tuple[Te
     """
     x = x.contiguous()
     distances = torch.pdist(x)  # from differences of rows, which cancel no more than they must
-    if not t * distances.amax().item() ** 2 <= LARGEST_EXPONENT:
+    largest = distances.amax().item()
+    if not t * largest * largest <= LARGEST_EXPONENT:
         return None
     potentials = distances.square_().mul_(-t).exp_()
     total = potentials.sum().item()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from align_uniform.engine import triton as launches
 from align_uniform.engine.launching import split
-from align_uniform.engine.logits import LogSums
+from align_uniform.engine.logits import LogSums, flat
 from align_uniform.engine.mask import ALL_PAIRS, Mask
 from align_uniform.engine.precision import full_precision
 from align_uniform.engine.routes import HALVES
@@ -154,12 +154,8 @@ def _in_one_dtype(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return [batch, N, m] and [batch, M, m]: half-precision rows of one dtype as they are, else float32."""
     if y is not None and y.dtype != x.dtype:
         x, y = x.float(), y.float()
-    rows = _flat(x)
-    return rows, rows if y is None else _flat(y)
-
-
-def _flat(z: Tensor) -> Tensor:
-    return z.reshape(-1, *z.shape[-2:])
+    rows = flat(x)
+    return rows, rows if y is None else flat(y)
 
 
 def _flat_sums(z: Tensor) -> Tensor:

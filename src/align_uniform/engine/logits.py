@@ -23,7 +23,7 @@ KEPT_LOGITS = 2**17
 """The number of logits (512 KiB in float32) that are kept for the gradient: those of a small batch."""
 
 WEIGHED_ROWS = 256
-"""The number of rows of a tile whose factors are one matrix at a time."""
+"""The number of rows whose factors are held at a time while a tile is multiplied by them."""
 
 SAFE_LOGIT = 60.0
 """The largest size of logits that are summed as they are: neither sums nor shares leave float32's range."""
@@ -62,7 +62,7 @@ class Kept(NamedTuple):
     row_sums: Tensor | None
     """The sums of the rows of exponentials, [batch, N]; None if some logit may not be safe."""
     column_sums: Tensor | None
-    """The sums of the columns of exponentials, [batch, M]."""
+    """The sums of the columns of exponentials, [batch, M]; None like those of rows, or if not requested."""
     tiles: Sequence[Tensor]
     """The first tiles: exp(logit) if there are sums, else the logits."""
 
@@ -74,7 +74,7 @@ def log_sums(x: Tensor, y: Tensor, mask: Mask, columns: bool, keep: bool = False
     With `keep`, the second result has the tiles that there is room for.
     """
     batch = x.shape[:-2]
-    x, y, mask = _flat(x), _flat(y), mask.flat()
+    x, y, mask = flat(x), flat(y), mask.flat()
     is_safe = _are_safe(x, y)
     across, down = _Sums(x, is_safe), _Sums(y, is_safe)
     kept = []
@@ -111,7 +111,7 @@ def gradients(
     results of `log_sums`.
     """
     shapes = x.shape, y.shape
-    x, y, mask = _flat(x), _flat(y), mask.flat()
+    x, y, mask = flat(x), flat(y), mask.flat()
     grad_x, grad_y = (torch.zeros_like(z) if needs else None for z, needs in ((x, needs_x), (y, needs_y)))
     across = _Shares(logs.rows, weights.rows, kept.row_sums, -1)
     down = None
@@ -144,7 +144,7 @@ def row_sums_and_gradient(x: Tensor, y: Tensor, mask: Mask) -> tuple[Tensor, Ten
     value -inf, and the gradient 0.
     """
     shape = x.shape
-    x, y, mask = _flat(x), _flat(y), mask.flat()
+    x, y, mask = flat(x), flat(y), mask.flat()
     is_safe = _are_safe(x, y)
     sums = _Sums(x, is_safe)
     grad = torch.zeros_like(x)
@@ -226,7 +226,8 @@ def _are_safe(x: Tensor, y: Tensor) -> bool:
     return math.prod(float(torch.linalg.vector_norm(z, dim=-1).amax()) for z in (x, y)) <= SAFE_LOGIT
 
 
-def _flat(z: Tensor) -> Tensor:
+def flat(z: Tensor) -> Tensor:
+    """Return rows with one leading dimension, [batch, N, m]."""
     return z.reshape(-1, *z.shape[-2:])
 
 

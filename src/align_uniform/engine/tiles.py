@@ -29,7 +29,7 @@ DENSE_ROWS = 768
 """The largest number of rows whose pairs are one tile: fewer, larger operations then beat half the work."""
 
 FLAT_TILE = 2**20
-"""The largest size of a tile of few rows, and of its columns' features (4 MiB in float32)."""
+"""The size (4 MiB in float32) that a tile of few rows is widened to, or the features of its columns."""
 
 
 class Sweep(NamedTuple):
@@ -98,7 +98,8 @@ def _needs(halves: Tensor, y: Tensor | None = None, centre: Tensor | None = None
         farthest = (
             torch.linalg.vector_norm(y, dim=-1).amax() + torch.linalg.vector_norm(centre, dim=-1).amax()
         )
-        reach = max(reach, (scale * float(farthest)) ** 2 / 2) if reach == reach else reach  # a NaN stays one
+        radius = scale * float(farthest)
+        reach = max(reach, radius * radius / 2) if reach == reach else reach  # a NaN stays one
     return care(reach, halves.dtype)
 
 
@@ -317,9 +318,9 @@ def half_squares(z: Tensor) -> Tensor:
 
 
 def even_slices(count: int, size: int) -> list[slice]:
-    """Cut rows into nearly equal parts as `slices` does, of a multiple of 64 rows but for the last.
+    """Cut rows into nearly equal parts as `slices` does, of a multiple of 64 rows if `size` is one.
 
-    Products and passes are faster over such tiles.
+    Products and passes are faster over such tiles; the last has the rows that are left.
     """
     parts = math.ceil(count / size)
     return slices(count, size) if size % 64 or parts == 1 else _cut(count, 64 * math.ceil(count / parts / 64))

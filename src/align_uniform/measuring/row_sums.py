@@ -78,7 +78,7 @@ def all_row_sums(population: Population, ts: Sequence[float], progress: Progress
     def tiles(shift: float, needs: Care) -> Iterator[Tile]:
         read, block = slice(0), population.centre.new_empty(0)
         for rows, columns in share:
-            if columns != read:  # it meets all blocks of rows, and is read once
+            if columns != read:  # these columns are read once for all the blocks of rows that they meet
                 read, block = columns, population[columns]
             yield from tiles_of_blocks(population, ts[0], rows, columns, shift, needs, block)
 
@@ -212,9 +212,12 @@ def _potentials_at(ts: Sequence[float], exponents: Tensor) -> Iterator[tuple[int
 
 
 def _square(matrix: Tensor) -> Tensor:
-    """Return the sum of the squares of a matrix that is contiguous, or the transpose of one that is."""
-    flat = (matrix if matrix.is_contiguous() else matrix.mT).view(-1)
-    return flat.dot(flat)
+    """Return the sum of the squares of a matrix that is contiguous, or the transpose of one that is.
+
+    It is summed row by row: the variance of potentials is a small difference of such sums.
+    """
+    norms: Tensor = torch.linalg.vector_norm(matrix if matrix.is_contiguous() else matrix.mT, dim=1)
+    return norms.to(sum_dtype(norms)).square_().sum()
 
 
 def near_exponents(t: float) -> tuple[float, float]:

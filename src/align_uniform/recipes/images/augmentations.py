@@ -2,10 +2,11 @@
 
 A step draws its parameters from the `random.Random` it is given, and then changes the pixels. The
 distributions of the parameters are torchvision's, and given the same parameters the pixels are those of
-torchvision's step on images of Pillow. `recipes.images.batches` has the same steps for a batch.
+torchvision's step on images of Pillow, except that the blur is Pillow's own. `recipes.images.batches` has the
+same steps for a batch.
 
 Shapes are changed by Pillow, not by `torchvision.transforms.v2.functional`, which takes longer, and whose
-import takes as long as importing torch (benchmarks/views.json); colours by `recipes.images.colours`.
+import takes two seconds (benchmarks/views.json); colours by `recipes.images.colours`.
 """
 
 from __future__ import annotations

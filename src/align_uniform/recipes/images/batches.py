@@ -4,8 +4,8 @@ The processes that read images draw the parameters of each view, from the genera
 and view; here the pixels are changed, of all views at once, each by its own parameters. A view therefore
 depends neither on the other images of its batch nor on the number of processes. Every step gives the values
 that it gives one image (`recipes.images.augmentations`), since the roundings of Pillow's whole numbers are
-restated. One thing may differ, by one grey level: crops are resized along rows and then along columns, where
-Pillow 13 takes the columns of some tall crops first.
+restated. One thing may differ, by one grey level before colours change: crops are resized along rows and then
+along columns, where Pillow 13 takes the columns of some tall crops first.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _resize(step: Resize, planes: Tensor, _: Tensor) -> Tensor:
 def _resized(values: Tensor, axis: int, start: Tensor, length: Tensor, size: int) -> Tensor:
     """Resize a part of each image along one axis, where the part has the given start and length, [N] each.
 
-    Pillow's weights are whole numbers, of 2^22.
+    Pillow's weights are whole numbers, in units of 2^-22.
     """
     places, weights = _taps(start, length, size, values.device)
     along = (-1, 1, 1, size) if axis == -1 else (-1, 1, size, 1)
@@ -234,7 +234,7 @@ def _blur(_: RandomBlur, planes: Tensor, drawn: Tensor) -> Tensor:
 
 
 def _box(sigma: Tensor) -> Tensor:
-    """Return the weights, of 2^24, of the places at distance 0, 1, ... in a box that is applied three times.
+    """Return the weights, in units of 2^-24, of places at distance 0, 1, ... in a box applied three times.
 
     The box has a radius that is no whole number, and a third of the Gaussian's variance. Pillow finds it in
     float32.

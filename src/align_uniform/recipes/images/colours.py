@@ -1,4 +1,4 @@
-"""Changes of the colours of one image, as Pillow makes them to the bit, and in half of its time.
+"""Changes of the colours of one image, as Pillow makes them to the bit, and faster where several are made.
 
 Planes are the channels of an image, [channels, height, width], as whole numbers 0 to 255 in float32,
 contiguous. The functions change them in place. Pillow's roundings are restated; sums of whole numbers stay
@@ -21,7 +21,7 @@ Planes = NDArray[np.float32]
 FULL = 255 * 255
 """The number that weights of hues and saturations are relative to."""
 LIGHT = 19595, 38470, 7471
-"""The weights of red, green and blue in grey, of 2^16."""
+"""The weights of red, green and blue in grey, in units of 2^-16."""
 PLACE = 511, -510, -1
 """The weights of red, green and blue in the place of a colour in the table of hues."""
 FIRST = 255 * 512

@@ -220,7 +220,8 @@ class MachineOptions(Options):
     """Processes that prepare the views; 0 for the training process itself. By default one a core, up to 8."""
     augment_on: Literal["cpu", "device"] = may_change("cpu")
     """Maker of the views: these processes, one image at a time (cpu), or the device that trains, in batches
-    (device), for machines with few cores. The views are the same, to a grey level.
+    (device), for machines with few cores. The views are the same, except that some grey levels of a few
+    crops differ by one before their colours change.
     """
 
     def __post_init__(self) -> None:
