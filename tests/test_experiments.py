@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -66,3 +67,15 @@ def test_the_page_shows_the_recorded_runs_on_cifar10() -> None:
     for each in runs.read(ROOT / "cifar10.json", data="cifar10"):
         assert f"| {100 * each.linear:.1f} | {100 * each.knn:.1f} |" in page, each.name
         assert runs.hits_of(each, "linear").double().mean() == pytest.approx(each.linear)
+
+
+def test_the_page_has_the_differences_that_the_experiment_on_cifar10_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (ROOT.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    outcomes = runs.read(ROOT / "cifar10.json", data="cifar10")
+    cifar10.print_differences([each for each in outcomes if each.part != "plane" and each.dim != 2])
+    printed = re.findall(r"contrastive, tau = 0.5: \+(\S+) ± (\S+) .* p < 0.0001", capsys.readouterr().out)
+    assert len(printed) == 2
+    for value, error in printed:
+        assert f"{float(value):.1f} ± {float(error):.1f}" in page
