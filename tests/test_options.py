@@ -57,5 +57,5 @@ def test_checks_name_the_option_and_the_value() -> None:
     check_statistics((), ())
     with pytest.raises(ValueError, match="one number for each channel, got 3 and 1"):
         check_statistics((0.5,) * 3, (0.5,))
-    with pytest.raises(ValueError, match=r"std must be above 0, got \[0\]"):
+    with pytest.raises(ValueError, match=r"std must have finite numbers above 0, got \[0\]"):
         check_statistics((0.5,), (0,))

@@ -180,6 +180,13 @@ def _shortly(value: object) -> str:
     return repr(value) if isinstance(value, str | bytes) else type(value).__name__
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that torch or numpy cannot take."""
+    check_at_least(0, seed=seed)
+    if seed >= 2**63:
+        raise ValueError(f"seed must be below 2^63, got {seed}.")
+
+
 def check_at_least(least: float, /, **values: float | None) -> None:
     """Refuse values below `least`, each named by its keyword; None, for an option that is not set, passes.
 
@@ -193,13 +200,17 @@ def check_at_least(least: float, /, **values: float | None) -> None:
         if value is not None and not value >= least:
             expected = "not be negative" if least == 0 else f"be at least {least}"
             raise ValueError(f"{name} must {expected}, got {value}.")
+        if value == math.inf:
+            raise ValueError(f"{name} must be a finite number, got {value}.")
 
 
 def check_statistics(mean: Sequence[float], std: Sequence[float]) -> None:
-    """Refuse means and standard deviations that differ in number, or deviations that are not above 0."""
+    """Refuse means and deviations that differ in number or are not finite, or deviations not above 0."""
     if len(mean) != len(std):
         raise ValueError(
             f"mean and std must have one number for each channel, got {len(mean)} and {len(std)}."
         )
-    if not all(deviation > 0 for deviation in std):
-        raise ValueError(f"std must be above 0, got {list(std)}.")
+    if not all(math.isfinite(each) for each in mean):
+        raise ValueError(f"mean must have finite numbers, got {list(mean)}.")
+    if not all(0 < deviation < math.inf for deviation in std):
+        raise ValueError(f"std must have finite numbers above 0, got {list(std)}.")

@@ -25,7 +25,7 @@ from align_uniform.recipes.images.workers import default_workers
         ("e.pth", {"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ("e.pth", {"seed": -1}, "seed must not be negative, got -1"),
         ("e.pth", {"dim": 0}, "dim must be at least 1, got 0"),
-        ("e.pth", {"std": (0.0,), "mean": (0.5,)}, r"std must be above 0, got \[0.0\]"),
+        ("e.pth", {"std": (0.0,), "mean": (0.5,)}, r"std must have finite numbers above 0, got \[0.0\]"),
     ],
 )
 def test_what_does_not_go_together_is_refused(encoder: str, options: dict[str, Any], message: str) -> None:

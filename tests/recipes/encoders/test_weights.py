@@ -78,7 +78,7 @@ def test_the_card_says_how_the_encoder_was_built_and_what_it_sees(folder: Path) 
         ({"dim": None}, "'dim' is missing"),
         ({"dim": 0}, "dim must be at least 1, got 0"),
         ({"size": "28"}, "not supported between"),
-        ({"std": [0.0]}, r"std must be above 0, got \[0.0\]"),
+        ({"std": [0.0]}, r"std must have finite numbers above 0, got \[0.0\]"),
         ({"mean": [0.1, 0.2], "std": [1, 1]}, "mean must have 1 number, one for each channel"),
     ],
     ids=str,
@@ -296,7 +296,7 @@ def test_what_could_run_code_is_named_with_a_remedy(value: Any, encoder: Encoder
 
 
 def test_what_holds_no_encoder_is_refused(tmp_path: Path) -> None:
-    for name, held in (("list", [1, 2]), ("numbers", {"a": 1})):
+    for name, held in (("list", [1, 2]), ("numbers", {"a": 1}), ("unnamed", {0: torch.ones(1)})):
         torch.save(held, tmp_path / f"{name}.pth")
         with pytest.raises(
             ValueError, match=rf"{name}\.pth must hold the state dict of an encoder, it holds"
@@ -307,11 +307,17 @@ def test_what_holds_no_encoder_is_refused(tmp_path: Path) -> None:
         ValueError, match=r"encoder\.safetensors must be a safetensors file; it cannot be read"
     ):
         EncoderFile.read(tmp_path / "encoder.safetensors")
-    (tmp_path / "torn.pth").write_bytes(b"PK\3\4")
-    with pytest.raises(
-        ValueError, match=r"torn\.pth must be a checkpoint of tensors and plain values; it can"
+    for name, content in (
+        ("torn.pth", b"PK\3\4"),
+        ("table.csv", b"a,b\n1,2\n"),
+        ("options.yaml", b"seed: 1\n"),
+        ("odd.pth", b"\x80\xdb."),
     ):
-        read_checkpoint(tmp_path / "torn.pth")
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(
+            ValueError, match=rf"{name} must be a checkpoint of tensors and plain values; it can"
+        ):
+            read_checkpoint(tmp_path / name)
 
 
 def test_a_torch_that_loads_unsafely_loads_no_checkpoint(

@@ -57,6 +57,12 @@ def test_cifar10_is_downloaded(
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     images = load("cifar10", tmp_path / "here", "test", download=True)
     np.testing.assert_array_equal(pixels_of(images), written["test"])
+    archive.unlink()  # nothing can be fetched again
+    again = load("cifar10", tmp_path / "here", "test", download=True)  # of which nothing is missing
+    np.testing.assert_array_equal(pixels_of(again), written["test"])
+    pictures = tmp_path / "pictures"
+    write_folder(pictures, [f"{split}/{name}/1.png" for split in ("train", "test") for name in CLASSES])
+    assert len(load("cifar10", pictures, "test", download=True)) == 10
 
 
 def test_a_file_of_another_checksum_is_never_unpickled(

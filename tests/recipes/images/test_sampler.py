@@ -99,6 +99,16 @@ def test_a_running_epoch_is_not_disturbed_by_the_next() -> None:
     assert {epoch for batch in batches for epoch, _ in batch} == {0}
 
 
+@given(count=st.integers(1, 60), size=st.integers(1, 20), world=WORLDS)
+def test_nothing_is_left_out_where_a_rank_may_have_none(count: int, size: int, world: int) -> None:
+    samplers = [GlobalBatchSampler(count, size, rank=rank, world=world, least=0) for rank in range(world)]
+    shares = [list(sampler) for sampler in samplers]
+    assert [len(share) for share in shares] == [len(sampler) for sampler in samplers]
+    assert all(chain(*shares))  # no batch of nothing
+    assert {sampler.batches for sampler in samplers} == {-(-count // size)}
+    assert sorted(index for _, index in chain(*chain(*shares))) == list(range(count))
+
+
 def test_the_number_of_batches_of_a_whole_epoch_stays_when_some_are_skipped() -> None:
     sampler = GlobalBatchSampler(20, 4)
     sampler.set_epoch(0, start_batch=3)

@@ -15,7 +15,7 @@ def test_statistics_are_given_for_every_channel_or_not_at_all() -> None:
     assert given_statistics([0.5], [0.25]) == Statistics((0.5,), (0.25,))
     with pytest.raises(ValueError, match="one number for each channel, got 3 and 1"):
         given_statistics([0.5] * 3, [0.5])
-    with pytest.raises(ValueError, match=r"std must be above 0, got \[0.0\]"):
+    with pytest.raises(ValueError, match=r"std must have finite numbers above 0, got \[0.0\]"):
         given_statistics([0.5], [0.0])
 
 

@@ -203,6 +203,25 @@ def test_a_file_that_would_be_replaced_is_refused(tmp_path: Path) -> None:
         evaluate.knn(KnnOptions(encoder=tmp_path, out=tmp_path / "kept.json"))
 
 
+def test_checkpoints_are_not_replaced_and_need_a_folder(tmp_path: Path) -> None:
+    chosen = LinearOptions(encoder=tmp_path, layer="backbone", checkpoints=tmp_path)
+    (tmp_path / "model_best.pth.tar").write_text("precious")
+    with pytest.raises(ValueError, match=r"model_best\.pth\.tar exists already; use --force"):
+        evaluate.linear(chosen)
+    with pytest.raises(ValueError, match=r"model_best\.pth\.tar is no folder; give --checkpoints the name"):
+        evaluate.linear(replace(chosen, checkpoints=tmp_path / "model_best.pth.tar"))
+
+
+def test_more_neighbours_than_images_are_refused_before_any_is_encoded(
+    trained: Path, stl10: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", "knn", "--encoder", str(trained), "--root", str(stl10), "--k", "61"]
+    assert main([*arguments, "--workers", "0", "--device", "cpu"]) == 1
+    printed = capsys.readouterr()
+    assert "k must be between 1 and the 60 training rows, got 61." in printed.err
+    assert "encoder" not in printed.out
+
+
 def test_every_protocol_that_may_be_chosen_is_there() -> None:
     assert (*evaluate.PROTOCOLS, "exact") == choices_of(LinearOptions)["protocol"]
 

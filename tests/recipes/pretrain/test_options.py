@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import fields
@@ -129,8 +130,13 @@ def test_wrong_options_are_refused(changed: dict[str, Any], message: str) -> Non
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"align_weight": 0, "uniform_weight": 0}, "the weights must not be negative, and not all 0"),
-        ({"align_weight": -1}, "the weights must not be negative"),
+        ({"align_weight": 0, "uniform_weight": 0}, "the weights must be finite, not negative, and not all 0"),
+        ({"align_weight": -1}, "the weights must be finite, not negative"),
+        ({"align_weight": math.nan}, "the weights must be finite, not negative"),
+        ({"uniform_weight": math.inf}, "the weights must be finite, not negative"),
+        ({"momentum": math.inf}, "momentum must be a finite number, got inf"),
+        ({"seed": 2**64}, r"seed must be below 2\^63, got 18446744073709551616"),
+        ({"mean": (math.nan,), "std": (1.0,)}, "mean must have finite numbers"),
         ({"uniform_t": 0}, "uniform_t must be a finite number above 0"),
     ],
 )
@@ -172,7 +178,7 @@ def test_defaults_and_folder_are_the_references() -> None:
             {"data": "stl10"},
             "data must be one of 'fashion-mnist', 'cifar10', 'imagefolder', 'digits', got 'stl10'",
         ),
-        ({"align_weight": 0, "uniform_weight": 0}, "the weights must not be negative, and not all 0"),
+        ({"align_weight": 0, "uniform_weight": 0}, "the weights must be finite, not negative, and not all 0"),
     ],
 )
 def test_wrong_options_of_moco_are_refused(changed: dict[str, Any], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,33 @@ def test_a_folder_without_test_images_is_measured_on_those_it_has(
     (evaluation,) = [line for line in read_log(chosen.folder) if "evaluation" in line]
     assert evaluation.keys() == {"evaluation", "epoch", "align", "uniform_plain", "rankme"}
     assert (chosen.folder / "report.html").exists()
+
+
+def test_a_run_without_test_images_ends_with_a_command_that_works(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(folder / "val")
+    assert two_view.run(brief(folder)) == 0
+    told = capsys.readouterr().err.splitlines()[-1].removeprefix("  next       ").removeprefix("  next ")
+    monkeypatch.chdir(tmp_path)
+    assert main([*shlex.split(told)[1:], "--workers", "0", "--device", "cpu"]) == 0
+    assert (tmp_path / "features.npz").exists()
+
+
+def test_a_run_whose_log_is_lost_has_its_report(folder: Path) -> None:
+    chosen = brief(folder)
+    assert two_view.run(chosen) == 0
+    for name in ("log.jsonl", "report.html", "encoder.pth"):
+        (chosen.folder / name).unlink()
+    assert two_view.run(chosen) == 0
+    assert (chosen.folder / "report.html").exists()
+
+
+def test_an_accuracy_of_few_images_has_as_many_neighbours_as_there_are(folder: Path) -> None:
+    chosen = replace(brief(folder), limit=4, batch_size=4)
+    assert two_view.run(chosen) == 0
+    (evaluation,) = [line for line in read_log(chosen.folder) if "evaluation" in line]
+    assert 0 <= evaluation["knn"] <= 1
 
 
 def test_the_report_of_a_run_has_its_accuracy_its_pictures_and_their_files(folder: Path) -> None:

@@ -7,11 +7,10 @@ its weights. `layouts` takes the prefixes off, and settings of known kinds are l
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import Tensor
@@ -78,9 +77,12 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
         raise missing(f"{path} does not exist", path)
     check_loads_safely(path, "give weights that are saved as .safetensors")
     try:
-        with torch.serialization.safe_globals([(LeftOut, name) for name in SETTINGS]):
+        with torch.serialization.safe_globals([(LeftOut, name) for name in SETTINGS]), catch_warnings():
+            simplefilter("ignore", UserWarning)  # torch wonders at the version of what is no pickle
             return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file can end in any error of the pickle's machine
         raise ValueError(
             f"{path} must be a checkpoint of tensors and plain values; it {_reason(str(error))}."
         ) from error
@@ -128,7 +130,7 @@ def state_in(held: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     state = held
     while inner := next((state[key] for key in STATES if isinstance(state.get(key), Mapping)), None):
         state = inner
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not state or not all(isinstance(key, str) and isinstance(each, Tensor) for key, each in state.items()):
         raise ValueError(
             f"{path} must hold the state dict of an encoder, it holds {listed(held, 8) or 'nothing'}."
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from align_uniform._options import Belongs, Options, check_at_least, check_statistics
+from align_uniform._options import Belongs, Options, check_at_least, check_seed, check_statistics
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.workers import default_workers
 
@@ -185,7 +185,7 @@ class EncodeOptions(ViewsOptions, ChosenEncoder, EncoderAndImages):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(0, seed=self.seed)
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

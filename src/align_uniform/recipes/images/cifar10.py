@@ -26,12 +26,12 @@ def load(root: Path, split: str, download: bool) -> ImageSet:
         from torchvision.datasets import CIFAR10  # type: ignore[import-untyped]  # it is not typed; takes seconds to import
 
     folder = root / CIFAR10.base_folder
-    if not folder.is_dir() and not download:
+    if not folder.is_dir() and (not download or split_folder(root, split) is not None):
         return _pictures(root, split)
-    if download:
+    if missing := not folder.is_dir():
         fetch(CIFAR10.url, root / CIFAR10.filename, CIFAR10.tgz_md5)
     try:
-        found = CIFAR10(str(root), train=split == "train", download=download)
+        found = CIFAR10(str(root), train=split == "train", download=missing)
     except RuntimeError as error:
         raise damaged(folder, "its files do not all have the checksums of CIFAR-10's") from error
     return ImageSet("cifar10", Arrays(found.data), torch.tensor(found.targets), tuple(found.classes))

@@ -42,15 +42,17 @@ def shard(count: int, rank: int = 0, world: int = 1) -> range:
 class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
     """A sampler of one rank's share of each batch; the shares of all ranks, in order, are the batch.
 
-    The last batch is left out if a rank would get fewer than 2 of its samples.
+    The last batch is left out if a rank would get too few of its samples. A rank skips a batch of which it
+    has no sample.
 
     Args:
         count: number of samples.
-        batch_size: number of samples in a batch, summed over all ranks; at least 2 per rank.
+        batch_size: number of samples in a batch, summed over all ranks; at least `least` per rank.
         rank: 0 to world - 1.
         world: number of ranks.
         seed: seed of the order; not negative.
         drop_last: leave out the last batch whenever it is smaller than the others.
+        least: number of samples of a batch that each rank must get: 2 for BatchNorm, 0 for a frozen encoder.
 
     Raises:
         ValueError: an argument is out of range, or there would be no batch.
@@ -71,20 +73,22 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
         world: int = 1,
         seed: int = 0,
         drop_last: bool = False,
+        least: int = 2,
     ) -> None:
         shard(count, rank, world)
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}.")
-        if batch_size < 2 * world:
+        needed = max(1, least * world)
+        if batch_size < needed:
             raise ValueError(
-                f"batch_size must be at least 2 for each of {counted(world, 'rank')}, {2 * world} in all, "
+                f"batch_size must be at least {least} for each of {counted(world, 'rank')}, {needed} in all, "
                 f"got {batch_size}."
             )
         full, rest = divmod(count, batch_size)
-        self.batches = full + (not drop_last and rest // world >= 2)
-        """Number of batches in a whole epoch."""
+        self.batches = full + (not drop_last and rest >= needed)
+        """Number of batches in a whole epoch, over all ranks."""
         if not self.batches:
-            remedy = f"lower batch_size to {count}" if count >= 2 * world else f"{2 * world} are needed"
+            remedy = f"lower batch_size to {count}" if count >= needed else f"{needed} are needed"
             raise ValueError(
                 f"{counted(count, 'sample')} make no batch of {batch_size} on {counted(world, 'rank')}; "
                 f"{remedy}."
@@ -111,17 +115,24 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
 
     def __len__(self) -> int:
         """Return the number of batches to come, without those that are skipped."""
-        return self.batches - self.start_batch
+        return sum(self.count - first > self.rank for first in self._firsts(self.start_batch))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         return self._batches(self.epoch, self.start_batch)
 
+    def _firsts(self, start_batch: int) -> range:
+        """Return where each batch begins in the order; nothing if this rank has a share of none."""
+        if self.rank >= self.batch_size:
+            return range(0)
+        return range(start_batch * self.batch_size, self.batches * self.batch_size, self.batch_size)
+
     def _batches(self, epoch: int, start_batch: int) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
-        for first in range(start_batch * self.batch_size, self.batches * self.batch_size, self.batch_size):
+        for first in self._firsts(start_batch):
             batch = order[first : first + self.batch_size]
             share = shard(len(batch), self.rank, self.world)
-            yield [(epoch, index) for index in batch[share.start : share.stop].tolist()]
+            if share:
+                yield [(epoch, index) for index in batch[share.start : share.stop].tolist()]
 
 
 class EvalSampler(Sampler[tuple[int, int]]):

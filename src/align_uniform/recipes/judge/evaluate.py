@@ -12,6 +12,7 @@ r"""The accuracy of an encoder's features: of a linear classifier, or of the nea
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,8 +32,8 @@ from align_uniform.recipes.encoders.features import features
 from align_uniform.recipes.encoders.networks import Encoder
 from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import EvalSampler, GlobalBatchSampler
-from align_uniform.recipes.judge.classifiers import classifier_of, save_linear
-from align_uniform.recipes.judge.knn import knn_scores
+from align_uniform.recipes.judge.classifiers import BEST, LAST, classifier_of, save_linear
+from align_uniform.recipes.judge.knn import check_k, knn_scores
 from align_uniform.recipes.judge.linear import (
     IMAGENET,
     STL10,
@@ -56,7 +57,7 @@ def knn(options: KnnOptions) -> int:
     """Print and write the accuracy of the nearest neighbours; return 0."""
     check_outputs(options)
     weights = f"{options.weight} of temperature {options.tau:g}" if options.weight == "softmax" else "votes"
-    rows = features_of(options, f"{options.k} nearest neighbours, {weights}")
+    rows = features_of(options, f"{options.k} nearest neighbours, {weights}", least=options.k)
     found = knn_scores(
         *rows[:4], options.k, weight=options.weight, tau=options.tau, classes=rows.classes,
     )  # fmt: skip
@@ -102,12 +103,13 @@ class Features(NamedTuple):
     classes: tuple[str, ...]
 
 
-def features_of(options: EvaluateOptions, protocol: str) -> Features:
-    """Return features that were saved, or encode them now; print a heading."""
+def features_of(options: EvaluateOptions, protocol: str, *, least: int = 1) -> Features:
+    """Return features that were saved, or encode at least this many training images now; print a heading."""
     if options.encoder is None:
         return saved_features(options, protocol)
     task = Task.of(options)
     train, test = task.images(train=True), task.images(train=False)
+    check_k(least, len(train))
     encoder = task.encoder(train)
     task.show(encoder, protocol, test, train)
     with progress_bar("images", len(train) + len(test), shown=ranks.rank() == 0) as advance:
@@ -136,12 +138,19 @@ def train_classifier(options: LinearOptions, protocol: LinearProtocol) -> Linear
     task.show(encoder, how, test, train)
     views = task.views(train, train=True)
     batches = GlobalBatchSampler(
-        len(train), protocol.batch_size, rank=ranks.rank(), world=ranks.world_size(), seed=options.seed
+        len(train),
+        protocol.batch_size,
+        rank=ranks.rank(),
+        world=ranks.world_size(),
+        seed=options.seed,
+        least=0,
     )
     loader = ImageLoader(views, batch_sampler=batches, num_workers=options.loading_processes)
     statistics = [*map(list, views.transform.statistics)]
     identity = {"data": task.data.name, "size": task.size, "statistics": statistics}
     state = read_state(options.state)
+    if state is not None and options.checkpoints is not None and ranks.rank() == 0:
+        save_linear(options.checkpoints, encoder, state, arch=encoder.architecture.arch)
     with progress_bar("epochs", protocol.epochs, shown=ranks.rank() == 0) as advance:
         return train_linear(
             encoder,
@@ -182,7 +191,8 @@ def after_epoch(
         if options.state is not None:
             write_checkpoint(options.state, epoch.state)
         if options.checkpoints is not None:
-            save_linear(options.checkpoints, encoder, epoch, arch=encoder.architecture.arch)
+            arch = encoder.architecture.arch
+            save_linear(options.checkpoints, encoder, epoch.state, arch=arch, with_best=epoch.is_best)
 
     return report
 
@@ -192,7 +202,7 @@ def score_classifier(options: LinearOptions, path: Path) -> Scores:
     task = Task.of(options)
     test = task.images(train=False)
     encoder = task.encoder(test)
-    classifier = classifier_of(path, encoder).to(device(options.device))
+    classifier = classifier_of(path, encoder, options.layer, test.classes).to(device(options.device))
     image, label, _ = task.views(test, train=False)[0, 0]
     takes = features(encoder, [(image.unsqueeze(0), [label])], options.layer)[0].shape[1]
     gives = len(test.classes)
@@ -285,6 +295,13 @@ def check_outputs(options: EvaluateOptions) -> None:
                 f"{options.state} holds the state of a run already; use --resume auto to resume it, or "
                 "another file."
             )
+    if isinstance(options, LinearOptions) and options.checkpoints is not None:
+        resumes = options.state is not None and options.state.exists()
+        if options.checkpoints.is_dir():
+            for name in (LAST, BEST):
+                check_replaceable(options.checkpoints / name, force=options.force or resumes)
+        elif os.path.lexists(options.checkpoints):
+            raise ValueError(f"{options.checkpoints} is no folder; give --checkpoints the name of one.")
 
 
 def show(scores: Scores, options: EvaluateOptions, extra: Mapping[str, Any]) -> None:

@@ -151,14 +151,17 @@ def _directions(name: str, features: Tensor) -> Tensor:
     return F.normalize(wide, dim=-1)
 
 
+def check_k(k: int, rows: int) -> None:
+    """Refuse more neighbours than there are rows to learn from."""
+    if not 1 <= k <= rows:
+        raise ValueError(f"k must be between 1 and the {counted(rows, 'training row')}, got {k}.")
+
+
 def _check(
     train_features: Tensor, train_labels: Tensor, test_features: Tensor, k: int, classes: int | None
 ) -> int:
     """Refuse features or labels that do not fit, and return the number of classes."""
-    if not 1 <= k <= len(train_features):
-        raise ValueError(
-            f"k must be between 1 and the {counted(len(train_features), 'training row')}, got {k}."
-        )
+    check_k(k, len(train_features))
     if len(test_features) and train_features.shape[1:] != test_features.shape[1:]:
         raise ValueError(
             "train_features and test_features must have one number of features, got "

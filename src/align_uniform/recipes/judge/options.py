@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from align_uniform._messages import counted
-from align_uniform._options import Belongs, Options, check_at_least, check_positive, one_of
+from align_uniform._options import Belongs, Options, check_at_least, check_positive, check_seed, one_of
 from align_uniform.recipes.encoders.options import EncoderOverrides
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.workers import default_workers
@@ -142,7 +142,7 @@ class LinearOptions(EvaluateOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, epochs=self.epochs)
-        check_at_least(0, seed=self.seed)
+        check_seed(self.seed)
         check_positive("l2", self.l2)
         if self.encoder is None and self.protocol != "exact":
             raise ValueError(

@@ -189,7 +189,8 @@ def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimize
         ValueError: the file is no such checkpoint, or belongs to another encoder, head, dim or queue.
     """
     held = read_checkpoint(path, next(model.parameters()).device)
-    if not isinstance(held, Mapping) or not {"epoch", "arch", "state_dict", "optimizer"} <= held.keys():
+    parts = {"epoch": int, "arch": str, "state_dict": Mapping, "optimizer": Mapping}
+    if not isinstance(held, Mapping) or not all(isinstance(held.get(k), kind) for k, kind in parts.items()):
         found = ", ".join(map(str, held)) if isinstance(held, Mapping) else type(held).__name__
         raise ValueError(
             f"{path} must hold epoch, arch, state_dict and optimizer, as MoCo's checkpoints do; it holds "
@@ -197,7 +198,7 @@ def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimize
         )
     if held["arch"] != arch:
         raise ValueError(f"{path} has a {held['arch']}, the options say {arch}; pass --arch {held['arch']}.")
-    state = {name.removeprefix(PREFIX): value for name, value in held["state_dict"].items()}
+    state = {str(name).removeprefix(PREFIX): value for name, value in held["state_dict"].items()}
     own = model.state_dict()
     state.pop("scalar_label", None)  # a constant, there only if the contrastive loss has a weight
     state |= {name: value for name, value in own.items() if name == "scalar_label"}

@@ -18,6 +18,7 @@ from align_uniform._options import (
     Options,
     check_at_least,
     check_positive,
+    check_seed,
     check_statistics,
     may_change,
     one_of,
@@ -100,8 +101,8 @@ class ObjectiveOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         weights = self.align_weight, self.uniform_weight, self.contrastive_weight
-        if min(weights) < 0 or not any(weights):
-            raise ValueError(f"the weights must not be negative, and not all 0, got {weights}.")
+        if not all(0 <= each < math.inf for each in weights) or not any(weights):
+            raise ValueError(f"the weights must be finite, not negative, and not all 0, got {weights}.")
         for name in ("align_alpha", "uniform_t", "contrastive_tau"):
             check_positive(name, getattr(self, name))
 
@@ -165,7 +166,8 @@ class OptimizerOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
-        check_at_least(0, seed=self.seed, momentum=self.momentum, weight_decay=self.weight_decay)
+        check_seed(self.seed)
+        check_at_least(0, momentum=self.momentum, weight_decay=self.weight_decay)
         check_positive("lr", self.lr)
         if self.milestones is None:
             return

@@ -12,6 +12,7 @@ from align_uniform import _ranks as ranks
 from align_uniform._messages import counted
 from align_uniform.recipes.encoders.weights import EncoderCard
 from align_uniform.recipes.images.datasets import data_set
+from align_uniform.recipes.images.folders import split_folder
 from align_uniform.recipes.pretrain.log import FILE, in_words
 from align_uniform.recipes.pretrain.loop import Trainer
 
@@ -84,10 +85,19 @@ def closing(trainer: Trainer) -> str:
     evaluations = [line for line in trainer.history if "evaluation" in line]
     numbers = in_words(evaluations[-1]) if evaluations else ""
     files = ", ".join(name for name in WRITTEN if (folder / name).exists())
-    command = shlex.join([*_program(), "evaluate", "linear", *_judging(trainer)])
+    command = shlex.join([*_program(), *_next(trainer)])
     lines = {"result": numbers, "written": files, "next": command}
     done = f"{folder}: {trainer.epoch} of {counted(options.epochs, 'epoch')}"
     return f"{done}\n{_block(lines)}"
+
+
+def _next(trainer: Trainer) -> list[str]:
+    """Return the command that judges what a run has trained, or encodes images if none are for tests."""
+    evaluations = [line for line in trainer.history if "evaluation" in line]
+    if evaluations and "knn" not in evaluations[-1]:
+        images = split_folder(trainer.options.root, "train") or trainer.options.root
+        return ["encode", str(trainer.folder), str(images), "--out", "features.npz"]
+    return ["evaluate", "linear", *_judging(trainer)]
 
 
 def _judging(trainer: Trainer) -> list[str]:

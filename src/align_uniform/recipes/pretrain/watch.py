@@ -112,7 +112,8 @@ class Evaluation:
         }
         if self.test is not None:
             train = self._outputs(self.train, None)
-            found["knn"] = knn_scores(*train, plain, labels, 5, classes=self.train.classes).top1
+            k = min(5, len(self.train))
+            found["knn"] = knn_scores(*train, plain, labels, k, classes=self.train.classes).top1
         return found
 
     @property
@@ -136,11 +137,12 @@ class Evaluation:
             result,
             texts=[self.seen.described(row) for row in range(len(self.seen))],
             images=self.seen.pictures,
-            runs=[path],
+            runs=[path] if len(path.steps) else [],
             numbers=spelled(evaluations[-1]) if evaluations else (),
             force=True,
         )
-        figures.save(figures.trajectory_figure([path], optimum, "batch"), options.folder / "trajectory")
+        if len(path.steps):  # none if the log is lost
+            figures.save(figures.trajectory_figure([path], optimum, "batch"), options.folder / "trajectory")
 
     def _outputs(self, images: ImageSet, view: int | None) -> tuple[Tensor, Tensor]:
         """Return outputs and labels of the images as they are, or of one random view of each."""
