@@ -183,11 +183,18 @@ def refuse_zero(name: str, numbers: list[int], rows: int) -> None:
     )
 
 
-def refuse_masked(name: str, numbers: list[int], rows: int) -> None:
-    """Refuse rows with these numbers, if there are any, of which an array of numpy masks a part."""
-    _refuse_rows(
-        name, numbers, rows, "masked values", f"leave them out: {name}[~np.ma.getmaskarray({name}).any(-1)]"
-    )
+def refuse_masked(name: str, numbers: list[int], rows: int, dimensions: int) -> None:
+    """Refuse rows with these numbers, if there are any, of which an array of numpy masks a part.
+
+    Args:
+        name: the name of the array, [N, m], or [V, N, m], where a row is left out of every view.
+        numbers: the numbers of the rows.
+        rows: the number of all rows.
+        dimensions: the number of dimensions of the array.
+    """
+    mask = f"~np.ma.getmaskarray({name})"
+    remedy = f"{name}[{mask}.any(-1)]" if dimensions == 2 else f"{name}[:, {mask}.any((0, -1))]"
+    _refuse_rows(name, numbers, rows, "masked values", f"leave them out: {remedy}")
 
 
 def refuse_missing(name: str, numbers: list[int], rows: int) -> None:

@@ -103,3 +103,12 @@ def test_labels_beside_views_leave_alignment_to_the_views() -> None:
     assert result.align
     assert result.align.of == "two views"
     assert result.tolerance
+
+
+def test_the_distance_of_a_row_to_its_partners_is_averaged_over_all_other_views() -> None:
+    views = torch.stack([X, Y, F.normalize(X + 2 * Y, dim=1)])
+    found = measure(views)
+    assert found.details is not None
+    (sample,) = found.details.samples
+    expected = ((views[0] - views[1]).norm(dim=1) + (views[0] - views[2]).norm(dim=1)) / 2
+    torch.testing.assert_close(sample.distances, expected[sample.numbers])

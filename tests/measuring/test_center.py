@@ -86,3 +86,19 @@ def test_a_wrong_mean_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "mean.npy must be a finite mean of the 6 features, [6], got shape [4]" in capsys.readouterr().err
     assert main(["measure", "--center", str(tmp_path / "x.npy")]) == 2
     assert "x.npy for its mean; type FEATURES before it" in capsys.readouterr().err
+
+
+def test_centred_rows_that_are_not_normalised_are_judged_by_their_norms_as_measured() -> None:
+    x = normalize(rows.normal(200, 16) + 0.7, dim=-1)
+    found = measure(x, center=True, normalize=False)
+    norms = (x - x.mean(0)).norm(dim=1)
+    assert found.norms.measured == pytest.approx((float(norms.min()), float(norms.max())))
+    assert found.norms.smallest == pytest.approx(1)  # as given
+    (finding,) = found.findings
+    assert finding.name == "not on the sphere"
+    assert f"norms from {norms.min():.4g} to {norms.max():.4g}" in finding.what
+    assert [place for place in found.places() if place.key.startswith("uniform")] == []
+    assert Measurement.from_json(found.to_json()).findings == found.findings
+    normalised = measure(x, center=True)
+    assert normalised.findings == ()
+    assert normalised.norms.measured is None

@@ -85,3 +85,12 @@ def test_a_narrow_cone_of_float32_is_centred_precisely() -> None:
     assert measure(rows).mean_cosine > 0.99
     assert found is not None
     assert found.uniform.value == pytest.approx(measure(less_mean(rows.double())).uniform.value, abs=1e-4)
+
+
+@pytest.mark.parametrize("pairs", [None, [[number, number] for number in range(60)]], ids=["views", "towers"])
+def test_a_constant_view_or_tower_is_not_centred(pairs: Any) -> None:
+    for dead in (torch.eye(8)[:1].expand(60, 8), torch.full((60, 8), 0.25)):
+        found = measure(unit(60, 8), dead, pairs=pairs)
+        assert found.mean_cosine > 0.4
+        assert "cone" in {finding.name for finding in found.findings}
+        assert found.centered is None

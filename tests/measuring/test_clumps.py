@@ -81,3 +81,13 @@ def test_near_duplicates_are_counted_by_the_weights_of_strata() -> None:
     exact, found = measure(z).duplicates, measure(z, method="anchors", anchors=200).duplicates
     assert exact.near == 40
     assert found.near == pytest.approx(40, abs=12)
+
+
+@pytest.mark.parametrize("dim", [1, 16])
+def test_anchors_have_an_error_where_every_row_lies_in_a_clump(dim: int) -> None:
+    z = rows.unit(10, dim).repeat_interleave(60, 0)
+    strata = strata_of(population_of(z), 200)
+    assert strata.unique().tolist() == list(range(int(strata.max()) + 1))
+    exact, found = measure(z).uniform, measure(z, method="anchors", anchors=200).uniform
+    assert abs(found.value - exact.value) <= 3 * found.approximation_stderr + 1e-6
+    assert found.gap_stderr == pytest.approx(exact.stderr, rel=0.3)

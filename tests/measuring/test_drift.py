@@ -322,6 +322,12 @@ def test_what_is_wrong_is_said_with_the_remedy(options: dict[str, object], messa
         drift(items(), items(50, seed=1), **options)  # type: ignore[arg-type]
 
 
+def test_ids_that_do_not_occur_equally_often_are_no_other_order() -> None:
+    ids = [0, 0, *range(1, 19)], [*range(19), 18]
+    found = drift(items(20), items(20, seed=1), ids=ids)
+    assert not found.paired
+
+
 def test_ids_that_make_no_pairs_are_refused() -> None:
     x = items(20)
     with pytest.raises(ValueError, match="same ids in another order; sort the rows of one side"):

@@ -139,3 +139,13 @@ def test_the_largest_norm_is_compared_within_its_tower() -> None:
     found = measure(X, 100 * Y, pairs=[[0, 1]]).norms
     assert found.largest_ratio == pytest.approx(1)
     assert found.largest == pytest.approx(100)
+
+
+@pytest.mark.parametrize("scale", [0.01, 100])
+def test_near_rows_that_are_not_of_unit_norm_are_no_near_duplicates(scale: float) -> None:
+    z = rows.unit(100, 16)
+    z[1] = z[0]
+    found = measure(scale * z, normalize=False)
+    assert (found.duplicates.exact, found.duplicates.near, found.duplicates.near_growth) == (1, 2, None)
+    assert [finding.name for finding in found.findings] == ["not on the sphere", "duplicates"]
+    assert measure(z, normalize=False).duplicates.near == 2

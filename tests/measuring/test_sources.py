@@ -142,9 +142,9 @@ def test_masked_rows_are_refused_with_their_numbers_and_the_remedy_leaves_them_o
     features[..., 4, :] = np.ma.masked
     message = message_of(features)
     assert "has 2 of 6 rows with masked values (rows 1, 4); leave them out" in message
-    if len(shape) == 2:
-        left = eval(message.partition("out: ")[2].rstrip("."), {"features": features, "np": np})
-        assert measure(left).n == 4
+    left = eval(message.partition("out: ")[2].rstrip("."), {"features": features, "np": np})
+    assert left.shape == (*shape[:-2], 4, 3)
+    assert measure(left).n == 4
 
 
 def test_ids_of_a_file_name_the_items_of_a_measurement(tmp_path: Path) -> None:

@@ -228,6 +228,23 @@ def test_metrics_of_parts_are_merged(kind: Callable[[], Metric]) -> None:
     assert value(fresh) == value(second)
 
 
+@pytest.mark.parametrize("kind", [Uniformity, RankMe])
+@pytest.mark.parametrize("width", [1, 8])
+def test_metrics_of_rows_of_different_widths_are_not_merged(
+    kind: type[Uniformity | RankMe], width: int
+) -> None:
+    first, second, empty = kind(), kind(), kind()
+    first.update(rows.unit(20, 16)), second.update(rows.unit(5, width))
+    before = first.compute()
+    for other in (second, second.metric_state):
+        with pytest.raises(ValueError, match=f"one number of features, got 16 and {width}; merge"):
+            first.merge_state(other)
+    first.merge_state(empty)
+    assert first.compute() == before
+    empty.merge_state(second)
+    assert empty.compute() == second.compute()
+
+
 def test_a_collection_gives_each_metric_what_it_takes() -> None:
     x = clustered(60)
     y = x + 0.2 * rows.normal(60, 16, seed=3)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from torchmetrics import MetricCollection
 
 from align_uniform import measure
 from align_uniform.metrics import Uniformity
+from tests import rows
 from tests.metrics.feeding import close, clustered, feed, value
 
 
@@ -38,3 +40,10 @@ def test_two_views_are_two_metrics_that_are_averaged() -> None:
     both = (first + second) / 2
     feed(first, x), feed(second, y)
     close(both.compute(), measure(x, y).uniform.value)
+
+
+@pytest.mark.parametrize("count", [50, 114, 115])
+def test_the_error_of_rows_that_were_not_kept_is_0_where_all_are_kept(count: int) -> None:
+    metric = Uniformity()
+    metric.update(rows.normal(count, 16) + 2)
+    assert metric.approximation_stderr() == 0

@@ -71,7 +71,7 @@ def alignment_of_pairs(asked: Subject, alpha: float, units: Units) -> Closeness:
             split=units.split,
             of_units=-relative / others.mean * others.of_units,
         )
-    far = [pairs.far_share(part) for pairs, part in zip(asked.positives, distances, strict=True)]
+    far = [asked.pairs_of_entities(place).far_share(part) for place, part in enumerate(distances)]
     alignment = Alignment(
         value=float(torch.stack(distances).pow(alpha).mean()),
         stderr=stderr(influences["align"]),
@@ -86,21 +86,27 @@ def alignment_of_pairs(asked: Subject, alpha: float, units: Units) -> Closeness:
 
 
 def _others(asked: Subject, units: Units, distances: tuple[Tensor, ...]) -> _Others | None:
-    """Return the squared distances of rows that are no pair, averaged over the pairs of views."""
-    numbers = {id(population): number for number, population in enumerate(asked.everyone)}
+    """Return the squared distances of rows that are no pair, averaged over the pairs of views.
+
+    Of the rows of an entity only the first counts, as in uniformity.
+    """
+    numbers = {id(population): number for number, population in enumerate(asked.populations)}
     found = []
-    for positives, part in zip(asked.positives, distances, strict=True):
-        mean = _grouped_mean(positives, units) if units.grouped else positives.other_mean_square(part)
+    for place, part in enumerate(distances):
+        positives = asked.pairs_of_entities(place)
+        are_all = positives.x is asked.positives[place].x and positives.y is asked.positives[place].y
+        apart = part if are_all else positives.distances()
+        mean = _grouped_mean(positives, units) if units.grouped else positives.other_mean_square(apart)
         if mean is None:
             return None
-        once = 1 / positives.repetitions()
+        once = positives.once()
         others = positives.combinations - float(once.sum())
         of_units = torch.zeros(units.count, dtype=torch.float64, device="cpu")
         for own, other in ((positives.x, positives.y), (positives.y, positives.x)):
             of_rows = centred_shares(_mean_squares(own, other))
-            of_units += sums_by(of_rows, units.of_rows[numbers[id(own)]], units.count)
-        squares = part.square()
-        of_pairs = -once * (squares - float((once * squares).sum() / once.sum())) / others
+            of_units += units.gather(of_rows, numbers[id(own)])
+        squares = apart.square()
+        of_pairs = -once * (squares - float((once * squares).sum() / once.sum().clamp(min=1))) / others
         found.append(_Others(mean, of_units * positives.combinations / others, of_pairs))
     return _Others(
         statistics.fmean(each.mean for each in found),

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align_uniform import geometry
 from align_uniform.engine.precision import widened
 from align_uniform.files import read_column
 from align_uniform.measuring.derived import derived, main_numbers
 from align_uniform.measuring.populations import Population
+from align_uniform.measuring.quantities_of_rows import EQUAL_COSINE
 from align_uniform.measuring.results import Centered
 from align_uniform.measuring.subject import Subject
 from align_uniform.measuring.sweep import Plan
@@ -38,6 +40,11 @@ class CenteredRows:
         rows = self.population[part]
         wide = widened(rows)
         return (wide - self.center.to(wide)).to(rows)
+
+
+def can_be_centred(asked: Subject) -> bool:
+    """Return whether no view or tower has nearly equal rows, which less their mean are rounding alone."""
+    return all(geometry.mean_cosine(rows.survey.moments) <= EQUAL_COSINE for rows in asked.populations)
 
 
 def centered(

@@ -32,7 +32,9 @@ LEAST_ANCHORS = 3
 
 
 def strata_of(population: Population, anchors: int) -> Tensor:
-    """Return the stratum of each row, [N]: 0 for rows that are in no clump, and 1, 2, ... for clumps.
+    """Return the stratum of each row, [N], whole numbers from 0 without a gap.
+
+    Each clump is a stratum. The rows that are in no clump, if there are any, are stratum 0.
 
     A cell is a box in random directions. Its sides are as long as the deviation of the rows in a direction,
     so that tight duplicates are in one cell, while few of the other rows are.
@@ -57,7 +59,7 @@ def strata_of(population: Population, anchors: int) -> Tensor:
     kept = largest.indices[largest.values >= least]
     strata = torch.zeros(len(counts), dtype=torch.int64, device="cpu")
     strata[kept] = torch.arange(1, len(kept) + 1, device="cpu")
-    return strata[cell]
+    return strata[cell].unique(return_inverse=True)[1]
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,6 @@ EXPLAINED_BY_CLASSES = 0.8
 # ------------------------------------------------------------------------------------------------ the numbers
 
 
-def _norm_deviation(measurement: Results) -> float | None:
-    """Return the largest deviation of a norm from 1, for rows that were measured as they are."""
-    norms = measurement.norms
-    return None if norms.normalized else max(abs(norms.largest - 1), abs(norms.smallest - 1))
-
-
 def fewest_rows(measurement: Results) -> int:
     """Return the number of rows, of the smaller of two towers."""
     return min(measurement.towers.rows) if measurement.towers else measurement.n
@@ -65,12 +59,12 @@ def fewest_rows(measurement: Results) -> int:
 
 def is_judged(measurement: Results) -> bool:
     """Whether there are enough rows, of unit norm: a few rows may be close to each other by chance."""
-    deviation = _norm_deviation(measurement)
+    deviation = measurement.norms.deviation
     return fewest_rows(measurement) >= LEAST_ROWS and (deviation is None or deviation <= LARGEST_DEVIATION)
 
 
 def is_cone(measurement: Results) -> bool:
-    """Whether rows form a cone that can be centred; equal rows less their mean would be rounding alone."""
+    """Whether rows form a cone, which is less than nearly equal rows."""
     return is_judged(measurement) and CONE_COSINE < measurement.mean_cosine <= EQUAL_COSINE
 
 
@@ -179,12 +173,12 @@ HEURISTICS = (
     Heuristic(
         name="not on the sphere",
         quantity="largest deviation of a norm from 1, for rows that were measured as they are",
-        number=_norm_deviation,
+        number=lambda m: m.norms.deviation,
         side="above",
         thresholds=((LARGEST_DEVIATION, "problem"),),
-        what="The rows were measured as they are, with norms from {m.norms.smallest:.4g} to "
-        "{m.norms.largest:.4g}. Alignment and uniformity are defined for rows of norm 1; for other rows they "
-        "measure the scale as well, and the optimum, of unit rows, does not apply.",
+        what="The rows were measured as they are, with norms from {m.norms.as_measured[0]:.4g} to "
+        "{m.norms.as_measured[1]:.4g}. Alignment and uniformity are defined for rows of norm 1; for other "
+        "rows they measure the scale as well, and the optimum, of unit rows, does not apply.",
         advice="Measure with normalisation, which is the default, unless you want to measure the scale.",
         why="Half precision moves a norm by 0.001, eight bits by about 0.01.",
     ),

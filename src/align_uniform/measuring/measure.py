@@ -23,7 +23,7 @@ from align_uniform.measuring import doubts, heuristics, notable_rows, packed
 from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.answers import Classes, Retrieval
 from align_uniform.measuring.between_towers import between_towers
-from align_uniform.measuring.centered import asked_center, centered, less_means
+from align_uniform.measuring.centered import asked_center, can_be_centred, centered, less_means
 from align_uniform.measuring.classes import classes
 from align_uniform.measuring.columns import codes_of, values_of
 from align_uniform.measuring.cosines import mean_cosine
@@ -182,7 +182,7 @@ def measure(
         retrieval=found.retrieval,
         classes=found.table,
         duplicates=notable_rows.duplicates(asked, near, is_sampled=found.sums.is_sampled),
-        norms=notable_rows.norms(given),
+        norms=notable_rows.norms(given, asked),
         **_of_moments(asked),
         hubs=notable_rows.hubs(asked, seed, top),
         worst_pairs=notable_rows.worst_pairs(asked, found.pairs.distances, top),
@@ -344,7 +344,7 @@ def _with_derived(
     classes: Tensor | None,
 ) -> Measurement:
     """Add the numbers of centred rows if the rows form a cone, and those of rows cut to first features."""
-    if heuristics.is_cone(result):
+    if heuristics.is_cone(result) and can_be_centred(asked):
         result = replace(result, centered=centered(asked, plan, alpha, groups, classes))
     method = result.provenance["method"]
     if cut and "interrupted" not in method:

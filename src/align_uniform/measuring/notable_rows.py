@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import geometry
+from align_uniform._unit_norm import LARGEST_DEVIATION
 from align_uniform.engine.precision import widened
 from align_uniform.geometry.neighbours import nearest_in_blocks
 from align_uniform.measuring.populations import Population, block_slices, take
@@ -129,13 +130,23 @@ def _near_pairs(
 def duplicates(
     asked: Subject, near: Sequence[tuple[NearPairs, NearPairs]], *, is_sampled: bool
 ) -> Duplicates:
-    """Return the rows that occur more than once, and those that have a near duplicate."""
+    """Return the rows that occur more than once, and those that have a near duplicate.
+
+    Pairs are near by their distance, which says nothing of the angle of rows that are not of unit norm.
+    """
     exact = sum(population.survey.duplicates for population in asked.populations)
+    if not all(_are_unit(population) for population in asked.populations):
+        return Duplicates(exact, near=sum(population.survey.twins for population in asked.populations))
     rows = round(sum(part[0].rows for part in near))
     if is_sampled:  # anchors may miss rows that are known to be equal
         rows = max(rows, sum(population.survey.twins for population in asked.populations))
     close, wider = (sum(part[place].pairs for part in near) for place in (0, 1))
     return Duplicates(exact=exact, near=rows, near_growth=wider / close if close else None)
+
+
+def _are_unit(population: Population) -> bool:
+    deviation = float((population.survey.norms - 1).abs().max())
+    return population.normalize or deviation <= LARGEST_DEVIATION
 
 
 def _flagged(flags: Tensor, anchors: Tensor | None, seed: int) -> Tensor:
@@ -158,17 +169,19 @@ def _others_within(population: Population, indices: Tensor, cosine: float) -> fl
     return count / len(indices) - 1
 
 
-def norms(asked: Subject) -> Norms:
-    """Summarise the norms of all rows as they were given."""
-    parts = [population.survey.norms for population in asked.populations]
+def norms(given: Subject, asked: Subject) -> Norms:
+    """Summarise the norms of all rows as they were given, and as they are measured."""
+    parts = [population.survey.norms for population in given.populations]
     norms = torch.cat(parts)
+    measured = torch.cat([population.survey.norms for population in asked.populations])
     return Norms(
         smallest=float(norms.min()),
         mean=float(norms.mean()),
         largest=float(norms.max()),
-        normalized=asked.rows.normalize,
+        normalized=given.rows.normalize,
         median=float(norms.median()),
         largest_ratio=max(float(part.max() / part.median()) for part in parts),
+        measured=None if given.rows.normalize else (float(measured.min()), float(measured.max())),
     )
 
 

@@ -21,6 +21,9 @@ PAIR_BLOCK = 65536
 SAMPLE_PAIRS = 256
 """The number of pairs whose rows, matched at random, are a sample of rows that are no pair."""
 
+LEAST_OTHERS = 20
+"""The number of rows that are no pair below which their median distance is not estimated."""
+
 
 @dataclass(frozen=True)
 class PairChoice:
@@ -61,7 +64,7 @@ class Positives:
         It is None if all rows are pairs. A pair that occurs several times is one pair.
         """
         x, y = self.x.survey.moments, self.y.survey.moments
-        mean, once = geometry.cross_mean_squared_distance(x, y), 1 / self.repetitions()
+        mean, once = geometry.cross_mean_squared_distance(x, y), self.once()
         total = mean * x.count * y.count / (2 if self.x is self.y else 1)
         others = self.combinations - float(once.sum())
         return (total - float((distances.square() * once).sum())) / others if others >= 0.5 else None
@@ -72,32 +75,43 @@ class Positives:
         count = len(self.x)
         return count * (count - 1) // 2 if self.x is self.y else count * len(self.y)
 
-    def repetitions(self) -> Tensor:
-        """Return how often each pair occurs, [P], float64."""
+    def once(self) -> Tensor:
+        """Return the weight of each pair, [P], float64, with which all pairs of the same rows are one pair.
+
+        It is 0 for a row with itself, which is no pair of two rows.
+        """
         if self.x_rows is None or self.y_rows is None:
             return torch.ones(len(self.x), dtype=torch.float64, device="cpu")
-        first, second = self.x_rows, self.y_rows
+        codes = self._codes(self.x_rows, self.y_rows)
+        _, number, counts = codes.unique(return_inverse=True, return_counts=True)
+        weights: Tensor = 1 / counts[number].double()
+        return weights * (self.x_rows != self.y_rows) if self.x is self.y else weights
+
+    def _codes(self, x_rows: Tensor, y_rows: Tensor) -> Tensor:
+        """Return a number for each two rows, whatever their order if they are of one population."""
         if self.x is self.y:
-            first, second = torch.minimum(first, second), torch.maximum(first, second)
-        _, number, counts = (first * len(self.y) + second).unique(return_inverse=True, return_counts=True)
-        times: Tensor = counts[number].double()
-        return times
+            x_rows, y_rows = torch.minimum(x_rows, y_rows), torch.maximum(x_rows, y_rows)
+        return x_rows * len(self.y) + y_rows
 
     def far_share(self, distances: Tensor) -> float | None:
         """Return the share of pairs that are farther apart than half of all pairs of random rows.
 
-        The median is that of the rows of up to 256 pairs, each with the partners of the others. It is None
-        for fewer than two pairs.
+        The median is that of the rows of up to 256 pairs, each with the partners of the others, apart from
+        rows that are a pair as well. It is None for fewer than `LEAST_OTHERS` of these.
         """
         sample = torch.randint(
             len(distances), (SAMPLE_PAIRS,), generator=torch.Generator().manual_seed(0), device="cpu"
         )
         sample = sample.unique()
         x_rows, y_rows = (sample if rows is None else rows[sample] for rows in (self.x_rows, self.y_rows))
-        is_other = ~torch.eye(len(sample), dtype=torch.bool, device="cpu")
+        if self.x_rows is None or self.y_rows is None:
+            is_other = ~torch.eye(len(sample), dtype=torch.bool, device="cpu")
+        else:
+            every = self._codes(self.x_rows, self.y_rows)
+            is_other = ~torch.isin(self._codes(x_rows[:, None], y_rows), every)
         if self.x is self.y:
             is_other &= x_rows[:, None] != y_rows
-        if not is_other.any():
+        if int(is_other.sum()) < LEAST_OTHERS:
             return None
         x, y = (widened(take(part, rows)) for part, rows in ((self.x, x_rows), (self.y, y_rows)))
         median = torch.cdist(x, y)[is_other.to(x.device)].median()
@@ -137,9 +151,8 @@ def chosen_pairs(
     elif threshold is not None:
         raise ValueError(f"threshold={threshold:g} needs the scores of the pairs; pass scores.")
     if not len(x_rows):
-        raise ValueError(
-            f"there must be at least one positive pair, got none of {name}; lower the threshold."
-        )
+        remedy = "pass the numbers of two rows" if choice.scores is None else "lower the threshold"
+        raise ValueError(f"there must be at least one positive pair, got none of {name}; {remedy}.")
     return x_rows, y_rows, name
 
 

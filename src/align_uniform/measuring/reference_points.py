@@ -259,9 +259,8 @@ def places(measurement: Results, kind: Kind | None = None) -> tuple[Place, ...]:
 
 def _compares(measurement: Results, key: str) -> bool:
     """Whether a number of a measurement is of the same thing as that of the known encoders."""
-    align, norms = measurement.align, measurement.norms
-    deviation = max(norms.largest - 1, 1 - norms.smallest)
-    if not norms.normalized and deviation > LARGEST_DEVIATION:
+    align, deviation = measurement.align, measurement.norms.deviation
+    if deviation is not None and deviation > LARGEST_DEVIATION:
         return False
     if key.startswith("align."):
         return align is not None and align.of != SAME_CLASS

@@ -76,7 +76,7 @@ class Duplicates:
     """The number of rows that have a cosine of at least `quantities_of_rows.NEAR_COSINE` with another row.
 
     It is estimated from the anchors under `method="anchors"`, and is at least the number of rows that equal
-    another row.
+    another row. For rows that are not of unit norm it is that number.
     """
     near_growth: float | None = None
     """The number of pairs of rows within twice the angle of near duplicates, over the number within that
@@ -112,6 +112,20 @@ class Norms:
     """The median norm."""
     largest_ratio: float | None = None
     """The largest norm over the median norm, of the view or tower in which it is largest."""
+    measured: tuple[float, float] | None = None
+    """The smallest and the largest norm of the rows as they were measured, perhaps less a mean; None if they
+    were divided by their norms, or if an earlier version measured them.
+    """
+
+    @property
+    def as_measured(self) -> tuple[float, float]:
+        """The smallest and the largest norm of rows that were measured without normalisation."""
+        return self.measured or (self.smallest, self.largest)
+
+    @property
+    def deviation(self) -> float | None:
+        """The largest deviation of a measured norm from 1; None for rows divided by their norms."""
+        return None if self.normalized else max(abs(norm - 1) for norm in self.as_measured)
 
 
 @dataclass(frozen=True)

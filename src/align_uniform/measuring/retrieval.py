@@ -13,7 +13,6 @@ from align_uniform.geometry.retrieval import Ranks, ranks_in_blocks
 from align_uniform.measuring.answers import Ranking, Retrieval
 from align_uniform.measuring.influence import Influence, centred_shares, of_pairs, share_stderr
 from align_uniform.measuring.populations import Population, block_slices, take
-from align_uniform.measuring.positives import Positives
 from align_uniform.measuring.subject import Subject
 from align_uniform.measuring.sweep import random_rows
 from align_uniform.measuring.units import Units, pair_ends
@@ -96,11 +95,12 @@ class _Side:
     @classmethod
     def both(cls, asked: Subject, number: int) -> tuple[_Side, _Side]:
         """Return both directions of the pairs of this number; an entity is one row."""
-        positives = asked.positives[number]
-        x, y = (_number_of(asked, population) for population in (positives.x, positives.y))
-        x_rows, y_rows = _entities(asked, positives, x, y)
-        own, other = asked.populations[x], asked.populations[y]
-        return cls(own, other, x_rows, y_rows), cls(other, own, y_rows, x_rows)
+        pairs = asked.pairs_of_entities(number)
+        x_rows, y_rows = (
+            torch.arange(len(side), device="cpu") if rows is None else rows
+            for side, rows in ((pairs.x, pairs.x_rows), (pairs.y, pairs.y_rows))
+        )
+        return cls(pairs.x, pairs.y, x_rows, y_rows), cls(pairs.y, pairs.x, y_rows, x_rows)
 
     def ranks(self, sample: Tensor | None, groups: Tensor | None) -> Ranks:
         """Rank the partner of every pair, or of those in the sample."""
@@ -128,24 +128,6 @@ class _Side:
             left_out.append(_matches(groups[queries], groups, torch.arange(len(groups), device="cpu")))
         numbers, rows = (torch.cat(part) for part in zip(*left_out, strict=True))
         return numbers, rows
-
-
-def _number_of(asked: Subject, population: Population) -> int:
-    """Return the number of a view or tower; two views of one object are one."""
-    return next(number for number, each in enumerate(asked.everyone) if each is population)
-
-
-def _entities(asked: Subject, positives: Positives, x: int, y: int) -> tuple[Tensor, Tensor]:
-    """Return the entities of both rows of each pair, by their rows in `Subject.populations`."""
-    found = []
-    for population, rows, number in (
-        (positives.x, positives.x_rows, x),
-        (positives.y, positives.y_rows, y),
-    ):
-        every = torch.arange(len(population), device="cpu") if rows is None else rows
-        codes = asked.entities[number]
-        found.append(every if codes is None else codes[every])
-    return found[0], found[1]
 
 
 def _matches(wanted: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,10 +56,19 @@ def _classes(labels: Sequence[Hashable] | None, numbers: Tensor) -> tuple[str, .
 
 
 def _distances_of_rows(asked: Subject, distances: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
-    """Return the mean distance of each row of either side to its partners, NaN without one."""
+    """Return the mean distance of each row of either side to its partners, NaN without one.
+
+    The partners of a row of the first of several views are in all others.
+    """
     if not asked.positives:
         return None
     pairs = asked.positives[0]
+    if len(asked.positives) > 1:
+        of_first = [
+            part for each, part in zip(asked.positives, distances, strict=True) if each.x is asked.rows
+        ]
+        both = torch.stack(of_first).mean(0).cpu().double()
+        return both, both
     sides = ((pairs.x, pairs.x_rows), (pairs.y, pairs.y_rows))
     if pairs.x is pairs.y:  # a pair of two rows of one population is a pair of either
         numbers = torch.cat([_numbers(*side) for side in sides])

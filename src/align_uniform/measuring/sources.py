@@ -125,7 +125,7 @@ def _unmasked(name: str, value: Any) -> Any:
 
     mask: Any = np.ma.getmaskarray(value).any(-1)
     rows = torch.from_numpy(mask if mask.ndim == 1 else mask.any(0))
-    checks.refuse_masked(name, rows.nonzero().flatten().tolist(), len(rows))
+    checks.refuse_masked(name, rows.nonzero().flatten().tolist(), len(rows), value.ndim)
     return value.data
 
 

@@ -45,6 +45,19 @@ class Subject:
     ids: tuple[Sequence[Hashable] | None, ...]
     """The ids of the rows of `everyone`; None without ids."""
 
+    def pairs_of_entities(self, number: int) -> Positives:
+        """Return the positive pairs of this number as pairs of entities, by their rows in `populations`."""
+        pairs = self.positives[number]
+        sides = []
+        for population, rows in ((pairs.x, pairs.x_rows), (pairs.y, pairs.y_rows)):
+            # Two views of one object are one.
+            place = next(place for place, each in enumerate(self.everyone) if each is population)
+            codes = self.entities[place]
+            of_entities = codes if codes is None or rows is None else codes[rows]
+            sides.append((self.populations[place], rows if codes is None else of_entities))
+        (x, x_rows), (y, y_rows) = sides
+        return Positives(x, y, x_rows, y_rows)
+
 
 def subject(
     features: Any,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +160,8 @@ def _are_paired(
 
 
 def sorted_equal(first: list[Hashable], second: list[Hashable]) -> bool:
-    """Return whether two lists have the same values, in whatever order."""
-    return len(first) == len(second) and set(first) == set(second)
+    """Return whether two lists have the same values, each as often, in whatever order."""
+    return Counter(first) == Counter(second)
 
 
 def _reason(a: Population, b: Population, asked: bool) -> str | None:

@@ -152,7 +152,8 @@ def _regression_estimate(
     weights = sample.weights
     centre = weights @ covariates
     deviations = (covariates - centre) * weights.sqrt().unsqueeze(1)
-    spread = deviations.square().sum(0).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    least = (1e-6 * centre.abs()).clamp(min=torch.finfo(torch.float64).tiny)  # a constant varies by rounding
+    spread = torch.maximum(deviations.square().sum(0).sqrt(), least)
     left, singular, right = torch.linalg.svd(deviations / spread, full_matrices=False)
     kept = singular > 1e-9  # covariates that are constant, or follow from others, are of no use
     left, singular, right = left[:, kept], singular[kept], right[kept]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -72,8 +73,10 @@ class RankMe(StreamedRows):
         count = int(self.count)
         return self._scalar(geometry.rankme(Moments(count, self.total, self.second)) if count else math.nan)
 
-    def _shape(self) -> tuple[int, bool]:
-        return (len(self.total), False) if self.total.dim() else (0, False)
+    @staticmethod
+    def _shape_of(state: Mapping[str, Any]) -> tuple[int, bool]:
+        total = state["total"]
+        return (len(total), False) if total.dim() else (0, False)
 
     def _take_shape(self, width: int, *, is_wide: bool) -> None:  # noqa: ARG002  # the moments are always float64
         self.total = self.total + self.total.new_zeros(width, dtype=torch.float64)

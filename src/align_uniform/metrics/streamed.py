@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,7 +62,8 @@ class Streamed(Metric):
             incoming_state: the other metric, or its `metric_state`.
 
         Raises:
-            ValueError: the other is no metric of this class, or has other settings.
+            ValueError: the other is no metric of this class, or has other settings, or has seen rows of
+                another number of features.
         """
         state: Any = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
         if not isinstance(state, dict) or state.keys() != self._defaults.keys():
@@ -75,9 +76,13 @@ class Streamed(Metric):
                 f"both must have the same settings, got {self.settings.tolist()} and "
                 f"{state['settings'].tolist()}; construct both with the same arguments."
             )
+        self._check_mergeable(state)
         self._reduce_states(state)
         self._update_count += 1
         self._computed = None
+
+    def _check_mergeable(self, state: dict[str, Any]) -> None:
+        """Refuse a state with the same settings that cannot be added to this one."""
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Draw the value, or a list of values over time; this needs matplotlib.
@@ -169,9 +174,22 @@ class StreamedRows(Streamed):
     def _add(self, rows: Tensor) -> None:
         """Add rows that are checked, [N, m], to the state."""
 
+    @staticmethod
     @abstractmethod
-    def _shape(self) -> tuple[int, bool]:
+    def _shape_of(state: Mapping[str, Any]) -> tuple[int, bool]:
         """Return the number of features, 0 before the first rows, and whether any row is float64."""
+
+    def _shape(self) -> tuple[int, bool]:
+        """Return the shape of the own state."""
+        return self._shape_of(self.metric_state)
+
+    def _check_mergeable(self, state: dict[str, Any]) -> None:
+        (width, _), (other, _) = self._shape(), self._shape_of(state)
+        if width and other and width != other:
+            raise ValueError(
+                f"both must have seen rows of one number of features, got {width:,} and {other:,}; merge the "
+                "metrics of one encoder."
+            )
 
     @abstractmethod
     def _take_shape(self, width: int, *, is_wide: bool) -> None:

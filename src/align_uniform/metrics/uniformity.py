@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -120,7 +121,7 @@ class Uniformity(StreamedRows):
             ((found,), _) = uniformity.exact_potentials(population, [self.t], lambda _: None)
         error = stderr(found.influence)
         if found.influence is not None and error is not None:
-            of_all = resized_stderr(found.influence, seen)
+            of_all = error if seen == len(rows) else resized_stderr(found.influence, seen)
             self._stderr, self._approximation_stderr = error, math.sqrt(max(0.0, error**2 - of_all**2))
         return self._scalar(found.log_mean)
 
@@ -158,11 +159,12 @@ class Uniformity(StreamedRows):
         smallest = keys.topk(self.max_rows, largest=False)
         return rows[smallest.indices], smallest.values
 
-    def _shape(self) -> tuple[int, bool]:
+    @staticmethod
+    def _shape_of(state: Mapping[str, Any]) -> tuple[int, bool]:
+        rows = state["rows"]
+        parts = [rows] if isinstance(rows, Tensor) else rows  # a tensor once the processes are gathered
         return (
-            (self.rows[0].shape[1], any(part.dtype == torch.float64 for part in self.rows))
-            if self.rows
-            else (0, False)
+            (parts[0].shape[1], any(part.dtype == torch.float64 for part in parts)) if parts else (0, False)
         )
 
     def _take_shape(self, width: int, *, is_wide: bool) -> None:
