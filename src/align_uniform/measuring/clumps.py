@@ -59,7 +59,8 @@ def strata_of(population: Population, anchors: int) -> Tensor:
     kept = largest.indices[largest.values >= least]
     strata = torch.zeros(len(counts), dtype=torch.int64, device="cpu")
     strata[kept] = torch.arange(1, len(kept) + 1, device="cpu")
-    return strata[cell].unique(return_inverse=True)[1]
+    numbers: Tensor = strata[cell].unique(return_inverse=True)[1]
+    return numbers
 
 
 @dataclass(frozen=True)
