@@ -64,7 +64,9 @@ def test_the_rank_correlation_has_an_interval_over_mixtures() -> None:
 
 def test_the_page_shows_the_recorded_runs_on_cifar10() -> None:
     page = (ROOT.parent / "docs" / "training.md").read_text(encoding="utf-8")
-    for each in runs.read(ROOT / "cifar10.json", data="cifar10"):
+    outcomes = runs.read(ROOT / "cifar10.json", data="cifar10")
+    assert sum(each.part == "plane" for each in outcomes) == 2 * len(cifar10.PLANE)
+    for each in [each for each in outcomes if each.part != "plane"]:
         assert f"| {100 * each.linear:.1f} | {100 * each.knn:.1f} |" in page, each.name
         assert runs.hits_of(each, "linear").double().mean() == pytest.approx(each.linear)
 
@@ -79,3 +81,8 @@ def test_the_page_has_the_differences_that_the_experiment_on_cifar10_prints(
     assert len(printed) == 2
     for value, error in printed:
         assert f"{float(value):.1f} ± {float(error):.1f}" in page
+    cifar10.print_correlations([each for each in outcomes if each.part == "plane"])
+    found = re.findall(r"rho (.*)", capsys.readouterr().out)
+    assert len(found) == 6
+    for linear, neighbours in zip(found[:3], found[3:], strict=True):
+        assert f"| {linear} | {neighbours} |".replace("-", "−") in page
