@@ -107,7 +107,7 @@ def test_encoders_are_compared_by_the_seeds_that_both_have() -> None:
     cut_off = [each for each in recorded if (each.run.name, each.run.seed) != ("ranking loss", 0)]
     whole, part = (
         next(each for each in verses.comparisons(runs) if each.difference.names == NAMES)
-        for runs in (recorded, [*cut_off[::-1]])
+        for runs in (recorded, cut_off[::-1])
     )
     assert part.of_seeds == whole.of_seeds[1:]
     only = [each for each in cut_off if (each.run.name, each.run.seed) != ("align + uniform", 1)]

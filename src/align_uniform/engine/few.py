@@ -44,7 +44,8 @@ def are_few_pairs(x: Tensor) -> bool:
 def log_potential(x: Tensor, t: float, pairs: int, needs_grad: bool) -> tuple[Tensor, Tensor | None] | None:
     """Return `log(1/pairs sum_{i<j} exp(-t ||x_i - x_j||^2))` and, if needed, its gradient.
 
-    None if rows are so far apart that the sum needs more care, or are not finite.
+    None if rows are so far apart that the sum needs more care, or are not finite. Autocast lowers none
+    of these operators.
     """
     x = x.contiguous()
     distances = torch.pdist(x)  # from differences of rows, which cancel no more than they must

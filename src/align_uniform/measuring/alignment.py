@@ -94,8 +94,8 @@ def _others(asked: Subject, units: Units, distances: tuple[Tensor, ...]) -> _Oth
     found = []
     for place, part in enumerate(distances):
         positives = asked.pairs_of_entities(place)
-        are_all = positives.x is asked.positives[place].x and positives.y is asked.positives[place].y
-        apart = part if are_all else positives.distances()
+        every_row_counts = positives.x is asked.positives[place].x and positives.y is asked.positives[place].y
+        apart = part if every_row_counts else positives.distances()
         mean = _grouped_mean(positives, units) if units.grouped else positives.other_mean_square(apart)
         if mean is None:
             return None

@@ -80,7 +80,7 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
         with torch.serialization.safe_globals([(LeftOut, name) for name in SETTINGS]), catch_warnings():
             simplefilter("ignore", UserWarning)  # torch wonders at the version of what is no pickle
             return torch.load(path, map_location=device, weights_only=True)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged file can end in any error of the pickle's machine
         raise ValueError(

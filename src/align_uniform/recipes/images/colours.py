@@ -1,4 +1,4 @@
-"""Changes of the colours of one image, as Pillow makes them to the bit, and faster where several are made.
+"""Changes of the colours of one image, as Pillow makes them to the bit, and faster if several follow.
 
 Planes are the channels of an image, [channels, height, width], as whole numbers 0 to 255 in float32,
 contiguous. The functions change them in place. Pillow's roundings are restated; sums of whole numbers stay

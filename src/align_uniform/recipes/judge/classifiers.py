@@ -21,7 +21,6 @@ from align_uniform.recipes.encoders.features import frozen
 HEAD = "fc."
 """Prefix of the names of the classifier's parameters."""
 
-
 LAST, BEST = "checkpoint.pth.tar", "model_best.pth.tar"
 """The names of the files of the last epoch, and of the best."""
 
