@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Tests run in a process for each core, four at most, and each of these in one thread. A process that has nothing left to
 # do takes tests from another. ARGS="-n 0" runs all in one process, as does pytest without make.
 PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
-export OMP_NUM_THREADS := 1
+test test-browser test-floor test-floor-recipes: export OMP_NUM_THREADS := 1
 
 # The tests of what the kernel computes, which run once more through it, in Triton's interpreter.
 INTERPRETED := tests/engine tests/functional tests/measuring/test_row_sums.py $(addprefix tests/test_,ids.py losses.py ranks.py)
