@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from align_uniform import _ranks as ranks
 from align_uniform._extras import needs
 from align_uniform.integrations.online import OnlineUniformity
 
@@ -26,9 +28,9 @@ class AlignUniformCallback(Callback):
 
     The numbers are logged by the module as `val_align`, `val_uniform` and `val_rankme`, with
     `val_align.stderr` and `val_uniform.stderr`, and so they can be monitored. They are those of all batches
-    of all processes at once, as `measure` finds them, which no mean over batches is. RankMe is that of the
-    first view. The uniformity of two views is the mean of both, and its error the mean of their errors: right
-    where the views are alike, and otherwise too wide.
+    of all processes at once, as `measure` finds them, which no mean over batches is; a process may have no
+    batch at all. RankMe is that of the first view. The uniformity of two views is the mean of both, and its
+    error the mean of their errors: right where the views are alike, and otherwise too wide.
 
     Where `online` is given, the uniformity of its window is logged every `log_every_n_steps` of the trainer,
     as `train_uniform`, `train_uniform.stderr` and `train_uniform.gap`.
@@ -106,14 +108,28 @@ class AlignUniformCallback(Callback):
         """Log the numbers of the epoch."""
         if self.features is None or trainer.sanity_checking:
             return
-        values = {"rankme": self.rankme.compute()}
-        seen = [metric for metric in self.uniform if metric.update_called]
-        if self.align.update_called:
-            values |= {"align": self.align.compute(), "align.stderr": self.align.stderr()}
-        if seen:
-            values["uniform"] = torch.stack([metric.compute() for metric in seen]).mean()
-            values["uniform.stderr"] = torch.stack([metric.stderr() for metric in seen]).mean()
+        has_pairs, *are_seen = self._updated_anywhere(pl_module.device)
+        seen = [metric for metric, is_seen in zip(self.uniform, are_seen, strict=True) if is_seen]
+        with warnings.catch_warnings():
+            if seen:  # by another process, if not by this one
+                warnings.filterwarnings("ignore", r".* was called before the ``update`` method")
+            values = {"rankme": self.rankme.compute()}
+            if has_pairs:
+                values |= {"align": self.align.compute(), "align.stderr": self.align.stderr()}
+            if seen:
+                values["uniform"] = torch.stack([metric.compute() for metric in seen]).mean()
+                values["uniform.stderr"] = torch.stack([metric.stderr() for metric in seen]).mean()
         _log(pl_module, {f"{self.prefix}{name}": float(value) for name, value in values.items()})
+
+    def _updated_anywhere(self, device: torch.device) -> list[bool]:
+        """Return for alignment, and for the uniformity of each view, whether any process has seen a batch.
+
+        All processes must compute the same metrics: one without a batch has a part in them, too, and without
+        it the others would wait for ever.
+        """
+        updated = [metric.update_called for metric in (self.align, *self.uniform)]
+        counts = ranks.add_over_ranks_(torch.tensor(updated, dtype=torch.int64, device=device))
+        return [count > 0 for count in counts.tolist()]
 
     def on_train_batch_end(
         self,
