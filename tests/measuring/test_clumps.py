@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,7 +56,8 @@ def test_a_sum_over_strata_has_the_textbook_error() -> None:
     for stratum, count, size in ((0, 12, 60), (1, 8, 40)):
         part = values[strata[drawn] == stratum]
         variance += (size / 100) ** 2 * (1 - count / size) * float(part.var()) / count
-    assert sample.stderr(sample.weights * values) == pytest.approx(math.sqrt(variance))
+    deviations = sample.deviations(sample.weights * values)
+    assert float(deviations.square().sum()) == pytest.approx(variance)
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.01])

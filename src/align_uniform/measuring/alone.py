@@ -31,7 +31,7 @@ def uniformity_of(features: Any, t: float, *, normalize: bool = True) -> Uniform
     with ranks.alone():
         asked = _asked(features, None, normalize)
         plan, units = Plan((t,), "exact", 0, 0, False, False), units_of(asked, None)
-        (found,), _ = uniformities(sweep(asked, plan), asked, plan, units, Alike.of(asked, units))
+        (found,), _ = uniformities(sweep(asked, plan, units), asked, plan, units, Alike.of(asked, units))
     return found
 
 

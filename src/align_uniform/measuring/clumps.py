@@ -7,7 +7,6 @@ chance. Any partition of the rows would do: a clump that is found in two parts c
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -86,13 +85,15 @@ class Sample:
         """The weight of each row in a mean over all rows, [K]; their sum is 1."""
         return (self.sizes / self.sizes.sum() / self.drawn)[self.strata]
 
-    def stderr(self, terms: Tensor) -> float:
-        """Return the standard error of the sum of terms, one of each row of the sample."""
-        zeros = torch.zeros_like(self.sizes)
-        means = zeros.index_add(0, self.strata, terms) / self.drawn
-        squares = zeros.index_add(0, self.strata, (terms - means[self.strata]).square())
+    def deviations(self, terms: Tensor) -> Tensor:
+        """Return the part of each row in the error of the sum of terms, one of each row of the sample.
+
+        The squares of the parts add up to the variance of the sum over samples.
+        """
+        means = torch.zeros_like(self.sizes).index_add(0, self.strata, terms) / self.drawn
         left = 1 - self.drawn / self.sizes  # the part of a stratum that was not drawn
-        return math.sqrt(float((squares * left * self.drawn / (self.drawn - 1).clamp(min=1)).sum()))
+        factors = (left * self.drawn / (self.drawn - 1).clamp(min=1)).sqrt()
+        return (terms - means[self.strata]) * factors[self.strata]
 
 
 def draw(strata: Tensor, size: int, seed: int) -> Tensor:

@@ -42,7 +42,7 @@ def main_numbers(
     units = units_of(asked, groups)
     of_pairs = alignment_of_pairs(asked, alpha, units)
     of_classes = alignment_of_classes(asked, classes, alpha, units)
-    sums = sweep(asked, plan, groups)
+    sums = sweep(asked, plan, units)
     (uniform,), of_uniform = uniformities(sums, asked, plan, units, Alike.of(asked, units))
     found, of_ranks = retrieval(asked, units, groups, plan.seed)
     influences = of_classes.influences | of_pairs.influences | of_ranks

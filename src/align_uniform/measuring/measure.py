@@ -224,7 +224,7 @@ def _found(
     groups: Tensor | None,
 ) -> _Found:
     units = units_of(asked, groups)
-    sums = sweep(asked, plan, groups)
+    sums = sweep(asked, plan, units)
     alike = Alike.of(asked, units)
     uniforms, of_uniform = uniformities(sums, asked, plan, units, alike)
     of_pairs = alignment_of_pairs(asked, alpha, units)
@@ -232,7 +232,7 @@ def _found(
     cosine, of_cosine = mean_cosine(asked, units, alike)
     ranked, of_ranks = retrieval(asked, units, groups, plan.seed)
     table, of_neighbours = classes(asked, labels, codes, units, plan.ts[0], plan.seed)
-    between, of_towers = towers(asked, sums.cross, units, is_sampled=sums.is_sampled)
+    between, of_towers = towers(asked, sums.cross, units, units.drawn(sums.anchors))
     if between is not None:
         between = replace(between, **between_towers(asked, plan.ts[0], plan.seed))
     means = {"uniform": of_uniform, "mean_cosine": of_cosine}

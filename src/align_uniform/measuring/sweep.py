@@ -82,15 +82,15 @@ class Sums:
         return tuple(part[0].relative * math.exp(part[0].log_mean) for part in self.potentials)
 
 
-def sweep(asked: Subject, plan: Plan, groups: Tensor | None = None) -> Sums:
+def sweep(asked: Subject, plan: Plan, units: Units) -> Sums:
     """Sum over pairs by the planned method; with groups, over pairs of rows of different groups."""
     if plan.method == "exact":
         try:
-            return _sum_pairs(asked, plan, None, groups)
+            return _sum_pairs(asked, plan, units, None)
         except KeyboardInterrupt:
-            if not plan.interruptible or groups is not None:
+            if not plan.interruptible or units.grouped:
                 raise
-    sums = _sum_pairs(asked, plan, plan.anchors)
+    sums = _sum_pairs(asked, plan, units, plan.anchors)
     return (
         sums
         if plan.method == "anchors"
@@ -98,9 +98,10 @@ def sweep(asked: Subject, plan: Plan, groups: Tensor | None = None) -> Sums:
     )
 
 
-def _sum_pairs(asked: Subject, plan: Plan, anchors: int | None, groups: Tensor | None = None) -> Sums:
+def _sum_pairs(asked: Subject, plan: Plan, units: Units, anchors: int | None) -> Sums:
     """Sum over all pairs, or over the pairs of the given number of anchors with all rows."""
-    strata, chosen = _anchors(asked, anchors, plan.seed)
+    strata, chosen = _anchors(asked, units, anchors, plan.seed)
+    groups = units.of_rows[0] if units.grouped else None
     found, cross = [], None
     with progress_bar("pairs", _work(asked, chosen) // ranks.world_size(), shown=plan.progress) as progress:
         if anchors is None and groups is None:
@@ -147,15 +148,27 @@ def _anchors_of_size(asked: Subject, anchors: int) -> list[Tensor | None]:
     ]
 
 
-def _anchors(asked: Subject, anchors: int | None, seed: int) -> tuple[Tensor | None, list[Tensor | None]]:
+def _anchors(
+    asked: Subject, units: Units, anchors: int | None, seed: int
+) -> tuple[Tensor | None, list[Tensor | None]]:
     """Return the stratum of each row, and the anchors of each population, or None for all rows.
 
     The anchors of views are the same items; they are drawn from the clumps of the first view. Those of two
-    towers are simple random samples.
+    towers are simple random samples: the rows of the units that come first in one random order. Where all
+    rows are matched one to one, both towers have the rows of the same units, which show how far the two
+    deviate together. Towers without common units have independent samples. Of two that are matched in part,
+    or differ in size, the anchors show a part of what they have in common.
     """
     first = asked.populations[0]
-    if anchors is None or asked.are_towers or anchors >= len(first):
-        return None, [random_rows(len(population), anchors, seed) for population in asked.populations]
+    if anchors is None or (anchors >= len(first) and not asked.are_towers):
+        return None, [None] * len(asked.populations)
+    if asked.are_towers:
+        generator = torch.Generator().manual_seed(seed)
+        places = torch.randperm(units.count, generator=generator, device="cpu")
+        return None, [
+            None if anchors >= len(tower) else places[units.of(number)].argsort()[:anchors].sort().values
+            for number, tower in enumerate(asked.populations)
+        ]
     strata = strata_of(first, anchors)
     return strata, [draw(strata, anchors, seed)] * len(asked.populations)
 
@@ -235,16 +248,18 @@ def uniformities(
     """Return the uniformity at each t, averaged over the populations, and the influences at the first t."""
     found, influences = [], []
     n, dim = len(asked.populations[0]), asked.rows.shape[1]
+    drawn = units.drawn(sums.anchors)
     for number, t in enumerate(plan.ts):
         potentials = [part[number] for part in sums.potentials]
         correlations = alike.correlations(t)
         influences.append(
             mean_influence(
-                [_placed(part, place, sums, units) for place, part in enumerate(potentials)], correlations
+                [_placed(part, place, drawn) for place, part in enumerate(potentials)], correlations
             )
         )
+        errors = stderr(influences[-1]), _approximation_stderr(potentials, drawn)
         share = _null_share([part.pairs for part in potentials], correlations, n)
-        found.append(uniformity.uniformity(t, potentials, n, dim, stderr(influences[-1]), share))
+        found.append(uniformity.uniformity(t, potentials, n, dim, errors, share))
     return tuple(found), influences[0]
 
 
@@ -275,24 +290,25 @@ def _null_share(pairs: list[int], correlations: list[list[float]], rows: int) ->
     return total / len(pairs) ** 2
 
 
-def _placed(part: Potentials, number: int, sums: Sums, units: Units) -> Influence | None:
-    """Return the influences of the rows of a population that were summed as those of units.
-
-    Where only anchors were summed, the units are the anchors: those of views are the same items, those of two
-    towers are not.
-    """
+def _placed(part: Potentials, number: int, drawn: Units) -> Influence | None:
+    """Return the influences of the rows of a population that were summed as those of their units."""
     influence = part.influence
-    if influence is None or units.grouped:
+    if influence is None or drawn.grouped:
         return influence
-    if not sums.is_sampled:
-        return replace(influence, values=units.gather(influence.values, number))
-    sizes = [len(each[0].relative) for each in sums.potentials]
-    if sums.cross is None:
-        return influence
-    place = influence.values.new_zeros(sum(sizes))
-    start = sum(sizes[:number])
-    place[start : start + sizes[number]] = influence.values
-    return replace(influence, values=place)
+    return replace(influence, values=drawn.gather(influence.values, number))
+
+
+def _approximation_stderr(potentials: Sequence[Potentials], drawn: Units) -> float:
+    """Return the standard error of the mean over the populations as an estimate from the anchors.
+
+    The anchors of one unit deviate together, in all views or in both towers.
+    """
+    parts = [
+        drawn.gather(part.deviations, number)
+        for number, part in enumerate(potentials)
+        if part.deviations is not None
+    ]
+    return float(torch.linalg.vector_norm(torch.stack(parts).sum(0))) / len(potentials) if parts else 0.0
 
 
 def _rows_of(wanted: Tensor, units: Tensor, rows: Tensor) -> Tensor:

@@ -30,8 +30,15 @@ class CrossMean:
     """The mean potential of rows of y with all of x, over the mean of all."""
     square: float
     """The mean squared potential over the squared mean potential."""
-    rows: int
-    """The number of rows of y, of which `y_means` may be a part."""
+    rows: tuple[int, int]
+    """The numbers of rows of x and of y, of which `x_means` and `y_means` may be a part."""
+
+    @property
+    def approximation_stderr(self) -> float:
+        """The standard error of `log_mean` as an estimate from rows of x; 0 if they are all rows."""
+        drawn = len(self.x_means)
+        left = 1 - drawn / self.rows[0]
+        return math.sqrt(float(self.x_means.var()) * left / drawn) if left else 0.0
 
 
 def cross_mean(
@@ -60,18 +67,27 @@ def cross_mean(
     mean_x = of_x / len(y)
     mean = float(mean_x.mean())
     square = squares / (len(of_x) * len(y)) / mean**2
-    return CrossMean(math.log(mean) + shift, mean_x / mean, mean_y / float(mean_y.mean()), square, len(y))
+    of_rows = mean_x / mean, mean_y / float(mean_y.mean())
+    return CrossMean(math.log(mean) + shift, *of_rows, square, (len(x), len(y)))
 
 
 def towers(
-    asked: Subject, cross: CrossMean | None, units: Units, *, is_sampled: bool
+    asked: Subject, cross: CrossMean | None, units: Units, drawn: Units
 ) -> tuple[Towers | None, dict[str, Influence]]:
-    """Return the measures between two towers with their influences, or None and none if there are none."""
+    """Return the measures between two towers with their influences, or None and none if there are none.
+
+    Args:
+        asked: the subject.
+        cross: the mean potential between the towers; None for anything else than towers.
+        units: the units of all rows.
+        drawn: the units of the rows whose potentials were summed.
+    """
     if cross is None:
         return None, {}
     x, y = asked.populations
     gap, floor, of_gap = _modality_gap(x, y, units)
-    of_cross = _cross_influence(cross, units, is_sampled=is_sampled)
+    of_cross = _cross_influence(cross, drawn)
+    error = stderr(of_cross)
     influences = {"towers.modality_gap": of_gap, "towers.cross_uniform": of_cross}
     found = Towers(
         rows=(len(x), len(y)),
@@ -79,21 +95,18 @@ def towers(
         cross_uniform=cross.log_mean,
         modality_gap_stderr=stderr(of_gap),
         modality_gap_floor=floor,
-        cross_uniform_stderr=stderr(of_cross),
+        cross_uniform_stderr=None if error is None else math.hypot(error, cross.approximation_stderr),
     )
     return found, {key: value for key, value in influences.items() if value is not None}
 
 
-def _cross_influence(cross: CrossMean, units: Units, *, is_sampled: bool) -> Influence | None:
-    sizes = len(cross.x_means), cross.rows
-    found = of_two_samples(cross.x_means, cross.y_means, cross.square - 1, sizes)
+def _cross_influence(cross: CrossMean, drawn: Units) -> Influence | None:
+    found = of_two_samples(cross.x_means, cross.y_means, cross.square - 1, cross.rows)
     if found is None:
         return None
     values, shared = found
-    if not is_sampled:
-        of_x, of_y = values.split([len(cross.x_means), len(cross.y_means)])
-        values = units.gather(of_x, 0) + units.gather(of_y, 1)
-    return Influence(values, shared=shared)
+    of_x, of_y = values.split([len(cross.x_means), len(cross.y_means)])
+    return Influence(drawn.gather(of_x, 0) + drawn.gather(of_y, 1), shared=shared)
 
 
 def _modality_gap(x: Population, y: Population, units: Units) -> tuple[float, float, Influence | None]:

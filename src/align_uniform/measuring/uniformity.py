@@ -24,14 +24,21 @@ class Potentials:
 
     log_mean: float
     """The log of the mean potential, L_uniform."""
-    approximation_stderr: float
-    """The standard error of `log_mean` as an estimate from the anchors; 0 if all rows were summed."""
+    deviations: Tensor | None
+    """The part of each anchor in the error of `log_mean` as an estimate from the anchors; the squares of the
+    parts add up to its variance. None if all rows were summed.
+    """
     relative: Tensor
     """The mean potential of each row over the mean of all, g_i, [rows]."""
     influence: Influence | None
     """The influence on `log_mean` of each row that was summed, or of each group; None for fewer than 5."""
     pairs: int
     """The number of ordered pairs of rows that count."""
+
+    @property
+    def approximation_stderr(self) -> float:
+        """The standard error of `log_mean` as an estimate from the anchors; 0 if all rows were summed."""
+        return 0.0 if self.deviations is None else float(torch.linalg.vector_norm(self.deviations))
 
 
 def exact_potentials(
@@ -48,7 +55,7 @@ def exact_potentials(
         square = float(squares / total) / float(total) * pairs
         relative = sums / total * count
         potentials.append(
-            Potentials(log_mean, 0.0, relative, of_all_pairs(relative, square - 1, count), pairs)
+            Potentials(log_mean, None, relative, of_all_pairs(relative, square - 1, count), pairs)
         )
     return potentials, result.near
 
@@ -70,7 +77,7 @@ def grouped_potentials(
         totals = sums_by(sums, groups, len(sizes)) / mean
         influence = of_pairs_of_groups(totals, float(squares) / mean**2, float(weighted) / mean, sizes)
         relative = sums / mean / (len(groups) - sizes[groups])
-        potentials.append(Potentials(math.log(mean) + float(shift), 0.0, relative, influence, pairs))
+        potentials.append(Potentials(math.log(mean) + float(shift), None, relative, influence, pairs))
     return potentials, result.near
 
 
@@ -103,12 +110,12 @@ def anchor_potentials(
     potentials = []
     for sums, squares, shift in zip(result.sums, result.squares, result.shift, strict=True):
         means = sums / (count - 1)
-        estimate, error = _regression_estimate(means, *known, sample)
+        estimate, deviations = _regression_estimate(means, *known, sample)
         square = float(squares) / (sampled * (count - 1)) / estimate**2
         potentials.append(
             Potentials(
                 math.log(estimate) + float(shift),
-                error / estimate,
+                deviations / estimate,
                 means / estimate,
                 of_all_pairs(means / estimate, square - 1, count, sample.weights),
                 count * (count - 1),
@@ -142,12 +149,13 @@ def _covariates(population: Population, anchors: Tensor) -> tuple[Tensor, Tensor
 
 def _regression_estimate(
     values: Tensor, covariates: Tensor, known: Tensor, sample: Sample
-) -> tuple[float, float]:
-    """Return the mean of `values` at which the mean of the covariates is `known`, and its standard error.
+) -> tuple[float, Tensor]:
+    """Return the mean of `values` at which the mean of the covariates is `known`, and the parts of its error.
 
-    The estimate is a weighted mean of the values. A row of high leverage pulls the fit towards itself, which
-    makes its residual too small by the factor 1 - leverage. Residuals are divided by that factor, or the
-    error of a cone, whose tail is long, would be too small. They vary within the strata alone.
+    The estimate is a weighted mean of the values, and each has a part in the error: see `Sample.deviations`.
+    A row of high leverage pulls the fit towards itself, which makes its residual too small by the factor
+    1 - leverage. Residuals are divided by that factor, or the error of a cone, whose tail is long, would be
+    too small. They vary within the strata alone.
     """
     weights = sample.weights
     centre = weights @ covariates
@@ -163,17 +171,22 @@ def _regression_estimate(
     residuals = residuals - left @ (left.T @ (residuals * weights.sqrt())) / weights.sqrt()
     estimate = of_values @ values
     leverage = left.square().sum(1)
-    error = sample.stderr(of_values * residuals / (1 - leverage).clamp(min=1e-3))
+    deviations = sample.deviations(of_values * residuals / (1 - leverage).clamp(min=1e-3))
     if estimate <= 0:  # no mean of potentials is: the regression extrapolated too far
-        return float(mean), sample.stderr(weights * (values - mean))
-    return float(estimate), error
+        return float(mean), sample.deviations(weights * (values - mean))
+    return float(estimate), deviations
 
 
 # --------------------------------------------------------------------------------------------- calibration
 
 
 def uniformity(
-    t: float, populations: Sequence[Potentials], n: int, dim: int, error: float | None, null_share: float
+    t: float,
+    populations: Sequence[Potentials],
+    n: int,
+    dim: int,
+    errors: tuple[float | None, float],
+    null_share: float,
 ) -> Uniformity:
     """Average over the populations, and compare the result with the optimum.
 
@@ -182,12 +195,11 @@ def uniformity(
         populations: the potentials of each view or tower.
         n: the number of rows of the first.
         dim: the number of features.
-        error: the standard error of the average.
+        errors: the standard error of the average, and its standard error as an estimate from the anchors.
         null_share: the variance of the average for uniform rows, over that of n rows alone.
     """
     value = sum(population.log_mean for population in populations) / len(populations)
-    # The anchors of all views are the same items, so their errors may have one sign.
-    approximation = sum(population.approximation_stderr for population in populations) / len(populations)
+    error, approximation = errors
     total = None if error is None else math.hypot(error, approximation)
     optimum = sphere.uniform_optimum(dim, t)
     equivalent = sphere.equivalent_dim(value, t)

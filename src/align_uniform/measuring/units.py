@@ -36,6 +36,21 @@ class Units:
         """Sum over the rows of each unit what is given for those of a view or tower, [units]."""
         return sums_by(values, self.of(number), self.count)
 
+    def drawn(self, rows: Sequence[Tensor | None]) -> Units:
+        """Return the units of a sample of rows, numbered by themselves: two towers may share some of them.
+
+        Args:
+            rows: the row numbers that are drawn from what uniformity is measured on, of each view or tower;
+                None for all rows.
+        """
+        if all(each is None for each in rows):
+            return self
+        own = [self.of(number) if each is None else self.of(number)[each] for number, each in enumerate(rows)]
+        numbers = torch.cat(own).unique(return_inverse=True)[1].split([len(each) for each in own])
+        count, first = (1 + max(int(each.max()) for each in part) for part in (numbers, numbers[:1]))
+        split = None if self.split is None else first
+        return Units(tuple(numbers), (None,) * len(own), count, split, grouped=self.grouped)
+
     @property
     def are_shared(self) -> bool:
         """Whether each row of one population has one row in every other population, and they are one unit."""
