@@ -9,6 +9,12 @@ import torch
 from scipy import stats  # type: ignore[import-untyped]  # it has no annotations
 
 from align_uniform import measure
+from align_uniform.measuring import classes
+from align_uniform.measuring.influence import Influence, share_difference_stderr
+from align_uniform.measuring.positives import PairChoice
+from align_uniform.measuring.retrieval import retrieval
+from align_uniform.measuring.subject import subject
+from align_uniform.measuring.units import units_of
 from tests import rows
 from tests.measuring.examples import example
 
@@ -124,3 +130,41 @@ def test_few_hits_of_one_alone_are_no_certainty() -> None:
     same = measure(x, near, items=range(200)) - measure(x, near, items=range(200))
     assert (same.recall_1, same.p["retrieval.forward.recall_1"]) == (0, 1)
     assert same.recall_1_stderr == pytest.approx(2**0.5 / 202)
+
+
+def test_rows_that_look_for_nothing_make_no_difference_surer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 300 rows, 20 look for a partner, and 50 for the class of their neighbours."""
+    monkeypatch.setattr(classes, "PRODUCTS", 100)
+    monkeypatch.setattr(classes, "SAMPLE", 50)
+    pairs = torch.arange(20), torch.arange(20, 40)
+    found = measure(rows.unit(300, 8), pairs=pairs, labels=[i % 3 for i in range(300)], items=range(300))
+    same = found - found
+    for error in (same.recall_1_stderr, same.mrr_stderr, same.backward_recall_5_stderr):
+        assert error == pytest.approx(2**0.5 / 22)
+    assert same.knn_stderr == pytest.approx(2**0.5 / 52)
+    towers = measure(rows.unit(300, 8), rows.unit(200, 8, seed=1), pairs=pairs, items=range(300))
+    assert (towers - towers).recall_1_stderr == pytest.approx(2**0.5 / 22)
+
+
+def test_the_difference_of_recalls_of_few_queries_covers() -> None:
+    """Of 25 partners among 300 rows, one encoder loses 4 in 100, and in a third of the samples none."""
+
+    def recall(x: torch.Tensor) -> tuple[float, Influence]:
+        choice = PairChoice((torch.arange(25), torch.arange(25, 50)), None, None, strict=True)
+        asked = subject(x, None, choice, ids=None, normalize=True, device=None, name=None)
+        found, influences = retrieval(asked, units_of(asked, None), None, 0)
+        assert found is not None
+        return found.forward.recall_1, influences["retrieval.forward.recall_1"]
+
+    changes, errors = [], []
+    for seed in range(200):
+        x = rows.unit(300, 8, seed=seed)
+        x[25:50] = x[:25] + 0.05 * rows.unit(25, 8, seed=seed + 10**6)
+        worse = x.clone()
+        lost = 25 + (torch.rand(25, generator=torch.Generator().manual_seed(seed)) < 0.04).nonzero().flatten()
+        worse[lost] = -x[lost]
+        (a, of_a), (b, of_b) = recall(x), recall(worse)
+        changes.append(a - b)
+        errors.append(share_difference_stderr(of_a - of_b))
+    off = (torch.tensor(changes) - torch.tensor(changes).mean()).abs()
+    assert float((off < 1.96 * torch.tensor(errors)).double().mean()) > 0.93

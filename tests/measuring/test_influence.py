@@ -17,6 +17,7 @@ from torch import Tensor
 from align_uniform import Measurement, measure
 from align_uniform.measuring.influence import (
     Influence,
+    combined,
     joint_excess,
     of_all_pairs,
     of_mean,
@@ -199,6 +200,21 @@ def test_towers_that_are_matched_one_to_one_depend_on_each_other() -> None:
 def test_influences_on_other_units_are_not_subtracted() -> None:
     with pytest.raises(ValueError, match="both must be of the same units, got 3 and 4"):
         _ = Influence(torch.zeros(3)) - Influence(torch.zeros(4))
+
+
+def test_the_number_of_units_that_are_used_goes_with_the_influence() -> None:
+    few, all_units = Influence(torch.ones(9), used=3), Influence(torch.ones(9))
+    assert (few.units, all_units.units) == (3, 9)
+    assert [each.units for each in (few * 2, few - few, few - all_units, all_units - few)] == [3, 3, 3, 3]
+    assert (all_units - all_units).used is None
+    assert Influence.from_arrays(few.arrays()).units == 3
+    assert Influence.from_arrays(all_units.arrays()).used is None
+    assert few.with_kernel(1.0).units == 3
+    assert few.with_kernel(1.0).kernels == ()
+    assert [part.units for part in Influence(few.values, used=6).with_kernel(1.0).kernels] == [6]
+    sums = combined([few, Influence(few.values, used=4)]), combined([few, all_units])
+    assert [each and each.units for each in sums] == [4, 9]
+    assert Influence(torch.zeros(9), used=3).effective_units == 3
 
 
 def test_effective_units_count_those_that_carry_the_error() -> None:

@@ -99,7 +99,7 @@ def accuracy(
         k=near.shape[1],
         queries=len(queries),
         knn=share,
-        knn_stderr=share_stderr(share, len(of_rows[queries].unique()), influence),
+        knn_stderr=share_stderr(share, influence),
         count=int(codes.max()) + 1,
         table=(),
     )
@@ -153,7 +153,11 @@ def _influence(hits: Tensor, matches: Tensor, units: Tensor, of_near: Tensor, co
     codes, number = (torch.minimum(*ends) * count + torch.maximum(*ends)).unique(return_inverse=True)
     values = torch.zeros(count, dtype=torch.float64, device="cpu")
     values[: len(by_itself.values)] = by_itself.values
-    return Influence(values + sums_by(pairs, ends[1], count), dyads=sums_by(pairs, number, len(codes)))
+    return Influence(
+        values + sums_by(pairs, ends[1], count),
+        dyads=sums_by(pairs, number, len(codes)),
+        used=len(units.unique()),
+    )
 
 
 def _shares(matches: Matches, sums: ClassSums) -> list[float | None]:

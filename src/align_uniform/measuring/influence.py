@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -71,6 +71,15 @@ class Influence:
     """The influence of each given pair of two units, which is also part of the influence of these two."""
     shared: float = 0.0
     """The variance due to single pairs of two samples, which the influences of both samples have in them."""
+    used: int | None = None
+    """The number of independent units that the number is a mean over, such as those that look for a partner;
+    None if these are all units.
+    """
+
+    @property
+    def units(self) -> int:
+        """The number of units that the number is a mean over."""
+        return len(self.values) if self.used is None else self.used
 
     def __mul__(self, factor: float) -> Influence:
         """Return the influence on the number times a factor; to first order, on a function of this slope."""
@@ -79,6 +88,7 @@ class Influence:
             tuple(kernel._replace(excess=kernel.excess * factor**2) for kernel in self.kernels),
             None if self.dyads is None else self.dyads * factor,
             self.shared * factor**2,
+            self.used,
         )
 
     def __sub__(self, other: Influence) -> Influence:
@@ -97,7 +107,8 @@ class Influence:
                 "both on the same items and pairs."
             )
         dyads = None if self.dyads is None or other.dyads is None else self.dyads - other.dyads
-        return Influence(self.values - other.values, dyads=dyads)
+        used = None if self.used is other.used is None else min(self.units, other.units)
+        return Influence(self.values - other.values, dyads=dyads, used=used)
 
     def matches(self, other: Influence) -> bool:
         """Return whether both have the same number of units and of pairs."""
@@ -110,21 +121,24 @@ class Influence:
         Args:
             excess: zeta_2; for the difference of two uniformities see `joint_excess`.
         """
-        units = len(self.values)
-        return Influence(self.values, (Kernel(excess, units),) if units > 4 else (), self.dyads, self.shared)
+        kernels = (Kernel(excess, self.units),) if self.units > 4 else ()
+        return replace(self, kernels=kernels)
 
     def arrays(self) -> dict[str, Tensor]:
         """Return all parts as arrays, as a file keeps them."""
         kernels = torch.tensor(self.kernels, dtype=torch.float64, device="cpu").reshape(-1, 2)
         shared = torch.tensor(self.shared, dtype=torch.float64, device="cpu")
         found = {"values": self.values, "kernels": kernels, "shared": shared}
+        if self.used is not None:
+            found["used"] = torch.tensor(self.used, dtype=torch.int64, device="cpu")
         return found if self.dyads is None else found | {"dyads": self.dyads}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Tensor]) -> Influence:
         """Put the parts together again."""
         kernels = tuple(Kernel(excess, int(units)) for excess, units in arrays["kernels"].tolist())
-        return cls(arrays["values"], kernels, arrays.get("dyads"), float(arrays["shared"]))
+        used = int(arrays["used"]) if "used" in arrays else None
+        return cls(arrays["values"], kernels, arrays.get("dyads"), float(arrays["shared"]), used)
 
     @property
     def effective_units(self) -> float:
@@ -135,7 +149,7 @@ class Influence:
         """
         squares = (self.values - self.values.mean()).square()
         fourth = float(squares.square().sum())
-        return float(squares.sum()) ** 2 / fourth if fourth > 0 else float(len(squares))
+        return float(squares.sum()) ** 2 / fourth if fourth > 0 else float(self.units)
 
 
 def are_few(effective: float, units: int) -> bool:
@@ -158,7 +172,7 @@ def stderr(influence: Influence | None) -> float | None:
     return None if influence is None else math.sqrt(variance(influence))
 
 
-def share_stderr(value: float, units: int, influence: Influence | None) -> float | None:
+def share_stderr(value: float, influence: Influence | None) -> float | None:
     """Return the standard error of a share, or a mean from 0 to 1.
 
     Without a single miss the deviations say 0, which is no error: another sample may well have some. For
@@ -166,11 +180,11 @@ def share_stderr(value: float, units: int, influence: Influence | None) -> float
 
     Args:
         value: the share.
-        units: the number of independent rows, items or groups that queries are of.
-        influence: the influence of each unit on it.
+        influence: the influence of each unit on it, which knows the number of units that queries are of.
     """
     if influence is None:
         return None
+    units = influence.units
     if FEW <= units * value <= units - FEW:
         return stderr(influence)
     moved = (units * value + 2) / (units + 4)
@@ -182,9 +196,9 @@ def share_difference_stderr(influence: Influence) -> float:
 
     Where few units are a hit for one and a miss for the other, their deviations say too little, and none at
     all say 0. As Bonett and Price do, Journal of Educational and Behavioral Statistics 37, 2012, one more of
-    either kind is counted.
+    either kind is counted, among the units that queries are of.
     """
-    return math.hypot(math.sqrt(variance(influence)), math.sqrt(2) / (len(influence.values) + 2))
+    return math.hypot(math.sqrt(variance(influence)), math.sqrt(2) / (influence.units + 2))
 
 
 def resized_stderr(influence: Influence, size: int) -> float:
@@ -227,7 +241,9 @@ def combined(parts: Sequence[Influence | None], kernels: Sequence[Kernel] = ()) 
         return None
     values = torch.stack([part.values for part in known]).sum(0)
     of_pairs = tuple(kernel for part in known for kernel in part.kernels) + tuple(kernels)
-    return Influence(values, of_pairs, known[0].dyads, sum(part.shared for part in known))
+    are_all = any(part.used is None for part in known)
+    used = None if are_all else max(part.units for part in known)
+    return Influence(values, of_pairs, known[0].dyads, sum(part.shared for part in known), used)
 
 
 # ------------------------------------------------------------------------------------ the influences of means

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -59,16 +59,17 @@ def retrieval(
     influences: dict[str, Influence] = {}
     for direction, name in enumerate(("forward", "backward")):
         values = _values([pair[direction].ranks(sample, groups) for pair in sides])
-        found = {
+        of_each = {
             key: of_pairs(centred_shares(of_pair), ends, units.count, split=units.split)
             for key, of_pair in values.items()
         }
+        found = {key: replace(each, used=used) for key, each in of_each.items() if each is not None}
         means: dict[str, Any] = {key: float(of_pair.mean()) for key, of_pair in values.items()}
         errors: dict[str, Any] = {
-            f"{key}_stderr": share_stderr(means[key], used, each) for key, each in found.items()
+            f"{key}_stderr": share_stderr(mean, found.get(key)) for key, mean in means.items()
         }
         rankings.append(Ranking(len(ends[0]), len(sides[0][direction].candidates), **means, **errors))
-        influences |= {f"retrieval.{name}.{key}": each for key, each in found.items() if each is not None}
+        influences |= {f"retrieval.{name}.{key}": each for key, each in found.items()}
     return Retrieval(*rankings), influences
 
 
