@@ -89,6 +89,35 @@ def test_pairing_can_be_said_and_refused() -> None:
         a.difference(measure(rows.normal(60, 8), method="anchors", anchors=20), paired=True)
 
 
+def test_measurements_with_other_groups_are_not_paired() -> None:
+    """As many groups of other rows are other units: their influences do not belong together."""
+    x, y = rows.normal(60, 8), rows.normal(60, 8) + 1
+    neighbours, halves = [row // 2 for row in range(60)], [row % 30 for row in range(60)]
+    a = measure(x, groups=neighbours, items=range(60))
+    b, same = measure(y, groups=halves, items=range(60)), measure(y, groups=neighbours, items=range(60))
+    alone = measure(y, items=range(60))
+    words = "their rows are grouped differently; measure both with the same groups and ids"
+    for other in (b, alone):
+        assert (a - other).pairing == words
+        with pytest.raises(ValueError, match=f"cannot be compared item by item: {words}"):
+            a.difference(other, paired=True)
+        assert (a - other).uniform_stderr == a.difference(other, paired=False).uniform_stderr
+    assert (a - same).pairing == "the same items"
+    named = measure(y, groups=[f"{row} and the next" for row in neighbours], items=range(60))
+    assert (a - named).paired
+    assert (alone - measure(x, groups=range(60), items=range(60))).paired  # each row is a group
+
+
+def test_measurements_with_other_ids_are_not_paired() -> None:
+    x = rows.normal(60, 8)
+    a, b = (
+        measure(x, ids=ids, items=range(60))
+        for ids in ([row // 2 for row in range(60)], [row % 30 for row in range(60)])
+    )
+    assert (a - b).pairing.startswith("their rows are grouped differently")
+    assert (a - a).paired
+
+
 def test_every_number_that_has_an_influence_has_a_difference() -> None:
     labels = [row % 3 for row in range(60)]
     a, b = (example(noise=noise, items=list(range(60)), labels=labels) for noise in (0.3, 0.8))

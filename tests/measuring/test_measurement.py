@@ -41,6 +41,15 @@ def test_json_holds_the_promised_fields_and_comes_back_equal() -> None:
     assert Measurement.from_json(result.to_json()) == result
 
 
+def test_json_without_a_hash_of_groups_is_read() -> None:
+    result = measure(unit(60, 8), groups=[row // 2 for row in range(60)])
+    document = json.loads(result.to_json())
+    assert document["items"].pop("groups") == result.items.groups
+    found = Measurement.from_json(json.dumps(document))
+    assert found.items.groups is None
+    assert found == replace(result, items=replace(result.items, groups=None))
+
+
 def test_the_json_names_what_stands_out() -> None:
     cone = replace(example(), mean_cosine=0.75)
     found = json.loads(cone.to_json())["findings"]

@@ -295,7 +295,7 @@ def _suggest_pairing(options: CompareOptions, found: Comparison) -> None:
     results = found.measurements
     unknown = any(result.items.order is None for result in results)
     are_paired = all(each.paired for each in found.differences)
-    if unknown and not are_paired and len({each.n for each in results}) == 1:
+    if unknown and not are_paired and len({(each.n, each.items.groups) for each in results}) == 1:
         command = shlex.join(["align-uniform", "compare", *options.embeddings, "--paired"])
         screen.say(
             "the errors of differences are those of two independent samples. If all embeddings are of the "

@@ -186,7 +186,7 @@ def difference(
         b: the measurement to subtract.
         paired: True to insist that both are of the same items in the same order; False for errors of two
             independent samples; None to compute item by item where the order of items, `Results.items`, is
-            known and the same.
+            known and the same. Other groups or ids make other units, whatever is said.
         joint: the potentials of the pairs of items in both, as `compare` sums them; without them a paired
             error of uniformity is too large near the optimum.
         cosines: the same for cosines, and the mean cosine near 0.
@@ -264,7 +264,7 @@ def _decision(a: Results, b: Results, paired: bool | None, obstacle: str | None)
         return False, "as was said"
     if a.items.order is None or b.items.order is None:
         return False, "the order of the items is not known"
-    if a.items != b.items:
+    if (a.items.order, a.items.of) != (b.items.order, b.items.of):
         return False, "the items differ"
     if obstacle is not None:
         return False, obstacle
@@ -280,6 +280,8 @@ def _obstacle(a: Results, b: Results) -> str | None:
             return f"{each.name} was measured from anchors; measure it exactly"
     if a.n != b.n:
         return f"they have {a.n:,} and {counted(b.n, 'item')}"
+    if a.items.groups != b.items.groups:
+        return "their rows are grouped differently; measure both with the same groups and ids"
     return None
 
 

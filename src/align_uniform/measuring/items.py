@@ -1,4 +1,4 @@
-"""The items of a measurement: a hash of their names, which shows whether two measurements have the same."""
+"""The items of a measurement and their groups: hashes that show whether two measurements have the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
+
+from torch import Tensor
 
 from align_uniform.measuring.columns import names_of
 from align_uniform.measuring.results import Items
@@ -17,8 +20,8 @@ TELLING_BITS = 64
 """The information in labels, in bits, from which equal labels are not a coincidence."""
 
 
-def items_of(asked: Subject, items: Any, labels: Any) -> Items:
-    """Return a hash of the names of all items in their order, and of the pairs that were chosen.
+def items_of(asked: Subject, items: Any, labels: Any, groups: Tensor | None) -> Items:
+    """Return a hash of the names of all items in their order and of the chosen pairs, and one of the groups.
 
     The names are the items, or else the ids, also those that files have, or else the labels if their order
     could hardly be a coincidence: rows that were sorted by class have the labels of any other rows of as
@@ -28,7 +31,24 @@ def items_of(asked: Subject, items: Any, labels: Any) -> Items:
         asked: the subject of the measurement.
         items: the names of the rows of features; None if they are not given.
         labels: the classes of the rows; None if they are not given.
+        groups: the group of each row, [N], whole numbers in the order of first rows; None without groups.
     """
+    return replace(_names(asked, items, labels), groups=_groups(asked, groups))
+
+
+def _groups(asked: Subject, groups: Tensor | None) -> str | None:
+    """Return a hash of which rows are one unit, by their groups or ids; None if each row is one by itself."""
+    found, is_any = hashlib.sha256(), False
+    for codes in asked.entities if groups is None else (groups,):
+        if codes is not None and int(codes.max()) + 1 < len(codes):
+            is_any = True
+            found.update(repr(codes.tolist()).encode())
+        found.update(b"|")
+    return f"sha256:{found.hexdigest()}" if is_any else None
+
+
+def _names(asked: Subject, items: Any, labels: Any) -> Items:
+    """Return a hash of the names of all items; None if they are not known."""
     count = len(asked.rows)
     if items is not None:
         return _hashed(asked, "items", [names_of("items", items, count)])

@@ -165,7 +165,7 @@ def measure(
     asked, of_center = _centred(given, center, normalize)
     labels, of_classes, codes = _classes_and_groups(asked, plan, alpha, labels, groups)
     cut = cut_to(asked, dims)
-    order = items_of(given, items, labels)  # whose length is checked before the work begins
+    order = items_of(given, items, labels, codes)  # whose length is checked before the work begins
     found = _found(asked, plan, alpha, labels, of_classes, codes)
     near = notable_rows.near_pairs(asked, found.sums, seed)
     result = Measurement(

@@ -72,7 +72,7 @@ class Measurement(Results):
 
         Raises:
             ValueError: the two have different t or alpha, or `paired` is True and the numbers of each item
-                are not at hand, not exact, or of different items.
+                are not at hand, not exact, or of different items or groups.
 
         Example:
             >>> import torch

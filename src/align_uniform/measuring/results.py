@@ -293,12 +293,16 @@ class Items:
         >>> x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
         >>> measure(x).items.of, measure(x, items=[f"text {row}" for row in range(200)]).items.of
         ('unknown', 'items')
+        >>> measure(x, groups=[row // 2 for row in range(200)]).items.groups[:7]
+        'sha256:'
     """
 
     order: str | None
     """A hash of the names of all items in their order; None if the names are not known."""
     of: str
     """The names that the hash is of: "items", "ids", "labels", "unknown"."""
+    groups: str | None = None
+    """A hash of which rows are of one group, or have one id; None if no two are, and in older files."""
 
 
 @dataclass(frozen=True)
