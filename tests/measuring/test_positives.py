@@ -51,6 +51,24 @@ def test_far_pairs_of_classes_are_compared_with_rows_of_different_classes() -> N
     assert of_one_class.align.far is None  # all rows are pairs
 
 
+def test_far_pairs_of_groups_are_compared_with_rows_of_different_groups() -> None:
+    """Crops of one image lie together: half of random rows, most of which are of one image, are near."""
+    groups = (torch.arange(90) >= 80).long()
+    images = 2 * torch.eye(32, dtype=torch.float64)[groups]
+    x, y = (F.normalize(images + 0.3 * normal(90, 32, seed=seed), dim=1) for seed in (0, 1))
+    found, alone = measure(x, y, groups=groups).align, measure(x, y).align
+    assert found
+    assert found.far == 0
+    assert alone
+    assert alone.far is not None
+    assert alone.far > 0.2
+    pairs = torch.stack([torch.arange(90), torch.arange(90).roll(1)])
+    one_population = measure(x, pairs=pairs.T, groups=groups).align
+    assert one_population
+    assert one_population.far is not None
+    assert one_population.far <= 2 / 90  # two pairs are of both images
+
+
 @pytest.mark.parametrize("jitter", [0.0, 0.01])
 def test_rows_of_an_entity_are_no_other_pairs(jitter: float) -> None:
     u = unit(5, 8)

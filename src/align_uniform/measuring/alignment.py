@@ -71,7 +71,8 @@ def alignment_of_pairs(asked: Subject, alpha: float, units: Units) -> Closeness:
             split=units.split,
             of_units=-relative / others.mean * others.of_units,
         )
-    far = [asked.pairs_of_entities(place).far_share(part) for place, part in enumerate(distances)]
+    groups = units.of_rows[0] if units.grouped else None
+    far = [asked.pairs_of_entities(place).far_share(part, groups) for place, part in enumerate(distances)]
     alignment = Alignment(
         value=float(torch.stack(distances).pow(alpha).mean()),
         stderr=stderr(influences["align"]),

@@ -93,11 +93,15 @@ class Positives:
             x_rows, y_rows = torch.minimum(x_rows, y_rows), torch.maximum(x_rows, y_rows)
         return x_rows * len(self.y) + y_rows
 
-    def far_share(self, distances: Tensor) -> float | None:
+    def far_share(self, distances: Tensor, groups: Tensor | None = None) -> float | None:
         """Return the share of pairs that are farther apart than half of all pairs of random rows.
 
         The median is that of the rows of up to 256 pairs, each with the partners of the others, apart from
-        rows that are a pair as well. It is None for fewer than `LEAST_OTHERS` of these.
+        rows that are a pair as well, or of one group. It is None for fewer than `LEAST_OTHERS` of these.
+
+        Args:
+            distances: the distance of every pair, [P].
+            groups: the group of each row of x and of y, [N]; None without groups.
         """
         sample = torch.randint(
             len(distances), (SAMPLE_PAIRS,), generator=torch.Generator().manual_seed(0), device="cpu"
@@ -111,6 +115,8 @@ class Positives:
             is_other = ~torch.isin(self._codes(x_rows[:, None], y_rows), every)
         if self.x is self.y:
             is_other &= x_rows[:, None] != y_rows
+        if groups is not None:
+            is_other &= groups[x_rows][:, None] != groups[y_rows]
         if int(is_other.sum()) < LEAST_OTHERS:
             return None
         x, y = (widened(take(part, rows)) for part, rows in ((self.x, x_rows), (self.y, y_rows)))
