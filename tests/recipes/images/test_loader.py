@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from align_uniform.recipes.images import loader
-from align_uniform.recipes.images.loader import ImageLoader
+from align_uniform.recipes.images.loader import ImageLoader, children_heard_later
 
 
 class Numbers(Dataset[Tensor]):
@@ -36,6 +36,25 @@ def test_signals_are_held_while_processes_start_and_then_as_before() -> None:
     with loader._signals_held():
         held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert held - before == {signal.SIGINT, signal.SIGTERM}
+
+
+def test_the_news_of_a_child_are_heard_after_a_step() -> None:
+    heard: list[str] = []
+    before = signal.signal(signal.SIGCHLD, lambda *_: heard.append("news"))
+    try:
+        with children_heard_later():
+            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+            time.sleep(0.01)
+            heard.append("step")
+        assert heard == ["step", "news"]
+        with children_heard_later():
+            pass
+        assert heard == ["step", "news"]
+        os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+        time.sleep(0.01)
+        assert heard == ["step", "news", "news"]
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_process_that_has_just_started_outlives_a_signal() -> None:

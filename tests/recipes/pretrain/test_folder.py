@@ -95,6 +95,18 @@ def test_a_full_disk_is_one_line_and_the_run_resumes(folder: Path) -> None:
     assert (chosen.folder / "encoder.pth").exists()
 
 
+def test_a_run_that_is_never_resumed_is_told_how(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "checkpoint.pt").touch()
+    for resume, again in (("never", "command again with --resume auto: it"), ("auto", "command again: it")):
+        with (
+            pytest.raises(OSError, match=rf"run the same {again} resumes at its last"),
+            folder_of_one_run(run, resume),
+        ):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run / "x"))
+
+
 def vanishing(save: Callable[[Trainer], None]) -> Callable[[Trainer], None]:
     def remove_and_save(trainer: Trainer) -> None:
         shutil.rmtree(trainer.folder)

@@ -150,6 +150,51 @@ def test_a_signal_ends_after_the_batch_and_the_same_command_goes_on(
     assert all(torch.equal(weights[name], value) for name, value in wanted.items())
 
 
+def processes_of(parent: int) -> list[int]:
+    """Return the processes that a process has made of itself, in which it makes views."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            _, _, rest = (place / "stat").read_text().rpartition(") ")
+            words = (place / "cmdline").read_bytes(), Path(f"/proc/{parent}/cmdline").read_bytes()
+        except OSError:  # it has just ended
+            continue
+        if int(rest.split()[1]) == parent and words[0] == words[1]:
+            found.append(int(place.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
+def test_a_process_that_is_killed_costs_no_batch_and_one_line(undisturbed: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(digits(tmp_path), env=environment, stderr=subprocess.PIPE, text=True)
+    folder = two_view.options("digits", out=tmp_path).folder
+    deadline = time.monotonic() + 120
+    while len(read_log(folder)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(processes_of(process.pid)[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert "Traceback" not in errors
+    *_, told = errors.splitlines()
+    assert told.startswith(
+        "align-uniform: a process that makes views was ended by a signal (Killed), most often because memory "
+        "ran out; the run is saved after "
+    )
+    done = read_log(folder)
+    state = read_checkpoint(folder / state_files.LAST)
+    assert 36 > state["epoch"] * 6 + state["batch"] == len([line for line in done if "loss" in line]) >= 3
+
+    program, *again = shlex.split(told.partition(", run ")[2])
+    typed = digits(tmp_path)[1:]
+    place = typed.index("--workers")
+    assert (program, again) == ("python", [*typed[:place], *typed[place + 2 :], "--workers", "0"])
+    subprocess.run([sys.executable, *again], env=environment, check=True, capture_output=True, timeout=240)
+    assert read_log(folder)[: len(done)] == done
+    weights, wanted = (torch.load(run / "encoder.pth", weights_only=True) for run in (folder, undisturbed))
+    assert all(torch.equal(weights[name], value) for name, value in wanted.items())
+
+
 def test_two_processes_train_on_stl10s_format_and_go_on_where_they_stopped(
     stl10: Path, tmp_path: Path
 ) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from align_uniform.cli import main
 from align_uniform.recipes.encoders.networks import build
 from align_uniform.recipes.encoders.weights import EncoderCard
 from align_uniform.recipes.images.statistics import STATISTICS
@@ -59,6 +61,8 @@ def test_a_run_that_stopped_says_where_and_resumes_there(
         "without steps.\n"
     )
     assert summary.opening(trainer(chosen)).startswith(f"pretrain two-view, preset digits: {place}\n")
+    running.options = replace(chosen, resume="never")
+    assert summary.interruption(running).endswith("without steps, with resume auto.\n")
 
 
 def test_a_run_that_has_ended_says_so(tmp_path: Path) -> None:
@@ -98,7 +102,7 @@ def test_the_command_that_resumes_is_known(
         monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
     else:
         monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert summary.resuming_command() == (start and f"{start} pretrain moco --root 'my images'")
+    assert summary.resuming_command(()) == (start and f"{start} pretrain moco --root 'my images'")
 
 
 @pytest.mark.parametrize(
@@ -112,4 +116,36 @@ def test_options_that_would_stop_the_run_again_are_left_out(
     words = ["pretrain", "two-view", *stopping, "--seed", "3"]
     monkeypatch.setattr(sys, "argv", ["/usr/bin/align-uniform", *words])
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert summary.resuming_command() == "align-uniform pretrain two-view --seed 3"
+    found = summary.resuming_command(("--steps", "--resume"), ["--workers", "0"])
+    assert found == "align-uniform pretrain two-view --seed 3 --workers 0"
+
+
+@pytest.mark.parametrize("typed", [[], ["--steps", "2", "--resume", "never"]], ids=str)
+def test_the_command_that_resumes_outweighs_a_file_of_options(
+    typed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "options.yaml"
+    config.write_text(
+        "preset: digits\nlimit: 384\nbatch_size: 64\nepochs: 1\nworkers: 0\ndevice: cpu\nsteps: 2\n"
+        f"resume: never\nout: {tmp_path}\n"
+    )
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    words = ["pretrain", "two-view", "--config", str(config), *typed]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/align-uniform", *words])
+    assert main(words) == 0
+    *_, stopped, command, why = capsys.readouterr().err.splitlines()
+    assert "stopped after 0 of 1 epoch and 2 of 6 batches, and saved. To resume, run:" in stopped
+    assert why == "--steps 7 --resume auto outweighs the file of options, which may stop the run again."
+    program, *again = shlex.split(command)
+    assert (program, again) == ("align-uniform", [*words[:4], "--steps", "7", "--resume", "auto"])
+    assert main(again) == 0
+    assert list(tmp_path.glob("*/encoder.pth"))
+
+
+def test_a_file_that_is_there_is_not_suggested_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    running = trainer(options(tmp_path, epochs=1))
+    running.history.append({"evaluation": True, "epoch": 1, "align": 0.5})
+    for name in ("features.npz", "features-2.npz", "features-3.npz"):
+        assert f"--out {name}\n" in summary.closing(running)
+        Path(name).touch()

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -34,6 +35,25 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def children_heard_later() -> Iterator[None]:
+    """Hold back the news that a child process has ended until the body is left.
+
+    A loader raises its error wherever the news reach the main thread, also in the middle of a step.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGCHLD, lambda *news: heard.append(news))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    if heard and callable(before):
+        before(*heard[-1])
 
 
 def outlive_signals(_: int) -> None:

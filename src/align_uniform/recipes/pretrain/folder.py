@@ -13,11 +13,15 @@ from align_uniform.recipes.pretrain.state import BEFORE, LAST
 
 
 @contextmanager
-def folder_of_one_run(folder: Path) -> Iterator[None]:
+def folder_of_one_run(folder: Path, resume: str = "auto") -> Iterator[None]:
     """Make the folder of a run, and keep other runs out of it until the body is left.
 
     The first process holds a lock on the folder, which ends with the process, however that ends. A folder
     that is still empty at the end is removed.
+
+    Args:
+        folder: folder of the run.
+        resume: the option of this name; `never` forbids the same command to resume the run.
 
     Raises:
         ValueError: another run has the folder.
@@ -35,7 +39,7 @@ def folder_of_one_run(folder: Path) -> Iterator[None]:
         ) from error
     held = _lock(folder)
     try:
-        with _failures_are_told(folder):
+        with _failures_are_told(folder, resume):
             yield
     finally:
         if held is not None:
@@ -59,7 +63,7 @@ def _lock(folder: Path) -> int | None:
 
 
 @contextmanager
-def _failures_are_told(folder: Path) -> Iterator[None]:
+def _failures_are_told(folder: Path, resume: str) -> Iterator[None]:
     """Say which file in the folder could not be written, and how the run goes on."""
     try:
         yield
@@ -71,7 +75,8 @@ def _failures_are_told(folder: Path) -> Iterator[None]:
         resumes = (
             "it resumes at its last checkpoint" if has_state else "it starts again, without a checkpoint"
         )
+        allowing = " with --resume auto" if has_state and resume == "never" else ""
         raise OSError(
             f"{path} cannot be written ({error.strerror}), and so the run has ended; make room on the disk "
-            f"or bring the folder back, and run the same command again: {resumes}."
+            f"or bring the folder back, and run the same command again{allowing}: {resumes}."
         ) from error

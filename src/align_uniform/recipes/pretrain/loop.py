@@ -31,9 +31,10 @@ from align_uniform._messages import counted
 from align_uniform._progress import Progress, progress_bar
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.images.batches import Drafting, Drafts, render
-from align_uniform.recipes.images.loader import ImageLoader
+from align_uniform.recipes.images.loader import ImageLoader, children_heard_later
 from align_uniform.recipes.images.sampler import GlobalBatchSampler
 from align_uniform.recipes.images.views import TwoViews
+from align_uniform.recipes.images.workers import lost_worker
 from align_uniform.recipes.pretrain import state as state_files
 from align_uniform.recipes.pretrain.log import FILE, Line, Log, Meter, in_words, open_log, read_log
 from align_uniform.recipes.pretrain.options import PretrainOptions
@@ -108,7 +109,7 @@ class Trainer:
         """Train to the end, or until a signal; return 0, or 128 plus the number of the signal."""
         self.folder.mkdir(parents=True, exist_ok=True)
         distributed, loader = self.distributed(), self._loader()
-        with _signals(self._stop), self._progress() as progress, self._log() as log:
+        with _signals(self._stop), self._progress() as progress, self._log() as log, self._saved():
             self._stop_if_enough()
             # A run may have been interrupted between an epoch and its evaluation.
             self._evaluate_if_due(progress, log)
@@ -122,7 +123,6 @@ class Trainer:
                     self.on_epoch(self)
                 self.save()
                 self._evaluate_if_due(progress, log)
-            self.save()
         return 128 + self.stopped if self.stopped else 0
 
     def _evaluate_if_due(self, progress: Progress, log: Log) -> None:
@@ -144,22 +144,25 @@ class Trainer:
         for batch in loader:
             x, y = self._views_in(batch)
             waited = time.perf_counter() - began
-            losses = self.step(model, x, y)
-            self.batch += 1
-            for meter in (epoch, lately):
-                meter.add(losses, 2 * len(x) * ranks.world_size(), waited)
-            self.sums = epoch.sums
-            text = f"epoch {self.epoch + 1} of {self.options.epochs}"
-            progress(1, f"{text}, loss {epoch.means()['loss']:.4f}")
-            if self.batch % self.options.log_every == 0 or self.batch == self.sampler.batches:
-                whole = {"epoch_loss": epoch.means()["loss"]} if self.batch == self.sampler.batches else {}
-                self._report(log, lately.means() | whole)
-                lately = Meter()
-            if self.batch == self.sampler.batches:
-                progress.say(f"{text}, {epoch}, {progress.left} left")
-            self._stop_if_enough()
-            if self._all_stopped():
-                return
+            with children_heard_later():  # a batch is done whole and logged, so that the state can be saved
+                losses = self.step(model, x, y)
+                self.batch += 1
+                for meter in (epoch, lately):
+                    meter.add(losses, 2 * len(x) * ranks.world_size(), waited)
+                self.sums = epoch.sums
+                text = f"epoch {self.epoch + 1} of {self.options.epochs}"
+                progress(1, f"{text}, loss {epoch.means()['loss']:.4f}")
+                if self.batch % self.options.log_every == 0 or self.batch == self.sampler.batches:
+                    whole = (
+                        {"epoch_loss": epoch.means()["loss"]} if self.batch == self.sampler.batches else {}
+                    )
+                    self._report(log, lately.means() | whole)
+                    lately = Meter()
+                if self.batch == self.sampler.batches:
+                    progress.say(f"{text}, {epoch}, {progress.left} left")
+                self._stop_if_enough()
+                if self._all_stopped():
+                    return
             began = time.perf_counter()
 
     def _views_in(self, batch: Any) -> tuple[Tensor, Tensor]:
@@ -242,6 +245,17 @@ class Trainer:
             "history": len(self.history),
         }
         state_files.save(self.folder, state)
+
+    @contextmanager
+    def _saved(self) -> Iterator[None]:
+        """Save the state at the end, also at the loss of a process that makes views, between two batches."""
+        try:
+            yield
+        except RuntimeError as error:
+            if lost_worker(error):
+                self.save()
+            raise
+        self.save()
 
     def _resume(self) -> None:
         """Restore the state of the folder's checkpoint, if there is one."""

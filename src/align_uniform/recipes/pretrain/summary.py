@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import sys
@@ -66,17 +67,37 @@ def _place(trainer: Trainer) -> str:
 
 def interruption(trainer: Trainer) -> str:
     """Return where a run stopped early, and the command that resumes it."""
-    done = f"{trainer.epoch} of {counted(trainer.options.epochs, 'epoch')}"
-    batches = (
-        f" and {trainer.batch} of {counted(trainer.sampler.batches, 'batch', 'batches')}"
-        if trainer.batch
-        else ""
+    text = f"{trainer.folder}: stopped after {_done(trainer)}, and saved."
+    more = [*_more_steps(trainer), *_resuming(trainer)]
+    if command := resuming_command(("--steps", "--resume"), more):
+        why = f"{shlex.join(more)} outweighs the file of options, which may stop the run again.\n"
+        return f"{text} To resume, run:\n  {command}\n{why if more else ''}"
+    changed = "" if trainer.options.steps is None else ", without steps"
+    changed += ", with resume auto" if trainer.options.resume == "never" else ""
+    return f"{text} To resume, run it again with the same options{changed}.\n"
+
+
+def loss_of_worker(trainer: Trainer, how: str) -> str:
+    """Return what to do after the loss of a process that made views, in one line.
+
+    Args:
+        trainer: the run.
+        how: how the process ended, in words that follow "a process".
+    """
+    kept = f"saved after {_done(trainer)}" if ranks.rank() == 0 else "kept as its last checkpoint has it"
+    command = resuming_command(("--workers", "--resume"), ["--workers", "0", *_resuming(trainer)])
+    remedy = f"run {command}" if command else "run it again with the same options, and workers 0"
+    return (
+        f"a process that makes views {how}, most often because memory ran out; the run is {kept}. To resume "
+        f"it without such processes, {remedy}"
     )
-    text = f"{trainer.folder}: stopped after {done}{batches}, and saved."
-    if command := resuming_command():
-        return f"{text} To resume, run:\n  {command}\n"
-    without = "" if trainer.options.steps is None else ", without steps"
-    return f"{text} To resume, run it again with the same options{without}.\n"
+
+
+def _done(trainer: Trainer) -> str:
+    """Return the epochs and batches that are done, in words."""
+    done = f"{trainer.epoch} of {counted(trainer.options.epochs, 'epoch')}"
+    of = counted(trainer.sampler.batches, "batch", "batches")
+    return f"{done} and {trainer.batch} of {of}" if trainer.batch else done
 
 
 def closing(trainer: Trainer) -> str:
@@ -96,8 +117,14 @@ def _next(trainer: Trainer) -> list[str]:
     evaluations = [line for line in trainer.history if "evaluation" in line]
     if evaluations and "knn" not in evaluations[-1]:
         images = split_folder(trainer.options.root, "train") or trainer.options.root
-        return ["encode", str(trainer.folder), str(images), "--out", "features.npz"]
+        return ["encode", str(trainer.folder), str(images), "--out", _unused("features", ".npz")]
     return ["evaluate", "linear", *_judging(trainer)]
+
+
+def _unused(stem: str, ending: str) -> str:
+    """Return the name of a file that is not there yet, with a number in it if it needs one."""
+    numbers = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    return next(name for each in numbers if not os.path.lexists(name := f"{stem}{each}{ending}"))
 
 
 def _judging(trainer: Trainer) -> list[str]:
@@ -112,10 +139,33 @@ def _judging(trainer: Trainer) -> list[str]:
     return ["--encoder", str(trainer.folder), *layer, *protocol, *root]
 
 
-def resuming_command() -> str:
-    """Return the command that resumes this run, without --steps and --resume; empty if no command was typed.
+def _has_configs() -> bool:
+    return any(word.partition("=")[0] == "--config" for word in sys.argv[1:])
 
-    Under torchrun on several machines its own options cannot be known, and are left to the reader.
+
+def _more_steps(trainer: Trainer) -> list[str]:
+    """Return the option that outweighs the steps in a file of options, which nothing that is typed takes out.
+
+    More batches than the run has stop it nowhere.
+    """
+    if trainer.options.steps is None or not _has_configs():
+        return []
+    return ["--steps", str(trainer.options.epochs * trainer.sampler.batches + 1)]
+
+
+def _resuming(trainer: Trainer) -> list[str]:
+    """Return the option that outweighs a file of options by which a run is never resumed."""
+    return ["--resume", "auto"] if trainer.options.resume == "never" and _has_configs() else []
+
+
+def resuming_command(dropped: Sequence[str], more: Sequence[str] = ()) -> str:
+    """Return the command that resumes this run; empty if no command was typed.
+
+    Under torchrun on several machines torchrun's own options cannot be known, and are left to the reader.
+
+    Args:
+        dropped: the options that are left out of what was typed, which would stop the run again.
+        more: the words that are added to it.
     """
     start = _program()
     if start == ["align-uniform"] and Path(sys.argv[0]).stem != "align-uniform":
@@ -124,7 +174,7 @@ def resuming_command() -> str:
         is_whole = ranks.world_size() == int(processes)
         known = ["--nproc-per-node", processes] if is_whole else ["[the same options]"]
         start = ["torchrun", *known, *MODULE]
-    return f"{' '.join(start)} {shlex.join(_without(('--steps', '--resume'), sys.argv[1:]))}"
+    return f"{' '.join(start)} {shlex.join([*_without(dropped, sys.argv[1:]), *more])}"
 
 
 def _program() -> list[str]:

@@ -51,7 +51,7 @@ class TwoViewModel(nn.Module):
 
 def run(options: TwoViewOptions) -> int:
     """Train, evaluate and export; return 0, or 128 plus the number of a signal."""
-    with folder_of_one_run(options.folder):
+    with folder_of_one_run(options.folder, options.resume):
         return complete(*prepared(options))
 
 

@@ -25,6 +25,7 @@ from align_uniform.recipes.images.image_set import ImageSet, drawn_evenly, evenl
 from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.views import LabelledViews, Transform
+from align_uniform.recipes.images.workers import lost_worker
 from align_uniform.recipes.judge.knn import knn_scores
 from align_uniform.recipes.pretrain import summary
 from align_uniform.recipes.pretrain.log import spelled
@@ -193,20 +194,28 @@ def complete(trainer: Trainer, evaluation: Evaluation) -> int:
 
     The description of the encoder is written first: the trainer has found the folder to be empty or of the
     same run.
+
+    Raises:
+        ChildProcessError: a process that makes views was lost; the state is saved.
     """
     if ranks.rank() == 0:
         assert isinstance(evaluation.encoder, Encoder)
         statistics, data = evaluation.plain.statistics, evaluation.options.data
         EncoderCard.of(evaluation.encoder, statistics, data).write(trainer.folder)
         sys.stderr.write(summary.opening(trainer))
-    code = trainer.run()
-    if ranks.rank() != 0:
-        return code
-    if trainer.stopped is not None:
-        sys.stderr.write(summary.interruption(trainer))
-        return code
-    save_encoder(evaluation.encoder, trainer.folder)
-    with ranks.alone():
-        evaluation.report(trainer)
+    try:
+        code = trainer.run()
+        if ranks.rank() != 0:
+            return code
+        if trainer.stopped is not None:
+            sys.stderr.write(summary.interruption(trainer))
+            return code
+        save_encoder(evaluation.encoder, trainer.folder)
+        with ranks.alone():
+            evaluation.report(trainer)
+    except RuntimeError as error:
+        if how := lost_worker(error):
+            raise ChildProcessError(summary.loss_of_worker(trainer, how)) from error
+        raise
     sys.stderr.write(summary.closing(trainer))
     return code
