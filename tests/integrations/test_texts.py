@@ -352,6 +352,22 @@ def test_features_of_texts_are_written_and_can_be_measured(
     assert again["uniform"]["value"] == pytest.approx(found["uniform"]["value"], rel=1e-6)
 
 
+def test_the_command_that_measures_encoded_pairs_works_for_every_table(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("rated.csv").write_text("sentence1,sentence2,rating\na cat,a dog,5\na fox,an owl,4\n")
+    Path("sts.csv").write_text(
+        "main\tx\t2012\t1\t5.000\ta cat\ta dog\nmain\tx\t2012\t2\t1.000\ta fox\tan owl\n"
+    )
+    for table, last in (("rated", "in the column rating"), ("sts", "sts.npz::features")):
+        assert main(["encode", model, f"{table}.csv", "--out", f"{table}.npz"]) == 0
+        told = capsys.readouterr().err.splitlines()
+        assert told[-1].endswith(last)
+        (command,) = [line for line in told if line.startswith("  next ")]
+        printed_json(capsys, *shlex.split(command)[3:])
+        assert ("--all-pairs" in command) == (table == "rated")
+
+
 @pytest.mark.parametrize(
     ("typed", "code", "message"),
     [

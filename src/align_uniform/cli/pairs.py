@@ -12,19 +12,13 @@ from typing import Any
 from align_uniform._messages import counted, listed, shortened
 from align_uniform._options import Options
 from align_uniform.cli.parser import did_you_mean
+from align_uniform.files.scores import SCORE, columns_of_scores
 
 SIDES = ("x", "y")
 """The columns of pairs by default."""
 
 SENTENCES = ("sentence1", "sentence2")
 """The columns of pairs of sentences, as STS-B and its like name them."""
-
-SCORE = "score"
-"""The column of scores by default."""
-
-NO_SCORES = ("", "index", "id", "idx", "row")
-"""Names of columns of numbers that are no scores: what numbers the rows of a table."""
-
 
 SCORED = ("threshold", "columns", "score", "inclusive", "all_pairs")
 """The names of `ScoredPairsOptions`."""
@@ -131,9 +125,7 @@ def scores_of(
     """
     if asked.threshold is not None and (name := asked.score or SCORE) in table:
         return _numbers(asked.path, name, table[name]), (name,)
-    may_be_scores = [name for name in table if name not in sides and _are_scores(name, table)]
-    if SCORE in table and SCORE not in sides:
-        may_be_scores = [SCORE, *(name for name in may_be_scores if name != SCORE)]
+    may_be_scores = columns_of_scores(table, sides)
     if asked.threshold is not None:
         raise ValueError(_without_scores(asked, table, may_be_scores))
     if may_be_scores and not asked.all_pairs:
@@ -182,18 +174,6 @@ def _without_columns(asked: PairsAsked, missing: str, names: Sequence[str]) -> s
         f"{path} must have columns x and y, got {listed(names)}; say which two are the pairs, as in "
         f"--columns {shlex.join(chosen)}."
     )
-
-
-def _are_scores(name: str, table: Mapping[str, Any]) -> bool:
-    """Whether a column that is not read as a side of pairs has numbers that may be scores."""
-    from align_uniform.files import FileError
-
-    if name.lower() in NO_SCORES or name.startswith("Unnamed: "):
-        return False
-    try:
-        return not any(isinstance(value, str) for value in table[name])
-    except FileError:  # it is opened, not read, and has values that are missing
-        return False
 
 
 def _numbers(path: str, name: str, column: Sequence[Any]) -> list[float]:

@@ -14,6 +14,7 @@ from align_uniform import _ranks as ranks
 from align_uniform._messages import counted
 from align_uniform._writing import check_replaceable
 from align_uniform.files.feature_files import WITH_COLUMNS, check_feature_file, write_features
+from align_uniform.files.scores import columns_of_scores
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.encoders.options import SENTENCE_TRANSFORMERS, ToEncodeOptions
 from align_uniform.recipes.encoders.sentences import load_on_all_ranks
@@ -47,10 +48,17 @@ def _closing(options: ToEncodeOptions, table: TextTable, count: int, dim: int) -
     """Return what the file holds, and the command that measures it."""
     out, is_whole = str(options.out), options.out.suffix in WITH_COLUMNS
     command = ["align-uniform", "measure", f"{out}::features" if is_whole else out]
-    if is_whole and table.are_pairs:
+    note = ""
+    if is_whole and table.are_pairs and table.has_names:
         command += ["--ids", f"{out}::texts", "--pairs", table.path, "--columns", *table.names]
+        if scores := columns_of_scores(table.table, table.names):
+            command.append("--all-pairs")
+            note = (
+                "  scores     --threshold in place of --all-pairs takes the pairs with a score above it, as "
+                f"in the column {scores[0]}\n"
+            )
     what = "different text" if table.are_pairs else "text"
     return (
         f"{table.words}.\n{out}: {counted(count, what)}, {counted(dim, 'feature')} each"
-        f"{', texts' if is_whole else ''}\n  next       {shlex.join(command)}\n"
+        f"{', texts' if is_whole else ''}\n  next       {shlex.join(command)}\n{note}"
     )

@@ -45,6 +45,8 @@ class TextTable:
     """The texts of each column."""
     table: Mapping[str, Column] = field(default_factory=dict)
     """All columns of the table."""
+    has_names: bool = True
+    """Whether the names of the columns are in the file, as `measure --pairs` needs them."""
 
     @property
     def are_pairs(self) -> bool:
@@ -92,13 +94,15 @@ def read_texts(path: str, columns: tuple[str, str] | None = None) -> TextTable:
         if columns is not None:
             raise ValueError(f"{path} has one text a line, and no columns; leave columns out.")
         return TextTable(path, (), (_texts(path, read_column(path)),))
-    table = _of_sts_benchmark(file) or open_columns(file)
+    benchmark = _of_sts_benchmark(file)
+    table = benchmark or open_columns(file)
     names = _columns(path, table) if columns is None else columns
     if missing := [name for name in names if name not in table]:
         raise FileError(f"{path} has no column {missing[0]}; it has {listed(table)}; {_remedy(path, table)}")
     return TextTable(
-        path, names, tuple(_texts(f"{path} (column {name})", table[name]) for name in names), table
-    )
+        path, names, tuple(_texts(f"{path} (column {name})", table[name]) for name in names), table,
+        has_names=benchmark is None,
+    )  # fmt: skip
 
 
 def _of_sts_benchmark(file: Path) -> Mapping[str, Column] | None:
