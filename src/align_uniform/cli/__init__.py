@@ -16,7 +16,7 @@ from align_uniform._extras import advice_for, require
 from align_uniform._messages import folded, one_line, print_anywhere
 from align_uniform._options import without_effect
 from align_uniform._version import __version__
-from align_uniform.cli import compare, drift, measure, recipes
+from align_uniform.cli import compare, drift, measure, memory, recipes
 from align_uniform.cli.command import Command, named
 from align_uniform.cli.completion import SHELLS, completion
 from align_uniform.cli.config import as_yaml, chosen, merged
@@ -137,6 +137,10 @@ def _run(words: tuple[str, ...], given: Sequence[str]) -> int:
             return int(named(command.run)(options))
         except ValueError as error:
             raise ValueError(as_typed(kind, reason(error))) from error
+        except (MemoryError, RuntimeError, OSError) as error:
+            if not (line := memory.told(error, options)):
+                raise
+            return _failed(line)
 
 
 def _options(kind: type, values: dict[str, Any], typed: dict[str, Any], parser: Parser) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from align_uniform._memory import lacks_memory
 from align_uniform._messages import counted, listed, one_line
 
 Key = str | None
@@ -82,9 +83,11 @@ class File:
         """Turn whatever a library raises into one line that says what the file should have been."""
         try:
             yield
-        except (FileError, MemoryError):
+        except FileError:
             raise
         except Exception as error:
+            if lacks_memory(error):
+                raise
             # From the second sentence on, torch advises to trust the file.
             sentence = one_line(f"{type(error).__name__}: {error}").partition(". ")[0]
             reason = textwrap.shorten(sentence, 160, placeholder=" ...").rstrip(".: ")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import get_worker_info
 
 from align_uniform._options import choices_of
 from align_uniform.cli import main
 from align_uniform.recipes.encoders.networks import build
+from align_uniform.recipes.images.views import LabelledViews
 from align_uniform.recipes.judge import evaluate
 from align_uniform.recipes.judge.evaluate import protocol_of
 from align_uniform.recipes.judge.linear import STL10, LinearEpoch, train_linear
@@ -195,6 +199,44 @@ def test_an_image_that_cannot_be_read_is_one_line(
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith(f"align-uniform: {folder / 'train/class0/3.png'}"), last
         assert "Traceback" not in last
+
+
+def test_a_process_that_is_killed_is_one_line_whose_remedy_works(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = LabelledViews.__getitem__
+
+    def deadly(views: LabelledViews, key: Any) -> Any:
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(views, key)
+
+    monkeypatch.setattr(LabelledViews, "__getitem__", deadly)
+    torch.save(build("small-conv", 8).state_dict(), tmp_path / "encoder.pth")
+    typed = [
+        "evaluate",
+        "knn",
+        "--arch",
+        "small-conv",
+        "--size",
+        "32",
+        "--data",
+        "imagefolder",
+        "--device",
+        "cpu",
+        "--k",
+        "1",
+        "--workers",
+        "1",
+    ]
+    command = [*typed, "--encoder", str(tmp_path / "encoder.pth"), "--root", str(folder)]
+    assert main(command) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == (
+        "align-uniform: a process that reads images was ended by a signal (Killed), most often because "
+        "memory ran out; add --workers 0."
+    )
+    assert main([*command, "--workers", "0"]) == 0
 
 
 def test_a_file_that_would_be_replaced_is_refused(tmp_path: Path) -> None:

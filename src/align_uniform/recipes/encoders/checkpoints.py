@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from align_uniform._extras import needs
+from align_uniform._memory import lacks_memory
 from align_uniform._messages import listed, one_line, shortened
 from align_uniform._writing import written_whole
 from align_uniform.files.arrays import check_loads_safely
@@ -80,9 +81,11 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
         with torch.serialization.safe_globals([(LeftOut, name) for name in SETTINGS]), catch_warnings():
             simplefilter("ignore", UserWarning)  # torch wonders at the version of what is no pickle
             return torch.load(path, map_location=device, weights_only=True)
-    except (OSError, MemoryError):
+    except OSError:
         raise
     except Exception as error:  # a damaged file can end in any error of the pickle's machine
+        if lacks_memory(error):
+            raise
         raise ValueError(
             f"{path} must be a checkpoint of tensors and plain values; it {_reason(str(error))}."
         ) from error
