@@ -139,6 +139,8 @@ def test_rows_that_look_paired_are_warned_of() -> None:
     looks = "as if they were the same items"
     assert looks in " ".join(drift(x, noisy(x)).warnings)
     assert looks not in " ".join(drift(x, noisy(x), paired=True).warnings)
+    named = drift(x, noisy(x), ids=(range(N), range(N, 2 * N)))
+    assert "say so (paired=True, or --paired) without ids." in " ".join(named.warnings)
     for seed in range(20):
         assert looks not in " ".join(drift(x, items(seed=100 + seed)).warnings)
 

@@ -390,9 +390,10 @@ def _warnings(asked: TwoSides, summed: Summed, plan: Plan) -> Iterator[str]:
             "order."
         )
     elif len(a) == len(b) and _look_paired(asked, plan):
+        without_ids = " without ids" if asked.are_named else ""
         yield (
             "rows of the same number lie much closer than others, as if they were the same items; the test "
-            "then misses most changes. If they are, say so (paired=True, or --paired)."
+            f"then misses most changes. If they are, say so (paired=True, or --paired){without_ids}."
         )
 
 

@@ -49,6 +49,8 @@ class TwoSides:
     """The texts that name rows, of each side: those given, or else the ids."""
     common: int
     """The number of ids that occur on both sides, where rows are not paired."""
+    are_named: bool
+    """Whether ids were given."""
     reason: str | None
     """The reason to compare only what no rotation changes; None to compare rows."""
 
@@ -82,6 +84,7 @@ def two_sides(
         paired=_are_paired(items.paired, ids, sides),
         texts=_columns("texts", items.texts, sides) or ids,
         common=len(set(ids[0]) & set(ids[1])) if ids else 0,
+        are_named=ids is not None,
         reason=_reason(*sides, rotation_invariant),
     )
 
