@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -139,6 +140,53 @@ def test_files_of_rows_are_compared_in_pairs_if_that_is_said(
     printed = capsys.readouterr()
     assert "y − x (paired: as was said)" in printed.out
     assert printed.err == ""
+
+
+def suggested(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.splitlines()[-1].partition("item by item are smaller")[2]
+
+
+def test_the_command_that_pairs_is_about_the_same_numbers_and_works(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a b.npy").write_bytes(Path("y.npy").read_bytes())
+    options = [
+        "--positives",
+        "y.npy",
+        "x.npy",
+        "--names",
+        "first",
+        "second",
+        "--t",
+        "3",
+        "--alpha",
+        "1.5",
+        "--device",
+        "cpu",
+    ]
+    assert main(["compare", "x.npy", "a b.npy", *options, "--report", "page.html"]) == 0
+    command = suggested(capsys).removeprefix(": ")
+    assert shlex.split(command) == ["align-uniform", "compare", "x.npy", "a b.npy", *options[:6],
+        "--t", "3.0", "--alpha", "1.5", "--device", "cpu", "--paired"]  # fmt: skip
+    assert main(shlex.split(command)[1:]) == 0
+    assert "second − first (paired: as was said)" in capsys.readouterr().out
+
+
+def test_pairing_that_is_not_possible_is_not_suggested(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, kept in (("x", []), ("y", ["--rows-out", "y_rows.npz"])):
+        assert main(["measure", f"{name}.npy", "--json", *kept]) == 0
+        Path(f"{name}.json").write_text(capsys.readouterr().out)
+    assert main(["compare", "x.json", "y.json"]) == 0
+    assert suggested(capsys) == (
+        ", but y and x cannot be compared item by item: the numbers of each item of x are not at hand; keep "
+        "them with --rows-out."
+    )
+    assert main(["measure", "x.npy", "--json", "--rows-out", "x_rows.npz"]) == 0
+    Path("x.json").write_text(capsys.readouterr().out)
+    assert main(["compare", "x.json", "y.json"]) == 0
+    assert main(shlex.split(suggested(capsys).removeprefix(": "))[1:]) == 0
 
 
 def test_other_numbers_of_items_cannot_be_paired(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

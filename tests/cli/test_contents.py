@@ -80,8 +80,14 @@ def test_both_texts_of_a_bad_pair_are_in_the_report(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("--report x.html --rows-out x.html --force", "must be another file than report"),
-        ("--rows-out texts.npz --positives texts.npz --force", "must be another file than positives"),
+        (
+            "--report x.html --rows-out x.html --force",
+            "x.html would be written for both --report and --rows-out",
+        ),
+        (
+            "--rows-out texts.npz --positives texts.npz --force",
+            "texts.npz of --rows-out is texts.npz of --positives, which is read",
+        ),
         ("--report no/r.html", "there is no folder no"),
         ("--report .", "is a folder"),
         ("--rows-out r.zip", ".npz"),

@@ -124,7 +124,8 @@ def test_neither_a_link_nor_a_file_nor_a_linked_split_is_replaced(
     link_subset(folder / "full", folder / "some", CLASSES[:2])
     (folder / "link").symlink_to(folder / "some")
     assert "itself a link" in refused(capsys, "full", "link", "--classes", "three.txt", "--force")
-    assert "a file" in refused(capsys, "full", "three.txt", "--classes", "three.txt", "--force")
+    (folder / "two.txt").touch()
+    assert "a file" in refused(capsys, "full", "two.txt", "--classes", "three.txt", "--force")
     (folder / "odd").mkdir()
     (folder / "odd/train").symlink_to(folder / "some/train")
     assert "odd is no earlier subset, and --force never replaces train" in refused(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from align_uniform._apart import check_apart
 from align_uniform._extras import advice_for, require
 from align_uniform._messages import folded, one_line, print_anywhere
 from align_uniform._options import without_effect
@@ -132,6 +133,7 @@ def _run(words: tuple[str, ...], given: Sequence[str]) -> int:
         sys.stdout.write(as_yaml(kind, values))
         return 0
     options = _options(kind, values, typed, parser)
+    check_apart(options, configs)
     with _processes() if command.processes else nullcontext():
         try:
             return int(named(command.run)(options))

@@ -5,23 +5,33 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from align_uniform._apart import Reads, Writes, files_at
 from align_uniform._extras import require
 from align_uniform._messages import side_by_side
-from align_uniform._options import Belongs
+from align_uniform._options import Belongs, spelled
+from align_uniform._writing import check_replaceable
 from align_uniform.cli import screen
 from align_uniform.cli.command import Command
 from align_uniform.cli.contents import ContentFiles, Contents, counts_of_rows, read_contents
 from align_uniform.cli.encoding import TextSettings, encoded_images, encoded_texts, read_text_items
 from align_uniform.cli.gates import Condition, conditions, failed, failures_of_numbers
-from align_uniform.cli.outputs import Unwritten, check_outputs
+from align_uniform.cli.outputs import Unwritten
 from align_uniform.cli.pairs import SCORED, PairsAsked, ScoredPairsOptions
 from align_uniform.cli.parser import UsageError
-from align_uniform.recipes.encoders.options import EncodeOptions, NetworkOptions, PromptOptions, takes_texts
+from align_uniform.recipes.encoders.options import (
+    EncodeOptions,
+    NetworkOptions,
+    PromptOptions,
+    files_of_encoder,
+    is_of_an_encoder,
+    takes_texts,
+)
+from align_uniform.recipes.images.folders import is_picture
 
 if TYPE_CHECKING:
     from align_uniform.measuring.comparison import Comparison
@@ -43,10 +53,34 @@ by item take the numbers of each item, which are at hand for files of rows, and 
 )
 
 
+def _embedding(place: str) -> Iterable[Path]:
+    """Return the files of rows of an embedding, or its JSON with the file of numbers that goes with it."""
+    if not place.endswith(".json"):
+        return files_at(place)
+    try:
+        provenance = json.loads(Path(place).read_text(encoding="utf-8"))["provenance"]
+        return [Path(place), *_files_of_rows(place, provenance.get("rows"))]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # which reading it will report
+        return [Path(place)]
+
+
+def _figures(options: CompareOptions) -> Iterable[Path]:
+    from align_uniform import figures
+
+    return figures.paths(Path(str(options.figure)))
+
+
+OF_NUMBERS = ("positives", "names", "accuracy", "t", "alpha", "device")
+"""Options of the embeddings and of their numbers, next to the embeddings themselves."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncodersOptions(PromptOptions):
     """Encoders of texts or images, in place of EMBEDDING."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (
+        Reads(("encoder",), files_of_encoder, within=is_of_an_encoder),
+    )
     encoder: tuple[str, ...] = field(default=(), metadata={"metavar": "ENCODER", "repeats": True})
     """Encoders as `measure --encoder` takes them, all of texts or all of images."""
 
@@ -64,6 +98,13 @@ class CompareOptions(ScoredPairsOptions, EncodersOptions):
         Belongs(("force",), to=("--figure", "--report")),
         Belongs(("map",), to=("--report",)),
         Belongs(("texts", "images"), to=("--report", "--encoder")),
+    )
+    files: ClassVar[tuple[Reads | Writes, ...]] = (
+        Reads(("embeddings",), _embedding),
+        Reads(("positives", "texts")),
+        Reads(("images",), within=is_picture),
+        Writes("figure", _figures),
+        Writes("report"),
     )
     embeddings: tuple[str, ...] = field(default=(), metadata={"argument": True, "metavar": "EMBEDDING"})
     """File of rows, or the JSON of a measurement."""
@@ -174,12 +215,10 @@ def _checked(stem: Path | None, options: CompareOptions) -> Contents:
     require("report")
     if options.map == "umap":
         require("umap")
-    from align_uniform import figures
-
-    outputs = {f"figure{path.suffix}": path for path in (() if stem is None else figures.paths(stem))}
+    for path in () if stem is None else _figures(options):
+        check_replaceable(path, force=options.force)
     if options.report is not None:
-        outputs["report"] = Path(options.report)
-    check_outputs(outputs, {"texts": options.texts, "images": options.images}, force=options.force)
+        check_replaceable(Path(options.report), force=options.force)
     if options.encoder:
         return Contents()
     if stem is not None:
@@ -266,9 +305,14 @@ def _kept(path: str, options: CompareOptions) -> Measurement:
             "out."
         )
     result = Measurement.from_json(Path(path).read_text(encoding="utf-8"), path)
-    rows = result.provenance.get("rows")
-    found = [folder / rows for folder in (Path(), Path(path).parent) if rows and (folder / rows).exists()]
+    found = _files_of_rows(path, result.provenance.get("rows"))
     return replace(result, details=Details.load(found[0]) if found else None)
+
+
+def _files_of_rows(path: str, rows: str | None) -> list[Path]:
+    """Return the file of numbers that JSON names, from here or from its folder, if it is there."""
+    places = [] if not rows else [folder / rows for folder in (Path(), Path(path).parent)]
+    return [place for place in places if place.exists()][:1]
 
 
 def _print(found: Comparison, accuracy: Sequence[float] | None) -> None:
@@ -292,16 +336,32 @@ def _print(found: Comparison, accuracy: Sequence[float] | None) -> None:
 
 def _suggest_pairing(options: CompareOptions, found: Comparison) -> None:
     """Say how to compare item by item, if differences were not, and as many items make it likely."""
-    results = found.measurements
-    unknown = any(result.items.order is None for result in results)
+    first, *others = found.measurements
+    unknown = any(result.items.order is None for result in found.measurements)
     are_paired = all(each.paired for each in found.differences)
-    if unknown and not are_paired and len({(each.n, each.items.groups) for each in results}) == 1:
-        command = shlex.join(["align-uniform", "compare", *options.embeddings, "--paired"])
+    are_alike = len({(each.n, each.items.groups) for each in found.measurements}) == 1
+    if unknown and not are_paired and are_alike:
+        how = f": {_paired_command(options)}"
+        try:
+            for other in others:
+                other.difference(first, paired=True)
+        except ValueError as error:
+            how = f", but {error}"
         screen.say(
             "the errors of differences are those of two independent samples. If all embeddings are of the "
-            f"same items in the same order, errors item by item are smaller: {command}",
+            f"same items in the same order, errors item by item are smaller{how}",
             error=True,
         )
+
+
+def _paired_command(options: CompareOptions) -> str:
+    """Return the command that compares the same embeddings item by item, and writes no file."""
+    words = ["align-uniform", "compare", *options.embeddings]
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if each.name in OF_NUMBERS and value != each.default:
+            words += [spelled(each.name), *map(str, value if isinstance(value, tuple | list) else [value])]
+    return shlex.join([*words, "--paired"])
 
 
 def _report(

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from align_uniform._apart import Reads, Writes
 from align_uniform._messages import folded, print_json
 from align_uniform._options import Belongs, Options
+from align_uniform._writing import check_replaceable
 from align_uniform.cli import screen
 from align_uniform.cli.command import GATE_FAILED, Command
-from align_uniform.cli.outputs import Unwritten, check_outputs
+from align_uniform.cli.outputs import Unwritten
 from align_uniform.cli.parser import UsageError
 from align_uniform.files.formats import ARRAYS
 
@@ -52,6 +54,7 @@ def _files() -> Any:
 class ItemOptions(Options):
     """Items that the rows stand for."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("ids", "positives", "texts")),)
     paired: bool | None = None
     """Row i of OLD and row i of NEW are one item. Default: the ids say whether they are."""
     ids: tuple[str, ...] = _files()
@@ -96,6 +99,7 @@ class ComparisonOptions(Options):
 class DecisionOptions(Options):
     """The decision, and what is printed."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Writes("rows_out"),)
     fail_if_moved: bool = False
     """Exit with 3 if the embedding moved, for continuous integration."""
     significance: float = 0.05
@@ -126,7 +130,7 @@ class DriftOptions(DecisionOptions, ComparisonOptions, ItemOptions):
         Belongs(("force",), to=("--rows-out",)),
         Belongs(("permutations", "test_rows", "texts", "top"), against=("--rotation-invariant",)),
     )
-
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("old", "new")),)
     old: str = field(metadata={"argument": True, "metavar": "OLD"})
     """File of rows [N, m] before."""
     new: str = field(metadata={"argument": True, "metavar": "NEW"})
@@ -150,8 +154,7 @@ def run(options: DriftOptions) -> int:
         from align_uniform.measuring.row_files import check_row_file
 
         check_row_file(Path(options.rows_out))
-        inputs = {"OLD": options.old, "NEW": options.new}
-        check_outputs({"rows_out": Path(options.rows_out)}, inputs, force=options.force)
+        check_replaceable(Path(options.rows_out), force=options.force)
     result = _drift(options)
     unwritten = Unwritten()
     if ranks.rank() == 0:

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from align_uniform._apart import Reads, Writes
 from align_uniform._extras import require
 from align_uniform._messages import print_json
 from align_uniform._options import Belongs, Options
+from align_uniform._writing import check_replaceable
 from align_uniform.cli import gates, screen
 from align_uniform.cli.command import GATE_FAILED, Command
 from align_uniform.cli.contents import Contents
 from align_uniform.cli.encoding import Encoded, TextItems, TextSettings, encoded_images, encoded_texts
 from align_uniform.cli.gates import GateOptions
-from align_uniform.cli.inputs import CONTENTS, Inputs
-from align_uniform.cli.outputs import Unwritten, check_outputs
+from align_uniform.cli.inputs import Inputs
+from align_uniform.cli.outputs import Unwritten
 from align_uniform.cli.pairs import SCORED, ScoredPairsOptions
 from align_uniform.cli.parser import UsageError
 from align_uniform.cli.quantities import OWN_MEANS, QuantityOptions
@@ -29,8 +31,11 @@ from align_uniform.recipes.encoders.options import (
     EncoderOverrides,
     PromptOptions,
     ViewsOptions,
+    files_of_encoder,
+    is_of_an_encoder,
     takes_texts,
 )
+from align_uniform.recipes.images.folders import is_picture
 
 if TYPE_CHECKING:
     from align_uniform.measuring.measurement import Measurement
@@ -72,6 +77,11 @@ def _file(metavar: str = "FILE") -> Any:
 class EncodingOptions(Options):
     """An encoder and images or texts, in place of FEATURES."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (
+        Reads(("encoder",), files_of_encoder, within=is_of_an_encoder),
+        Reads(("images",), within=is_picture),
+        Writes("features_out"),
+    )
     encoder: str | None = None
     """Path to encoder.pth, encoder.safetensors, a checkpoint, or the folder of a run; published (the paper's
     ImageNet ResNet-50, also as hub:imagenet_resnet50_encoder); torchvision:NAME or timm:NAME (the features
@@ -92,6 +102,7 @@ class EncodingOptions(Options):
 class PairOptions(Options):
     """Rows that belong together."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("positives", "pairs")),)
     positives: str | None = _file()
     """File of a second view, row by row; with --pairs or --ids, of a second tower."""
     pairs: str | None = _file()
@@ -102,6 +113,7 @@ class PairOptions(Options):
 class RowOptions(Options):
     """Ids, classes and groups of rows."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("ids", "positive_ids", "labels", "groups")),)
     ids: str | None = _file()
     """File with an id for each row. In uniformity, each id counts once."""
     positive_ids: str | None = _file()
@@ -116,6 +128,11 @@ class RowOptions(Options):
 class ResultOptions(Options):
     """Results to print and to write."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (
+        Reads(("texts", "positive_texts", "positive_images")),
+        Writes("report"),
+        Writes("rows_out"),
+    )
     name: str | None = None
     """Name of the embedding. Default: the name of the file, of the encoder, or of the folder of a run."""
     kind: Literal["sentences", "images"] | None = None
@@ -186,6 +203,7 @@ class MeasureOptions(
         Belongs(("top",), to=("--report", "--json")),
         Belongs(("force",), to=("--report", "--rows-out", "--features-out")),
     )
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("features",)),)
     features: str | None = field(default=None, metadata={"argument": True, "metavar": "FEATURES"})
     """File of rows [N, m], or of V views of them [V, N, m]."""
 
@@ -237,15 +255,9 @@ def run(options: MeasureOptions) -> int:
 
 def _check_outputs(options: MeasureOptions) -> None:
     """Check the files that are written, and the libraries that they need."""
-    read = ("features", "positives", "pairs", "ids", "positive_ids", "labels", "groups", *CONTENTS)
-    files = {name: getattr(options, name) for name in read}
-    files |= {"center": None if options.center == OWN_MEANS else options.center}
-    written = {name: getattr(options, name) for name in ("report", "rows_out", "features_out")}
-    check_outputs(
-        {name: None if path is None else Path(path) for name, path in written.items()},
-        files,
-        force=options.force,
-    )
+    for path in (options.report, options.rows_out, options.features_out):
+        if path is not None:
+            check_replaceable(Path(path), force=options.force)
     if options.rows_out is not None:
         from align_uniform.measuring.row_files import check_row_file
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
+from align_uniform._apart import Reads, Writes
 from align_uniform._options import Options
 
 OWN_MEANS = "own"
@@ -15,6 +16,7 @@ OWN_MEANS = "own"
 class QuantityOptions(Options):
     """Quantities, and how they are computed."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("center",)),)
     t: tuple[float, ...] = (2.0,)
     """Temperature of uniformity, one or several."""
     alpha: float = 2.0

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+from align_uniform._apart import Writes
 from align_uniform._options import Options, check_at_least
+
+
+def _files(options: DemoOptions) -> Iterable[Path]:
+    from align_uniform.recipes.demo import FILES
+
+    return [options.out / name for name in FILES]
 
 
 @dataclass(frozen=True)
 class DemoOptions(Options):
     """Options of the demo."""
 
+    files: ClassVar[tuple[Writes, ...]] = (Writes("out", _files),)
     out: Path = Path("align-uniform-demo")
     """Folder for the figures and results.json."""
     seeds: int = 3

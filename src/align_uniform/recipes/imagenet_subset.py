@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 from urllib.request import urlopen
 
+from align_uniform._apart import Reads, Writes
 from align_uniform._messages import counted, listed
 from align_uniform._temporary import temporary_folder
 from align_uniform._writing import check_absent
@@ -39,6 +41,7 @@ _SYNSET = re.compile(r"n\d{8}", re.ASCII)
 class SubsetOptions:
     """Options of the subset."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("classes",)), Writes("out"))
     full: Path = field(metadata={"argument": True, "metavar": "FULL"})
     """Folder of ImageNet, which has train and val, and in these a folder for each class."""
     out: Path = field(metadata={"argument": True, "metavar": "OUT"})

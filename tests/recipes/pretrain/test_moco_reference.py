@@ -123,6 +123,24 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         resnet_trainer(resnet_options(tmp_path, start=tmp_path / "other.pt"))
 
 
+@pytest.mark.parametrize(("name", "is_apart"), [("checkpoint_0002", True), ("checkpoint_0003", False)])
+def test_a_start_is_not_replaced_by_a_later_checkpoint(name: str, is_apart: bool, tmp_path: Path) -> None:
+    chosen = resnet_options(tmp_path)
+    chosen.folder.mkdir(parents=True)
+    start = chosen.folder / f"{name}.pth.tar"
+    reference_file(start)  # of three epochs, after which the next one is written to checkpoint_0003
+    (tmp_path / "link").symlink_to(start)
+    for path in (start, tmp_path / "link"):
+        chosen = resnet_options(tmp_path, start=path)
+        if is_apart:
+            assert resnet_trainer(chosen).epoch == 3
+            continue
+        with pytest.raises(
+            ValueError, match=rf"{path.name} of --start has the name of a checkpoint that this"
+        ):
+            resnet_trainer(chosen)
+
+
 def test_a_start_at_the_end_is_refused(tmp_path: Path) -> None:
     reference_file(tmp_path / "theirs.pth.tar")
     with pytest.raises(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from align_uniform._apart import Reads, Writes
 from align_uniform._options import Belongs, Options, check_at_least, check_seed, check_statistics
 from align_uniform.recipes.images import datasets
+from align_uniform.recipes.images.folders import is_picture
 from align_uniform.recipes.images.workers import default_workers
 
 PUBLISHED = ("published", "hub:imagenet_resnet50_encoder")
@@ -26,6 +29,21 @@ SENTENCE_TRANSFORMERS = "sentence-transformers:"
 def takes_texts(encoder: str | None) -> bool:
     """Return whether an encoder takes texts; all others take images."""
     return encoder is not None and encoder.startswith(SENTENCE_TRANSFORMERS)
+
+
+def files_of_encoder(encoder: str) -> Iterable[Path]:
+    """Return the file or folder that an encoder's name would be, and the description next to a file."""
+    from align_uniform.recipes.encoders.weights import CARD
+
+    path = Path(encoder.removeprefix(SENTENCE_TRANSFORMERS).removeprefix(TIMM)).expanduser()
+    return [path] if path.is_dir() else [path, path.parent / CARD]
+
+
+def is_of_an_encoder(file: Path) -> bool:
+    """Return whether a file in the folder of an encoder has the name of one that is read with it."""
+    from align_uniform.recipes.encoders.weights import CARD, OF_THE_HUB, WEIGHTS
+
+    return file.name in (CARD, *WEIGHTS, OF_THE_HUB, "config.json")
 
 
 Head = Literal["linear", "mlp"]
@@ -71,6 +89,9 @@ class EncoderOverrides(Options):
 class EncoderName:
     """The encoder, by its name or path."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (
+        Reads(("encoder",), files_of_encoder, within=is_of_an_encoder),
+    )
     encoder: str = field(metadata={"argument": True, "metavar": "ENCODER"})
     """Folder of a run, or path to encoder.pth, encoder.safetensors or a checkpoint; published (the paper's
     ImageNet ResNet-50); torchvision:NAME or timm:NAME (the features before its classifier), where NAME of
@@ -90,6 +111,7 @@ class EncoderAndImages(EncoderName):
 class NetworkOptions(Options):
     """The encoder's weights, the layer whose features are taken, and how images are read."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("weights",)),)
     weights: str | None = None
     """Weights of `published` (a path or an https address), `torchvision:NAME` or `timm:NAME` (a path).
     Default: the released ones, which are fetched.
@@ -192,6 +214,7 @@ class EncodeOptions(ViewsOptions, ChosenEncoder, EncoderAndImages):
 class ToEncode(EncoderName):
     """The encoder, the items, and the file of features."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("items",), within=is_picture), Writes("out"))
     items: str = field(metadata={"argument": True, "metavar": "ITEMS"})
     """Folder of images, or of one folder for each class; or the name of a data set: stl10, fashion-mnist,
     cifar10, imagefolder or digits (write ./digits for a folder of that name). For an encoder of texts, a file
@@ -212,6 +235,7 @@ class ToEncodeOptions(PromptOptions, ChosenEncoder, ToEncode):
         Belongs(("prompt_name", "prompt", "columns"), to=("takes_texts",), words="an encoder of texts"),
         Belongs(("layer", "workers", "size"), to=("takes_images",), words="an encoder of images"),
     )
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("root",), within=datasets.is_of_a_data_set),)
     columns: tuple[str, str] | None = field(default=None, metadata={"metavar": "COLUMN"})
     """Columns of pairs of texts. Default: those with the usual names, such as sentence1 and sentence2, or
     else the only two columns of text.

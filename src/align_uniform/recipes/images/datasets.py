@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from align_uniform.recipes.images.folders import is_picture
 from align_uniform.recipes.images.statistics import STATISTICS, Statistics
 
 if TYPE_CHECKING:
@@ -137,6 +138,15 @@ DATASETS: dict[str, DataSet] = {
     )
 }
 """All data sets by name."""
+
+
+FOLDERS = ("stl10_binary", "FashionMNIST", "cifar-10-batches-py")
+"""The folders, below the root, of the files that are no pictures."""
+
+
+def is_of_a_data_set(file: Path) -> bool:
+    """Return whether a file below the root of a data set has the name of one with its images or labels."""
+    return is_picture(file) or not set(FOLDERS).isdisjoint(file.parts) or "-ubyte" in file.name
 
 
 def names() -> tuple[str, ...]:

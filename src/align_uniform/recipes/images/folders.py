@@ -50,6 +50,16 @@ class FoundPictures:
         return (f"{self.folder}: left out {kinds}; pictures end in {', '.join(SUFFIXES)}.",)
 
 
+def is_picture(file: str | Path) -> bool:
+    """Return whether a file is a picture by its ending.
+
+    Example:
+        >>> is_picture("cat.JPG"), is_picture("cat.txt")
+        (True, False)
+    """
+    return os.path.splitext(file)[1].lower() in SUFFIXES
+
+
 def find_pictures(folder: Path) -> FoundPictures:
     """Return the pictures in a folder and its subfolders.
 
@@ -159,7 +169,7 @@ def _reason_to_leave_out(entry: os.DirEntry[str]) -> str:
         return ""
     if not os.path.isfile(entry.path):
         return "links to nothing" if entry.is_symlink() else "special files"
-    suffix = os.path.splitext(entry.name)[1].lower()
-    if suffix in SUFFIXES:
+    if is_picture(entry.path):
         return ""
+    suffix = os.path.splitext(entry.name)[1].lower()
     return f"{suffix} files" if suffix else "files without an ending"

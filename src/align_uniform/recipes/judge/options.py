@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from align_uniform._apart import Reads, Writes
 from align_uniform._messages import counted
 from align_uniform._options import Belongs, Options, check_at_least, check_positive, check_seed, one_of
-from align_uniform.recipes.encoders.options import EncoderOverrides
+from align_uniform.recipes.encoders.options import EncoderOverrides, files_of_encoder, is_of_an_encoder
 from align_uniform.recipes.images import datasets
 from align_uniform.recipes.images.workers import default_workers
 
@@ -29,6 +31,10 @@ Protocol = Literal["stl10", "imagenet", "exact"]
 class Subject(Options):
     """The encoder that is evaluated, and the images that it is evaluated on."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (
+        Reads(("encoder",), files_of_encoder, within=is_of_an_encoder),
+        Reads(("root",), within=datasets.is_of_a_data_set),
+    )
     encoder: Path | None = None
     """Folder of a run, or path to encoder.pth, encoder.safetensors or a checkpoint."""
     layer: str = "output"
@@ -53,6 +59,7 @@ class EvaluateOptions(EncoderOverrides, Subject):
         Belongs(("root", "download"), against=("--data digits",)),
         Belongs(("force",), to=("--out",)),
     )
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(SAVED), Writes("out"))
     train_features: Path | None = None
     """File of features to learn from; with the three options that follow, in place of an encoder."""
     train_labels: Path | None = None
@@ -106,6 +113,12 @@ class KnnOptions(EvaluateOptions):
         check_positive("tau", self.tau)
 
 
+def _checkpoints(options: LinearOptions) -> Iterable[Path]:
+    from align_uniform.recipes.judge.classifiers import BEST, LAST
+
+    return [] if options.checkpoints is None else [options.checkpoints / name for name in (LAST, BEST)]
+
+
 @dataclass(frozen=True)
 class LinearOptions(EvaluateOptions):
     """Options of linear evaluation."""
@@ -117,6 +130,11 @@ class LinearOptions(EvaluateOptions):
         Belongs(("l2",), to=("--protocol exact",)),
         Belongs(("epochs", "state", "seed"), against=("--protocol exact",)),
         Belongs(("resume",), to=("--state",)),
+    )
+    files: ClassVar[tuple[Reads | Writes, ...]] = (
+        Reads(("classifier",)),
+        Writes("state"),
+        Writes("checkpoints", _checkpoints),
     )
     protocol: Protocol = "stl10"
     """How the classifier is trained: Adam on random crops (stl10, as in the paper), SGD on random crops
@@ -162,6 +180,7 @@ class LinearOptions(EvaluateOptions):
 class CompareScoresOptions(Options):
     """Options of comparing evaluations."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("scores",)),)
     scores: tuple[Path, ...] = field(metadata={"argument": True, "metavar": "SCORES"})
     """File that `evaluate --out` wrote; at least two, of the same images."""
     names: tuple[str, ...] = ()

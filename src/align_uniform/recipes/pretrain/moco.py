@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align_uniform import _ranks as ranks
+from align_uniform._apart import is_same_file
 from align_uniform._messages import counted
 from align_uniform.recipes.encoders.checkpoints import PREFIX, check_fits, read_checkpoint, write_checkpoint
 from align_uniform.recipes.encoders.networks import build
@@ -218,7 +219,7 @@ def load_reference(path: Path, model: MocoModel, optimizer: torch.optim.Optimize
 
 def run(options: MocoOptions) -> int:
     """Train, evaluate and export the query encoder; return 0, or 128 plus the number of a signal."""
-    with folder_of_one_run(options.folder):
+    with folder_of_one_run(options.folder, options.resume):
         return complete(*prepared(options))
 
 
@@ -265,7 +266,7 @@ def trainer(
     def keep(training: Trainer) -> None:
         last = training.epoch == options.epochs
         if ranks.rank() == 0 and (last or (options.keep_every and training.epoch % options.keep_every == 0)):
-            path = options.folder / f"checkpoint_{training.epoch - 1:04d}.pth.tar"
+            path = _checkpoint_after(training.epoch, options)
             save_reference(path, model, training.optimizer, epoch=training.epoch, arch=options.arch)
 
     training = Trainer(
@@ -283,4 +284,15 @@ def trainer(
                 f"{options.start} has done {counted(training.epoch, 'epoch')}, and this run has "
                 f"{options.epochs}; raise --epochs."
             )
+        coming = range(training.epoch + 1, options.epochs + 1)
+        if any(is_same_file(options.start, _checkpoint_after(epoch, options)) for epoch in coming):
+            raise ValueError(
+                f"{options.start} of --start has the name of a checkpoint that this run writes; rename it, "
+                "or choose another folder with --out."
+            )
     return training
+
+
+def _checkpoint_after(epoch: int, options: MocoOptions) -> Path:
+    """Return the file that is written, in the reference's layout, when this many epochs are done."""
+    return options.folder / f"checkpoint_{epoch - 1:04d}.pth.tar"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from align_uniform._apart import Reads, Writes
 from align_uniform._messages import counted
 from align_uniform._options import (
     Belongs,
@@ -35,6 +37,7 @@ from align_uniform.recipes.pretrain import presets
 class DataOptions(Options):
     """The images to train on, and how they are normalised."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("root",)),)
     data: str = one_of("stl10", datasets.names)
     """The data set; an imagefolder has a folder of images for each class, in train and in val."""
     root: Path = may_change(Path("data"))
@@ -261,6 +264,13 @@ class FolderOptions(Options):
             raise ValueError(f"steps must be at least 1, got {self.steps}; leave it out for all batches.")
 
 
+def _files_of_a_run(options: PretrainOptions) -> Iterable[Path]:
+    from align_uniform.recipes.pretrain.state import BEFORE, LAST
+    from align_uniform.recipes.pretrain.summary import WRITTEN
+
+    return [options.folder / name for name in (*WRITTEN, LAST, BEFORE)]
+
+
 @dataclass(frozen=True)
 class PretrainOptions(
     FolderOptions, MachineOptions, OptimizerOptions, ObjectiveOptions, ArchitectureOptions, DataOptions
@@ -272,6 +282,7 @@ class PretrainOptions(
         Belongs(("root", "download"), against=("--data digits",)),
         Belongs(("local_losses",), to=("has_processes",), words="several processes, as under torchrun"),
     )
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Writes("out", _files_of_a_run),)
     recipe: ClassVar[str]
     """The name of the recipe, which is the name of its command and of the folder of its presets."""
     preset: str = ""
@@ -334,6 +345,7 @@ class TwoViewOptions(PretrainOptions):
 class MocoOptions(PretrainOptions):
     """The options of MoCo pretraining; the defaults are those of the reference on ImageNet-100."""
 
+    files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(("start",)),)
     recipe: ClassVar[str] = "moco"
     preset: str = one_of("imagenet-100", lambda: presets.names("moco"))
     """The preset whose values replace the defaults; imagenet-100 is the reference's run."""
