@@ -14,6 +14,7 @@ from align_uniform.geometry import occurrences, skewness
 from align_uniform.measuring import populations
 from align_uniform.measuring.notable_rows import nearest_rows
 from align_uniform.measuring.populations import Population
+from align_uniform.measuring.sweep import random_rows
 from tests import oracle, rows
 from tests.measuring.examples import X, Y, close
 
@@ -98,6 +99,23 @@ def test_sampled_cosines_and_the_spectrum_are_those_of_all_views() -> None:
     own = [measure(part).details for part in (x, y)]
     expected = sum(details.spectrum for details in own if details is not None) / 2
     torch.testing.assert_close(result.details.spectrum, expected)
+
+
+def test_sampled_cosines_are_of_rows_of_different_groups_as_their_mean_is() -> None:
+    groups = torch.arange(120) % 3
+    x = F.normalize(rows.unit(120, 8) + 2 * rows.unit(3, 8, seed=1)[groups], dim=1)
+    found = measure(x, groups=groups)
+    assert found.details is not None
+    assert len(found.details.cosines) == 3 * 40 * 40
+    close(found.mean_cosine, found.details.cosines.mean())
+    assert measure(x).mean_cosine > found.mean_cosine + 0.1
+    # Where the rows that are drawn are of one group, all of their pairs are left.
+    drawn = random_rows(600, 448, 0)
+    assert drawn is not None
+    (alone, *_) = {*range(600)} - {*drawn.tolist()}
+    few = measure(rows.unit(600, 8), groups=[int(row == alone) for row in range(600)]).details
+    assert few is not None
+    assert len(few.cosines) == 448 * 447 / 2
 
 
 def test_round_numbers_are_not_taken_for_duplicates() -> None:

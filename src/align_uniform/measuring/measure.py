@@ -189,7 +189,7 @@ def measure(
         crowded=notable_rows.crowded_rows(asked, found.sums, top),
         warnings=_warnings(asked, found, plan, codes, near),
         items=order,
-        details=_details(asked, found, labels, seed),
+        details=_details(asked, found, labels, codes, seed),
         provenance=_provenance(given, found.sums, seed, kind) | of_center,
     )
     result = _with_derived(result, asked, cut, plan, alpha, codes, of_classes)
@@ -369,13 +369,15 @@ def _of_uniform_rows(asked: Subject, measure_of: Callable[[int, int], float]) ->
     return _mean(asked, lambda moments: measure_of(moments.count, moments.dim))
 
 
-def _details(asked: Subject, found: _Found, labels: Sequence[Hashable] | None, seed: int) -> Details:
+def _details(
+    asked: Subject, found: _Found, labels: Sequence[Hashable] | None, groups: Tensor | None, seed: int
+) -> Details:
     distances = found.pairs.distances
     return Details(
         distances=torch.cat(distances) if distances else None,
         influences=found.influences,
         row_means=found.sums.row_means,
-        cosines=notable_rows.sampled_cosines(asked, seed),
+        cosines=notable_rows.sampled_cosines(asked, seed, groups),
         spectrum=torch.stack(
             [geometry.spectrum(population.survey.moments) for population in asked.populations]
         ).mean(0),

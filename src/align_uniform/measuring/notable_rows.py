@@ -202,15 +202,26 @@ def hubs(asked: Subject, seed: int, top: int) -> Hubs | None:
     return max(found, key=lambda hubs: hubs.skewness, default=None)
 
 
-def sampled_cosines(asked: Subject, seed: int) -> Tensor:
-    """Return the cosines of all pairs of a few random rows of every population."""
+def sampled_cosines(asked: Subject, seed: int, groups: Tensor | None = None) -> Tensor:
+    """Return the cosines of all pairs of a few random rows of every population.
+
+    Args:
+        asked: the subject.
+        seed: the seed of the rows.
+        groups: the group of each row, [N], whose pairs do not count unless all these rows are of one group;
+            None without groups.
+    """
     size = round(SAMPLE_ROWS / math.sqrt(len(asked.populations)))
-    return torch.cat([_sampled_cosines(population, size, seed) for population in asked.populations])
+    return torch.cat([_sampled_cosines(population, size, seed, groups) for population in asked.populations])
 
 
-def _sampled_cosines(population: Population, size: int, seed: int) -> Tensor:
+def _sampled_cosines(population: Population, size: int, seed: int, groups: Tensor | None) -> Tensor:
     sample = random_rows(len(population), size, seed)
     rows = population[slice(0, len(population))] if sample is None else take(population, sample)
     rows = torch.nn.functional.normalize(rows.cpu().double(), dim=1)
     above = torch.triu_indices(len(rows), len(rows), offset=1, device="cpu")
+    if groups is not None:
+        own = groups if sample is None else groups[sample]
+        apart = own[above[0]] != own[above[1]]
+        above = above[:, apart] if bool(apart.any()) else above
     return (rows @ rows.T)[above[0], above[1]]

@@ -235,7 +235,7 @@ class Details:
     """
     cosines: Tensor
     """The cosines of about 100,000 distinct pairs of rows, drawn at random from every view or tower; of all
-    pairs of few rows.
+    pairs of few rows. Pairs of one group are left out.
     """
     spectrum: Tensor
     """The eigenvalues of the covariance, [m], the largest first, averaged over the views or towers."""
