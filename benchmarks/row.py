@@ -67,7 +67,7 @@ def _row(
         return spread([factor * samples[name] / (samples[over] if over else 1) for samples in rounds])
 
     speedup, over_limit = column("reference", 1, "ours"), column("ours", 1, "limit")
-    memory_ratio = None if ours_mib is None or reference_mib is None else ours_mib / reference_mib
+    memory_ratio = None if ours_mib is None or not reference_mib else ours_mib / reference_mib
     reached = {
         "speedup": speedup.median if calm else None,
         "over_limit": over_limit.median if calm else None,

@@ -68,6 +68,16 @@ def test_the_k_nearest_come_in_order_whatever_the_blocks(
     assert found.tolist() == [[row for row in line if row != query][:k] for query, line in others]
 
 
+def test_a_block_is_searched_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, queries = rows.normal(100, 8), rows.normal(10, 8, seed=1)
+    whole = nearest_in_blocks(queries, [(0, x)], 5)
+    monkeypatch.setattr("align_uniform.geometry.rows.COLUMNS", 7)
+    for blocks in ([(0, x)], [(0, x[:50]), (50, x[50:])]):
+        proximities, numbers = nearest_in_blocks(queries, blocks, 5)
+        assert torch.equal(numbers, whole[1])
+        torch.testing.assert_close(proximities, whole[0])
+
+
 def test_of_equally_near_rows_the_first_is_the_nearest() -> None:
     z = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     for size in (1, 2, 4):

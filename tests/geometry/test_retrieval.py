@@ -29,9 +29,11 @@ def expected(queries: Tensor, candidates: Tensor, partners: Tensor, out: set[tup
     return Ranks(torch.tensor(nearer), torch.tensor(tied))
 
 
+@pytest.mark.parametrize("columns", [8192, 3])
 @pytest.mark.parametrize("block", [1, 7, 40])
-def test_ranks_are_those_of_all_distances(block: int) -> None:
+def test_ranks_are_those_of_all_distances(block: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With duplicates of a partner, other partners left out, and candidates in blocks of any size."""
+    monkeypatch.setattr("align_uniform.geometry.rows.COLUMNS", columns)
     queries, candidates = rows.normal(23, 5) + 2, rows.normal(40, 5, seed=1) + 2
     candidates[11] = candidates[10]
     partners = torch.arange(23) + 3

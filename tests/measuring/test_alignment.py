@@ -112,3 +112,47 @@ def test_the_distance_of_a_row_to_its_partners_is_averaged_over_all_other_views(
     (sample,) = found.details.samples
     expected = ((views[0] - views[1]).norm(dim=1) + (views[0] - views[2]).norm(dim=1)) / 2
     torch.testing.assert_close(sample.distances, expected[sample.numbers])
+
+
+def test_labels_of_dependent_rows_are_as_close_as_chance_where_they_are_drawn_for_whole_groups() -> None:
+    """Crops of images, whose classes were drawn at random: each image has one class."""
+    found = []
+    for seed in range(40):
+        images = rows.unit(80, 16, seed=seed).repeat_interleave(4, 0)
+        crops = F.normalize(images + 0.1 * rows.normal(320, 16, seed=1000 + seed), dim=1)
+        classes = torch.randint(5, (80,), generator=torch.Generator().manual_seed(seed))
+        tolerance = measure(
+            crops, labels=classes.repeat_interleave(4), groups=torch.arange(80).repeat_interleave(4)
+        ).tolerance
+        assert tolerance is not None
+        assert tolerance.z is not None
+        found.append(tolerance.z)
+    z = torch.tensor(found)
+    assert abs(float(z.mean())) < 0.6
+    assert 0.7 < float(z.std()) < 1.4
+
+
+def test_classes_of_groups_are_found_where_they_show() -> None:
+    classes = torch.arange(60) % 3
+    images = F.normalize(rows.unit(60, 16) + rows.unit(3, 16, seed=1)[classes], dim=1)
+    crops = images.repeat_interleave(2, 0) + 0.05 * rows.normal(120, 16, seed=2)
+    tolerance = measure(
+        crops, labels=classes.repeat_interleave(2), groups=torch.arange(60).repeat_interleave(2)
+    ).tolerance
+    assert tolerance is not None
+    assert tolerance.z is not None
+    assert tolerance.z > 10
+
+
+def test_groups_of_one_row_have_the_z_of_rows_and_groups_of_several_classes_have_none() -> None:
+    labels, numbers = torch.arange(40) % 4, torch.arange(40)
+    plain, grouped, mixed, repeated = (
+        measure(X[:40], labels=labels, **options).tolerance
+        for options in ({}, {"groups": numbers}, {"groups": numbers // 2}, {"ids": numbers // 2})
+    )
+    assert plain is not None
+    assert grouped is not None
+    assert plain.z == pytest.approx(grouped.z)
+    assert mixed is not None
+    assert repeated is not None
+    assert mixed.z is repeated.z is None

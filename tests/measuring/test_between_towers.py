@@ -131,3 +131,34 @@ def test_they_are_printed_with_their_references_and_read_again() -> None:
         assert words in printed
     assert Measurement.from_json(result.to_json()).towers == result.towers
     assert measure(rows.unit(30, 4)).towers is None
+
+
+@pytest.mark.parametrize("matched", [True, False])
+def test_the_modality_gap_of_equal_means_is_on_average_its_floor(matched: bool) -> None:
+    gaps, floors = [], []
+    for seed in range(60):
+        x = rows.unit(150, 16, seed=seed)
+        y = normalize(x + 0.05 * rows.normal(150, 16, seed=500 + seed), dim=1)
+        y = y if matched else normalize(rows.normal(150, 16, seed=900 + seed), dim=1)
+        pairs = torch.arange(150).unsqueeze(1).expand(-1, 2)
+        if not matched:  # a row of x in two pairs: the towers are two samples
+            pairs = torch.cat([pairs, pairs[:1] + torch.tensor([0, 1])])
+        towers = measure(x, y, pairs=pairs).towers
+        assert towers is not None
+        assert towers.modality_gap_floor is not None
+        gaps.append(towers.modality_gap**2)
+        floors.append(towers.modality_gap_floor**2)
+    expected = float(np.mean(floors))
+    assert float(np.mean(gaps)) == pytest.approx(expected, rel=0.2)
+    assert expected == pytest.approx(0.04 / 150 if matched else 2 / 149, rel=0.15)
+
+
+def test_the_floor_of_towers_of_which_some_rows_are_matched_counts_these() -> None:
+    x, y = rows.unit(30, 8), rows.unit(50, 8, seed=1)
+    y[:20] = normalize(x[:20] + 0.1 * y[:20], dim=1)
+    towers = measure(x, y, pairs=torch.arange(20).unsqueeze(1).expand(-1, 2)).towers
+    assert towers is not None
+    a, b = x - x.mean(0), y - y.mean(0)
+    squares = a.square().sum() / (30 * 29) + b.square().sum() / (50 * 49)
+    shared = (a[:20] * b[:20]).sum() / np.sqrt(30 * 29 * 50 * 49)
+    assert towers.modality_gap_floor == pytest.approx(float(squares - 2 * shared) ** 0.5, rel=1e-5)

@@ -13,6 +13,7 @@ import torch
 from align_uniform import Measurement, measure
 from align_uniform.measuring import classes as module
 from align_uniform.measuring.answers import Classes, ClassRow
+from align_uniform.measuring.populations import Population
 from align_uniform.measuring.positives import PairChoice
 from align_uniform.measuring.subject import subject
 from align_uniform.measuring.units import units_of
@@ -213,3 +214,25 @@ def test_errors_of_the_accuracy_hold_in_repeated_samples(size: int, least: float
     ).unbind(1)
     assert least < float(errors.mean() / values.std()) < 1.45
     assert float(((values - values.mean()).abs() <= 1.96 * errors).double().mean()) > 0.9
+
+
+def test_the_rows_of_many_classes_are_fetched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    z, codes = rows.unit(60, 8), torch.arange(60) % 12
+    population = Population(z, "rows", normalize=True, device=torch.device("cpu"))
+    members = [(codes == number).nonzero().squeeze(1) for number in range(12)] + [torch.tensor([0])]
+    fetched = []
+
+    def take(given: Population, numbers: torch.Tensor) -> torch.Tensor:
+        fetched.append(len(numbers))
+        return module_take(given, numbers)
+
+    module_take = module.take
+    monkeypatch.setattr(module, "take", take)
+    whole = list(module._uniformities(population, members, 2, seed=0))
+    assert fetched == [61]
+    monkeypatch.setattr(module, "FETCHED_BYTES", 12 * 8 * 8)  # two classes of five rows
+    fetched.clear()
+    assert list(module._uniformities(population, members, 2, seed=0)) == pytest.approx(whole, nan_ok=True)
+    assert fetched == [10] * 5 + [11]
+    assert whole[-1] is None
+    assert whole[3] == pytest.approx(oracle.uniform(oracle.numbers(z[codes == 3]), 2))

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align_uniform import measure
-from align_uniform.measuring.clumps import Sample, draw, strata_of
+from align_uniform.measuring.clumps import Sample, _strata_of_cells, draw, strata_of
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.uniformity import anchor_potentials, exact_potentials
 from tests import rows
@@ -90,3 +90,13 @@ def test_anchors_have_an_error_where_every_row_lies_in_a_clump(dim: int) -> None
     exact, found = measure(z).uniform, measure(z, method="anchors", anchors=200).uniform
     assert abs(found.value - exact.value) <= 3 * found.approximation_stderr + 1e-6
     assert found.gap_stderr == pytest.approx(exact.stderr, rel=0.3)
+
+
+def test_the_largest_cells_are_strata_and_all_other_rows_are_one() -> None:
+    cells = torch.tensor([7] * 30 + [-5] * 12 + [3] * 9 + list(range(100, 149)))
+    strata = _strata_of_cells(cells, 100)
+    assert strata[:42].tolist() == [2] * 30 + [1] * 12  # in the order of their codes
+    assert not strata[42:].any()
+    assert _strata_of_cells(cells, 20)[:30].tolist() == [1] * 30  # a single one may be kept
+    assert sorted(set(_strata_of_cells(cells[:42], 100).tolist())) == [0, 1]
+    assert not _strata_of_cells(cells[51:], 100).any()

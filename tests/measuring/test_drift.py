@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from align_uniform import drift, measure
+from align_uniform import compare, drift, measure
 from align_uniform.measuring.drift_result import Drift
 from tests import oracle, rows
 
@@ -219,6 +219,16 @@ def test_the_paired_error_of_uniformity_is_that_of_samples_near_the_optimum() ->
 
 
 # ------------------------------------------------------------------------------------------------- other axes
+
+
+def test_a_paired_error_weighs_the_pairs_of_either_side_by_its_own_slope() -> None:
+    centres = rows.unit(10, 16)
+    old = torch.nn.functional.normalize(centres[torch.arange(300) % 10] + 0.02 * rows.normal(300, 16), dim=1)
+    new = torch.nn.functional.normalize(0.2 * old + rows.unit(300, 16, seed=1), dim=1)
+    found = drift(old, new, paired=True).difference
+    (expected,) = compare(old, new, paired=True).differences
+    assert found.uniform_stderr == pytest.approx(expected.uniform_stderr, rel=1e-4)
+    assert found.equivalent_dim_stderr == pytest.approx(expected.equivalent_dim_stderr, rel=1e-4)
 
 
 def test_other_dimensions_are_compared_by_what_no_rotation_changes() -> None:

@@ -82,11 +82,30 @@ def test_an_interrupted_exact_sum_falls_back_on_anchors(monkeypatch: pytest.Monk
     not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
     reason="this torch takes no device that Python defines",
 )
-def test_a_device_without_float64_measures_what_the_cpu_measures() -> None:
-    command = [sys.executable, "-m", "tests.measuring.float32_device"]
+@pytest.mark.parametrize("widest", ["float64", "float32"])  # as CUDA, and as MPS
+def test_a_device_measures_what_the_cpu_measures(widest: str) -> None:
+    command = [sys.executable, "-m", "tests.measuring.emulated_device", widest]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"labels": range(20)}, "got 20 rows of which no two share a class; check that labels are classes"),
+        ({"groups": [0] * 20}, "groups must be at least 2, got 1"),
+    ],
+)
+def test_what_no_sum_can_use_is_refused_before_any_work(
+    given: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("nothing must be summed")
+
+    monkeypatch.setattr("align_uniform.measuring.measure.sweep", never)
+    with pytest.raises(ValueError, match=message):
+        measure(X[:20], **given)
 
 
 def test_names_of_items_are_counted_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,18 +93,27 @@ class ClassSums:
     @property
     def pairs(self) -> int:
         """The number of ordered pairs of distinct rows of one class, the sum of n_c (n_c - 1); at least 2."""
-        pairs = int((self.counts * (self.counts - 1)).sum())
-        if pairs == 0:
-            raise ValueError(
-                f"a class must have at least 2 rows to hold a pair, got {int(self.counts.sum())} rows of "
-                "which no two share a class; check that labels are classes, not numbers of samples."
-            )
-        return pairs
+        return pairs_within(self.counts)
 
     @property
     def products(self) -> Tensor:
         """The sum of z_i.z_j over ordered pairs of distinct rows of each class, [C]."""
         return self.sums.square().sum(1) - self.squares
+
+
+def pairs_within(counts: Tensor) -> int:
+    """Return the number of ordered pairs of distinct rows of one class, given the rows of each class, [C].
+
+    Raises:
+        ValueError: there is none.
+    """
+    pairs = int((counts * (counts - 1)).sum())
+    if pairs == 0:
+        raise ValueError(
+            f"a class must have at least 2 rows to hold a pair, got {int(counts.sum())} rows of which no two "
+            "share a class; check that labels are classes, not numbers of samples."
+        )
+    return pairs
 
 
 def tolerance(classes: ClassSums) -> float:

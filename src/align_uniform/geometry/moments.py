@@ -67,6 +67,10 @@ class Moments:
         check_same_dim(self, other)
         return Moments(self.count + other.count, self.sum + other.sum, self.second + other.second)
 
+    def cpu(self) -> Moments:
+        """Return the same moments on the CPU."""
+        return Moments(self.count, self.sum.cpu(), self.second.cpu())
+
     @property
     def dim(self) -> int:
         """The number of features, m."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _checks as checks
-from align_uniform.geometry.rows import check_rows, widest
+from align_uniform.geometry.rows import check_rows, narrow_blocks, widest
 
 TILE_ROWS = 1024
 """The number of rows and of columns of a tile of distances (8 MiB)."""
@@ -200,7 +200,7 @@ def nearest_in_blocks(
 
     The proximity of a query q and a row x is :math:`q \cdot x - \lVert x \rVert^2 / 2`, which orders rows as
     their distance does, or :math:`q \cdot x`, which orders rows of one norm as their cosine does. O(Q N m)
-    time, and O(Q b) memory for blocks of b rows.
+    time, and O(Q) memory besides the rows: a block is multiplied with the queries part by part.
 
     Args:
         queries: [Q, m].
@@ -219,7 +219,7 @@ def nearest_in_blocks(
     """
     proximities = queries.new_empty(len(queries), 0)
     numbers = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
-    for start, rows in blocks:
+    for start, rows in narrow_blocks(blocks):
         tile = (
             queries @ rows.mT
             if by == "product"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from align_uniform import _checks as checks
 from align_uniform._messages import counted
-from align_uniform.geometry.rows import check_rows, widest
+from align_uniform.geometry.rows import check_rows, narrow_blocks, widest
 
 QUERIES = 1024
 """The number of queries that meet a block of candidates at a time."""
@@ -143,7 +143,7 @@ def ranks_in_blocks(
     ends = own if left_out is None else tuple(map(torch.cat, zip(own, left_out, strict=True)))
     order = ends[1].argsort()
     of_query, of_candidate = ends[0][order], ends[1][order]
-    for start, rows in blocks:
+    for start, rows in narrow_blocks(blocks):
         bounds = torch.tensor([start, start + len(rows)], device="cpu")
         first, last = torch.searchsorted(of_candidate, bounds).tolist()
         outside = of_query[first:last].to(rows.device), (of_candidate[first:last] - start).to(rows.device)
@@ -152,7 +152,7 @@ def ranks_in_blocks(
             tile = torch.addmm(halves, queries[part], rows.mT)
             within = (outside[0] >= part.start) & (outside[0] < part.stop)
             tile[outside[0][within] - part.start, outside[1][within]] = -torch.inf
-            above = tile - proximity[part, None]
+            above = tile.sub_(proximity[part, None])
             limit = margin[part, None]
             is_nearer = above > limit
             nearer[part] += is_nearer.sum(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from torch import Tensor
@@ -12,6 +12,10 @@ from align_uniform.engine.precision import has_float64, widened
 
 BLOCK_NUMBERS = 2**20
 """The number of numbers that are widened to float64 at a time (8 MiB)."""
+
+
+COLUMNS = 8192
+"""The most rows that a few queries are multiplied with at a time (64 MiB of products for 1,024 queries)."""
 
 
 class HasDim(Protocol):
@@ -30,6 +34,13 @@ def wide_blocks(z: Tensor) -> Iterator[Tensor]:
 def block_rows(z: Tensor) -> int:
     """Return the number of rows in a block."""
     return max(1, BLOCK_NUMBERS // z.shape[1])
+
+
+def narrow_blocks(blocks: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+    """Cut numbered blocks of rows, however long, into parts of at most `COLUMNS` rows."""
+    for start, rows in blocks:
+        for place, part in enumerate(rows.split(COLUMNS)):
+            yield start + place * COLUMNS, part
 
 
 def widest(z: Tensor) -> Tensor:

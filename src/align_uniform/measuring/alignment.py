@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import geometry
+from align_uniform.functional import normalize_rows
 from align_uniform.measuring.influence import Influence, centred_shares, of_pairs, stderr, sums_by
 from align_uniform.measuring.populations import Population, block_slices, products
 from align_uniform.measuring.positives import Positives
@@ -155,7 +156,7 @@ def alignment_of_classes(asked: Subject, classes: Tensor | None, alpha: float, u
     """Measure the rows of each class, in three passes over all rows."""
     if classes is None:
         return Closeness((), None, None, {})
-    rows, blocks, moments = asked.rows, block_slices(asked.rows), asked.rows.survey.moments
+    rows, blocks = asked.rows, block_slices(asked.rows)
     sums = class_sums(rows, classes)
     shares = torch.cat(
         [geometry.within_class_products(rows[part].cpu(), classes[part], sums) for part in blocks]
@@ -171,7 +172,7 @@ def alignment_of_classes(asked: Subject, classes: Tensor | None, alpha: float, u
         stderr=stderr(within),
         classes=len(sums.counts) - sums.singletons,
         skipped=sums.singletons,
-        z=_permutation_z(sums, moments) if asked.rows.normalize else None,
+        z=_permutation_z(asked, classes, sums, units) if asked.rows.normalize else None,
         explained=geometry.explained_variance(sums),
         within_between=alignment.relative,
         within_between_stderr=alignment.relative_stderr,
@@ -181,16 +182,35 @@ def alignment_of_classes(asked: Subject, classes: Tensor | None, alpha: float, u
     return Closeness((), alignment, tolerance, influences | more)
 
 
-def _permutation_z(sums: geometry.ClassSums, moments: geometry.Moments) -> float | None:
+def _permutation_z(asked: Subject, classes: Tensor, sums: geometry.ClassSums, units: Units) -> float | None:
     """Return how far tolerance lies above its mean over permuted labels, in standard deviations.
 
-    It is None where no permutation changes anything: one class, or equal rows.
+    Labels of dependent rows cannot be permuted row by row: of groups, each of one class, the labels of whole
+    groups are, and the tolerance is that of their mean directions. It is None for other dependent rows, and
+    where no permutation changes anything: one class, or equal rows.
     """
+    moments = asked.rows.survey.moments
+    if units.grouped or len(asked.populations[0]) < len(asked.rows):
+        of_units = _classes_of_units(classes, units) if units.grouped else None
+        if of_units is None:
+            return None
+        directions = normalize_rows(class_sums(asked.rows, units.of_rows[0]).sums)
+        sums, moments = geometry.ClassSums.of(directions, of_units), geometry.Moments.of(directions)
+        if not bool((sums.counts > 1).any()):
+            return None
     is_one_class = int((sums.counts > 0).sum()) == 1
     if moments.count < 4 or is_one_class or geometry.mean_cosine(moments) > EQUAL_COSINE:
         return None
     mean, deviation = geometry.permuted_tolerance(sums, moments)
     return (geometry.tolerance(sums) - mean) / deviation if deviation else None
+
+
+def _classes_of_units(classes: Tensor, units: Units) -> Tensor | None:
+    """Return the class of each unit, [units]; None if the rows of a unit are of several classes."""
+    of_rows = units.of_rows[0]
+    found = torch.empty(units.count, dtype=torch.int64, device="cpu")
+    found[of_rows] = classes
+    return found if torch.equal(found[of_rows], classes) else None
 
 
 def _class_alignment(

@@ -37,6 +37,9 @@ LONGEST = 1000
 ROWS_OF_CLASS = 2000
 """The most rows of a class whose pairs make its uniformity; of more, random ones are taken."""
 
+FETCHED_BYTES = 2**28
+"""The size of the rows, in float64, that are in memory at a time for the uniformity of classes."""
+
 
 def classes(
     asked: Subject,
@@ -193,25 +196,44 @@ def _table(
     order = sums.counts.argsort(descending=True, stable=True)[:LONGEST].tolist()
     nearest = _nearest_classes(sums, order)
     by_class = codes.argsort(stable=True).split(sums.counts.tolist())
+    uniforms = _uniformities(rows, [by_class[number] for number in order], t, seed)
     squares = (sums.counts * sums.squares - sums.sums.square().sum(1)).clamp(min=0)
-    for place, number in enumerate(order):
+    for number, other, uniform in zip(order, nearest, uniforms, strict=True):
         size = int(sums.counts[number])
-        other = nearest[place]
         yield ClassRow(
             name=names[number],
             rows=size,
             align=2 * float(squares[number]) / (size * (size - 1)) if size > 1 else None,
-            uniform=_uniformity(rows, by_class[number], t, seed) if size > 1 else None,
+            uniform=uniform,
             nearest=None if other is None else names[other],
             own=shares[number],
         )
 
 
-def _uniformity(rows: Population, members: Tensor, t: float, seed: int) -> float:
-    """Return the uniformity of the rows of a class, at most 2,000 of them."""
-    sample = random_rows(len(members), ROWS_OF_CLASS, seed)
-    chosen = take(rows, members if sample is None else members[sample])
-    return float(uniform_loss(widened(chosen), t, normalize=False))
+def _uniformities(rows: Population, members: Sequence[Tensor], t: float, seed: int) -> Iterator[float | None]:
+    """Yield the uniformity of each class, of at most 2,000 of its rows; None for a single row.
+
+    The rows of as many classes as fit are fetched at once: classes lie scattered, and each fetch reads nearly
+    the whole embedding.
+    """
+    samples = [random_rows(len(each), ROWS_OF_CLASS, seed) for each in members]
+    chosen = [each if some is None else each[some] for each, some in zip(members, samples, strict=True)]
+    for together in _batches(chosen, FETCHED_BYTES // (8 * rows.shape[1])):
+        fetched = take(rows, torch.cat(together))
+        for part in fetched.split([len(each) for each in together]):
+            yield float(uniform_loss(widened(part), t, normalize=False)) if len(part) > 1 else None
+
+
+def _batches(parts: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """Yield successive parts together, as many as have at most `size` elements, but one at least."""
+    batch: list[Tensor] = []
+    for part in parts:
+        if batch and sum(map(len, batch)) + len(part) > size:
+            yield batch
+            batch = []
+        batch.append(part)
+    if batch:
+        yield batch
 
 
 def _nearest_classes(sums: ClassSums, of: list[int]) -> list[int | None]:

@@ -52,14 +52,20 @@ def strata_of(population: Population, anchors: int) -> Tensor:
         rows = (population[part] - population.centre).cpu().double()
         boxes = (rows @ directions.double() / (deviation * population.shape[1] ** 0.5) + offsets).floor()
         cells.append((boxes.long() * codes).sum(1))
-    _, cell, counts = torch.cat(cells).unique(return_inverse=True, return_counts=True)
-    least = max(LEAST_ROWS, LEAST_SHARE * len(population))
+    return _strata_of_cells(torch.cat(cells), anchors)
+
+
+def _strata_of_cells(cells: Tensor, anchors: int) -> Tensor:
+    """Return the stratum of each row, given the code of its cell, [N]."""
+    codes, counts = cells.unique(return_counts=True)
     largest = counts.topk(min(len(counts), anchors // ANCHORS_FOR_ONE))
-    kept = largest.indices[largest.values >= least]
-    strata = torch.zeros(len(counts), dtype=torch.int64, device="cpu")
-    strata[kept] = torch.arange(1, len(kept) + 1, device="cpu")
-    numbers: Tensor = strata[cell].unique(return_inverse=True)[1]
-    return numbers
+    is_kept = largest.values >= max(LEAST_ROWS, LEAST_SHARE * len(cells))
+    clumps = codes[largest.indices[is_kept]].sort().values
+    if not len(clumps):
+        return torch.zeros_like(cells)
+    places = torch.searchsorted(clumps, cells).clamp_(max=len(clumps) - 1)
+    is_in_clump = clumps[places] == cells
+    return places.add_(0 if is_in_clump.all() else 1).mul_(is_in_clump)
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,8 @@ def draw(strata: Tensor, size: int, seed: int) -> Tensor:
         seed: the seed of the draw.
     """
     order = torch.randperm(len(strata), generator=torch.Generator().manual_seed(seed), device="cpu")
-    found = []
-    for stratum in strata.unique():
-        rows = order[strata[order] == stratum]
+    shuffled, found = strata[order], []
+    for stratum in range(int(strata.max()) + 1):
+        rows = order[shuffled == stratum]
         found.append(rows[: max(LEAST_ANCHORS, round(size * len(rows) / len(strata)))])
     return torch.cat(found).sort().values

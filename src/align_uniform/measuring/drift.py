@@ -351,6 +351,8 @@ def _difference(asked: TwoSides, summed: Summed, exchanged: Exchanged | None) ->
     are_exact = not (new.uniform.approximation_stderr or old.uniform.approximation_stderr)
     is_one_view = all(second is None for second in asked.positives)
     joint = exchanged.joint if exchanged is not None and is_one_view else None
+    if joint is not None:  # of old and new, where the difference is new less old
+        joint = replace(joint, first=joint.second, second=joint.first)
     return difference(new, old, paired=asked.paired and are_exact, joint=joint)
 
 

@@ -6,12 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from align_uniform._messages import counted
+from align_uniform.measuring.answers import Ranking
 from align_uniform.measuring.heuristic import Finding
 from align_uniform.measuring.quantities_of_classes import NEIGHBOURS
 from align_uniform.measuring.results import Results
 
 FINDS = 0.9
-"""The share of partners among the first ten candidates from which a search is said to find them."""
+"""The share of partners that are found, among the first ten candidates, from which a search is said to find
+them.
+"""
+
+CANDIDATES = 100
+"""The number of candidates from which the first ten are few; of fewer, the first alone counts."""
 
 MISSES = 0.5
 """The share below which a search is said to miss them."""
@@ -56,8 +62,9 @@ class Fitness:
 def fitness(measurement: Results, findings: tuple[Finding, ...]) -> Fitness:
     """Return whether the rows of a measurement are fit for search, with the reasons.
 
-    It is a rule of thumb. With pairs, the share of partners that a search finds among the first ten decides;
-    findings that spoil any search count against it. Without pairs only these are known.
+    It is a rule of thumb. With pairs, the share of partners that a search finds among the first ten decides,
+    or first of all where there are fewer than 100 candidates; findings that spoil any search count against
+    it. Without pairs only these are known.
 
     Args:
         measurement: the measurement.
@@ -75,7 +82,7 @@ def fitness(measurement: Results, findings: tuple[Finding, ...]) -> Fitness:
     """
     spoilt = [SPOILS[each.name] for each in findings if each.name in SPOILS and each.severity != "note"]
     found = measurement.retrieval
-    depth = None if found is None else min(found.forward.recall_10, found.backward.recall_10)
+    depth = None if found is None else min(_depth(found.forward), _depth(found.backward))
     reasons = (*_searches(measurement), *(f"{each[:1].upper()}{each[1:]}." for each in spoilt))
     if any(each.name == OF_CENTRING for each in findings):
         reasons += (_of_a_cone(measurement),)
@@ -88,6 +95,11 @@ def fitness(measurement: Results, findings: tuple[Finding, ...]) -> Fitness:
     if depth is not None:
         return Fitness("fit for search", "passed", reasons)
     return Fitness("nothing known speaks against search", "note", reasons)
+
+
+def _depth(found: Ranking) -> float:
+    """Return the share of the searches in one direction that find their partner early."""
+    return found.recall_10 if found.candidates >= CANDIDATES else found.recall_1
 
 
 def _of_a_cone(measurement: Results) -> str:

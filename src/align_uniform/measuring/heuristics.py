@@ -347,7 +347,7 @@ HEURISTICS = (
         "encoder does not see these classes.",
         why="Permuted labels have a mean of 0 and a standard deviation of 1, whatever the classes. Relative "
         "alignment says less: classes that can be told apart without error have between 0.5 and 0.9. It is "
-        f"not judged for fewer than {LEAST_ROWS} rows.",
+        f"not judged for fewer than {LEAST_ROWS} rows. Of groups, the labels of whole groups are permuted.",
     ),
     Heuristic(
         name="unequal norms",

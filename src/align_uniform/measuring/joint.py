@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from align_uniform import _ranks as ranks
+from align_uniform.engine.precision import has_float64, widened
 from align_uniform.engine.tiles import slices
 from align_uniform.measuring.influence import joint_excess
 from align_uniform.measuring.populations import Population, block_slices, products
@@ -70,7 +71,9 @@ def joint_potentials(
         )
         sums += moments * (1 if rows == columns else 2)
         progress(a.numel())
-    first, second, product = (ranks.add_over_ranks_(sums) / (count * (count - 1))).tolist()
+    device = embeddings[0][0].device  # processes with a GPU each may exchange only what is there
+    sums = ranks.add_over_ranks_(sums.to(device) if has_float64(device) else sums).cpu()
+    first, second, product = (sums / (count * (count - 1))).tolist()
     return Joint(first, second, product) if math.isfinite(first + second) else None
 
 
@@ -121,7 +124,7 @@ def _deviations(
     )
     for view, log in zip(views, logs, strict=True):
         for tile in tiles_of_blocks(view, t, rows, columns, log, care_of(view, [t])):
-            part = tile.exponents.double().exp().cpu() / len(views)
+            part = widened(tile.exponents).exp().cpu() / len(views)
             own = _within(tile.rows, rows)
             if rows != columns:
                 assert tile.columns is not None

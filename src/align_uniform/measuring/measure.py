@@ -19,6 +19,7 @@ from align_uniform import _ranks as ranks
 from align_uniform import geometry
 from align_uniform._version import __version__
 from align_uniform.geometry import Moments
+from align_uniform.geometry.classes import pairs_within
 from align_uniform.measuring import doubts, heuristics, notable_rows, packed
 from align_uniform.measuring.alignment import Closeness, alignment_of_classes, alignment_of_pairs
 from align_uniform.measuring.answers import Classes, Retrieval
@@ -284,18 +285,25 @@ def _check_closed_form(alpha: float, asked: Subject, classes: Tensor | None) -> 
 def _classes_and_groups(
     asked: Subject, plan: Plan, alpha: float, labels: Any, groups: Any
 ) -> tuple[list[Hashable] | None, Tensor | None, Tensor | None]:
-    """Return the labels, and the class and the group of each row as whole numbers from 0."""
+    """Return the labels, and the class and the group of each row as whole numbers from 0.
+
+    What no sum can use is refused here, before any is made.
+    """
     count = len(asked.rows)
     names = None if labels is None else values_of("labels", labels)
     of_a_file = isinstance(labels, str | os.PathLike)  # which a message names
     classes = None if names is None else codes_of("labels", labels if of_a_file else names, count)
     _check_closed_form(alpha, asked, classes)
+    if classes is not None:
+        pairs_within(classes.bincount())
     codes = None if groups is None else codes_of("groups", groups, count)
     is_one_exact_population = (
         not asked.are_towers and plan.method == "exact" and len(asked.populations[0]) == count
     )
     if codes is not None and not is_one_exact_population:
         raise ValueError("groups are of the rows of one exact population; leave out ids, towers and anchors.")
+    if codes is not None and not codes.any():
+        raise ValueError("groups must be at least 2, got 1: only pairs of different groups count.")
     return names, classes, codes
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -166,7 +164,7 @@ class Survey:
     """The results of one pass over rows, or over some of them."""
 
     moments: Moments
-    """The moments of the rows as they are measured."""
+    """The moments of the rows as they are measured; those of all rows are on the CPU."""
     norms: Tensor
     """The norm of each row as it was given, [N], float64; with several processes, process by process."""
     fourth: float
@@ -177,16 +175,6 @@ class Survey:
     """The numbers of the rows of norm 0."""
     hashes: Tensor
     """A number for each row, [N], int64, equal for equal rows."""
-
-    def __add__(self, other: Survey) -> Survey:
-        return Survey(
-            moments=self.moments + other.moments,
-            norms=torch.cat([self.norms, other.norms]),
-            fourth=self.fourth + other.fourth,
-            invalid=torch.cat([self.invalid, other.invalid]).sort().values,
-            zero=torch.cat([self.zero, other.zero]).sort().values,
-            hashes=torch.cat([self.hashes, other.hashes]),
-        )
 
     @property
     def duplicates(self) -> int:
@@ -203,12 +191,20 @@ class Survey:
 def _survey(population: Population) -> Survey:
     """Read all rows once; each process reads a share of them."""
     parts = block_slices(population, SURVEY_BYTES)[ranks.rank() :: ranks.world_size()]
-    own = (
-        [functools.reduce(operator.add, (_survey_block(population, part) for part in parts))] if parts else []
-    )
-    return functools.reduce(
-        operator.add, (survey for everyones in ranks.gather_objects(own) for survey in everyones)
-    )
+    own = [_joined(_survey_block(population, part) for part in parts)] if parts else []
+    return _joined(survey for everyones in ranks.gather_objects(own) for survey in everyones)
+
+
+def _joined(surveys: Iterable[Survey]) -> Survey:
+    """Return the survey of all rows together; moments, each O(m^2), are added as they come."""
+    moments, fourth, arrays = None, 0.0, []
+    for each in surveys:
+        moments = each.moments if moments is None else moments + each.moments
+        fourth += each.fourth
+        arrays.append((each.norms, each.invalid, each.zero, each.hashes))
+    assert moments is not None
+    norms, invalid, zero, hashes = (torch.cat(parts) for parts in zip(*arrays, strict=True))
+    return Survey(moments.cpu(), norms, fourth, invalid.sort().values, zero.sort().values, hashes)
 
 
 def _survey_block(population: Population, part: slice) -> Survey:

@@ -148,7 +148,9 @@ class Tolerance:
     z: float | None = None
     """The value less its mean over permuted labels, in standard deviations over permuted labels.
 
-    None for rows that were not normalised, or of one class. See `geometry.permuted_tolerance`.
+    With groups, each of one class, it is that of the mean directions of groups, whose labels are permuted.
+    None for rows that were not normalised, of one class, or that depend on each other otherwise. See
+    `geometry.permuted_tolerance`.
     """
     explained: float | None = None
     """The share of the variance of the rows that the classes explain, adjusted for chance: see
@@ -170,7 +172,7 @@ class Towers:
         >>> users = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
         >>> towers = measure(users, users + 2, pairs=[[row, row] for row in range(200)]).towers
         >>> print(f"the means are {towers.modality_gap:.2f} apart, {towers.modality_gap_floor:.2f} by chance")
-        the means are 0.91 apart, 0.08 by chance
+        the means are 0.91 apart, 0.04 by chance
     """
 
     rows: tuple[int, int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from align_uniform import geometry
 from align_uniform.measuring.influence import Influence, of_two_samples, stderr
 from align_uniform.measuring.populations import Population, products
+from align_uniform.measuring.positives import Positives
 from align_uniform.measuring.results import Towers
 from align_uniform.measuring.row_sums import cross_row_sums
 from align_uniform.measuring.subject import Subject
@@ -85,7 +86,7 @@ def towers(
     if cross is None:
         return None, {}
     x, y = asked.populations
-    gap, floor, of_gap = _modality_gap(x, y, units)
+    gap, floor, of_gap = _modality_gap(asked, units)
     of_cross = _cross_influence(cross, drawn)
     error = stderr(of_cross)
     influences = {"towers.modality_gap": of_gap, "towers.cross_uniform": of_cross}
@@ -109,19 +110,50 @@ def _cross_influence(cross: CrossMean, drawn: Units) -> Influence | None:
     return Influence(drawn.gather(of_x, 0) + drawn.gather(of_y, 1), shared=shared)
 
 
-def _modality_gap(x: Population, y: Population, units: Units) -> tuple[float, float, Influence | None]:
-    """Return the distance of the means, its value for equal means, and the influence of each unit."""
+def _modality_gap(asked: Subject, units: Units) -> tuple[float, float, Influence | None]:
+    r"""Return the distance of the means, its value for equal means, and the influence of each unit.
+
+    Where the means of the populations are equal, the squared distance of those of the rows is on average
+    the variance of their difference,
+
+    .. math:: \frac{\mathrm{tr}\, C_x}{n} + \frac{\mathrm{tr}\, C_y}{k} - \frac{2}{n k} \sum_{(i, j)}
+              (x_i - \bar x)^T (y_j - \bar y),
+
+    with the sum over the matched rows, which are alike: they make it smaller.
+    """
+    x, y = asked.populations
     moments = x.survey.moments, y.survey.moments
     gap = geometry.modality_gap(*moments)
     counts = [side.count for side in moments]
     if min(counts) < 2:
         return gap, math.nan, None
-    spreads = [side.mean_square - float(side.mean.square().sum()) for side in moments]
-    floor = math.sqrt(sum(spread / (count - 1) for spread, count in zip(spreads, counts, strict=True)))
     direction = (moments[0].mean - moments[1].mean) / max(gap, 1e-300)
     values = torch.zeros(units.count, dtype=torch.float64, device="cpu")
-    for number, (side, sign) in enumerate(((x, 1.0), (y, -1.0))):
-        along = products(side, direction.unsqueeze(1))[0].squeeze(1)
-        factor = sign / math.sqrt(len(along) * (len(along) - 1))
+    inner, square = [], 0.0
+    for number, (side, own, other, sign) in enumerate(((x, *moments, 1.0), (y, *reversed(moments), -1.0))):
+        found, squares = products(side, torch.stack([direction, other.mean], 1))
+        along, factor = found[:, 0], sign / math.sqrt(len(side) * (len(side) - 1))
         values += units.gather(factor * (along - along.mean()), number)
-    return gap, floor, Influence(values)
+        inner.append((found[:, 1], squares))
+        square += (own.mean_square - float(own.mean.square().sum())) / (len(side) - 1)
+    if units.split is None:
+        of_means = float(moments[0].mean @ moments[1].mean)
+        shared = _matched_products(asked.pairs_of_entities(0), inner, of_means)
+        square -= 2 * shared / math.sqrt(math.prod(count * (count - 1) for count in counts))
+    return gap, math.sqrt(max(0.0, square)), Influence(values)
+
+
+def _matched_products(pairs: Positives, inner: Sequence[tuple[Tensor, Tensor]], of_means: float) -> float:
+    """Return the sum over pairs of the products of their rows, each less the mean of its tower.
+
+    Args:
+        pairs: the pairs of rows.
+        inner: the products of the rows of either tower with the mean of the other, and their squared norms.
+        of_means: the product of the means.
+    """
+    sides = zip(inner, (pairs.x_rows, pairs.y_rows), strict=True)
+    (with_y, squares_x), (with_x, squares_y) = (
+        values if rows is None else (values[0][rows], values[1][rows]) for values, rows in sides
+    )
+    own = (squares_x + squares_y - pairs.distances().square()) / 2
+    return float((own - with_y - with_x + of_means).sum())

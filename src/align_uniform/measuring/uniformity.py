@@ -67,8 +67,6 @@ def grouped_potentials(
     result = group_sums(population, groups, ts, progress)
     sizes = groups.bincount().double()
     pairs = len(groups) ** 2 - int(sizes.square().sum())
-    if not pairs:
-        raise ValueError("groups must be at least 2, got 1: only pairs of different groups count.")
     potentials: list[Potentials] = []
     for sums, squares, weighted, shift in zip(
         result.sums, result.squares, result.weighted, result.shift, strict=True
