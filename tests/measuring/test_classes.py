@@ -12,6 +12,7 @@ import torch
 
 from align_uniform import Measurement, measure
 from align_uniform.measuring import classes as module
+from align_uniform.measuring import populations
 from align_uniform.measuring.answers import Classes, ClassRow
 from align_uniform.measuring.populations import Population
 from align_uniform.measuring.positives import PairChoice
@@ -224,9 +225,8 @@ def test_the_rows_of_many_classes_are_fetched_at_once(monkeypatch: pytest.Monkey
 
     def take(given: Population, numbers: torch.Tensor) -> torch.Tensor:
         fetched.append(len(numbers))
-        return module_take(given, numbers)
+        return populations.take(given, numbers)
 
-    module_take = module.take
     monkeypatch.setattr(module, "take", take)
     whole = list(module._uniformities(population, members, 2, seed=0))
     assert fetched == [61]

@@ -130,7 +130,8 @@ def _modality_gap(asked: Subject, units: Units) -> tuple[float, float, Influence
     direction = (moments[0].mean - moments[1].mean) / max(gap, 1e-300)
     values = torch.zeros(units.count, dtype=torch.float64, device="cpu")
     inner, square = [], 0.0
-    for number, (side, own, other, sign) in enumerate(((x, *moments, 1.0), (y, *reversed(moments), -1.0))):
+    for number, (side, sign) in enumerate(((x, 1.0), (y, -1.0))):
+        own, other = moments[number], moments[1 - number]
         found, squares = products(side, torch.stack([direction, other.mean], 1))
         along, factor = found[:, 0], sign / math.sqrt(len(side) * (len(side) - 1))
         values += units.gather(factor * (along - along.mean()), number)
