@@ -285,7 +285,11 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:g}")
             axis.set_minor_formatter(NullFormatter())
-    panels[0].legend(frameon=False, title="method, processes x threads", fontsize="small")
+    panels[2].margins(y=0.3)  # room for a labelled power of ten on either side
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(lines), frameon=False,
+        title="method, processes x threads", fontsize="small",
+    )  # fmt: skip
     panels[2].legend(frameon=False, fontsize="small")
     save(figure, path)
 
