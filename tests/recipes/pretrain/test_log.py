@@ -88,6 +88,15 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_batches_also_of_an_interrupted_
     assert f"epoch 1 of 1, loss {mean:.4f}, align" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("steps", [1, 3, 5, 6])
+def test_a_line_has_the_means_of_all_batches_since_the_line_before_also_of_an_interrupted_run(
+    steps: int, tmp_path: Path
+) -> None:
+    whole, interrupted = (options(tmp_path / name, log_every=2) for name in ("whole", "interrupted"))
+    train(replace(interrupted, steps=steps))
+    assert train(interrupted)["losses"] == train(whole)["losses"]
+
+
 def test_a_meter_has_means_and_the_speed_and_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     meter = Meter(began=0.0)
     monkeypatch.setattr(time, "perf_counter", lambda: 4.0)

@@ -1,4 +1,4 @@
-"""Checkpoints: torn, missing, or of a run with other options."""
+"""Checkpoints: torn, missing, or of a run with other options or images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_checkpoints_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) -> None:
     train(options(tmp_path, steps=1))
     with pytest.raises(
-        ValueError, match=r"holds a run with other options: lr was 0\.2 and is 0\.3\. Restore them"
+        ValueError, match=r"holds a run with other options or images: lr was 0\.2 and is 0\.3\. Restore them"
     ):
         trainer(options(tmp_path, lr=0.3))
     with pytest.raises(ValueError, match="has a run already; use --resume auto"):

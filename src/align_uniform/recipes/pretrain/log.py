@@ -136,6 +136,14 @@ class Meter:
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.batches, self.views, self.waited = self.batches + 1, self.views + views, self.waited + waited
 
+    def kept(self) -> dict[str, Any]:
+        """Return what outlasts the process: the sums and their number, without the time."""
+        return {"sums": dict(self.sums), "batches": self.batches}
+
+    def timed_anew(self) -> Meter:
+        """Return a meter that goes on with these means and times the batches from now on."""
+        return Meter(**self.kept())
+
     def means(self) -> dict[str, float]:
         """Return the mean of each loss, views a second, and the share of time spent waiting for views."""
         seconds = time.perf_counter() - self.began

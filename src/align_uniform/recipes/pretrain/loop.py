@@ -62,8 +62,10 @@ class Trainer:
     """The number of epochs that are done."""
     batch: int = 0
     """The number of batches that are done in the epoch after these."""
-    sums: dict[str, float] = field(default_factory=dict)
-    """The sums of the losses of these batches."""
+    so_far: Meter = field(default_factory=Meter)
+    """The means over these batches."""
+    lately: Meter = field(default_factory=Meter)
+    """The means over those of them that no line of the log has yet."""
     stopped: int | None = None
     """The number of the signal that stopped the run early; 0 if it stopped after options.steps."""
     history: list[Line] = field(default_factory=list)
@@ -118,7 +120,7 @@ class Trainer:
                 self._epoch(distributed, loader, progress, log)
                 if self._all_stopped():
                     break
-                self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+                self.epoch, self.batch, self.so_far = self.epoch + 1, 0, Meter()
                 if self.on_epoch is not None:
                     self.on_epoch(self)
                 self.save()
@@ -139,31 +141,34 @@ class Trainer:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.lr_at(self.epoch)
-        epoch, lately = Meter(dict(self.sums), self.batch), Meter()
+        self.so_far, self.lately = self.so_far.timed_anew(), self.lately.timed_anew()
         began = time.perf_counter()
         for batch in loader:
             x, y = self._views_in(batch)
             waited = time.perf_counter() - began
             with children_heard_later():  # a batch is done whole and logged, so that the state can be saved
                 losses = self.step(model, x, y)
-                self.batch += 1
-                for meter in (epoch, lately):
-                    meter.add(losses, 2 * len(x) * ranks.world_size(), waited)
-                self.sums = epoch.sums
-                text = f"epoch {self.epoch + 1} of {self.options.epochs}"
-                progress(1, f"{text}, loss {epoch.means()['loss']:.4f}")
-                if self.batch % self.options.log_every == 0 or self.batch == self.sampler.batches:
-                    whole = (
-                        {"epoch_loss": epoch.means()["loss"]} if self.batch == self.sampler.batches else {}
-                    )
-                    self._report(log, lately.means() | whole)
-                    lately = Meter()
-                if self.batch == self.sampler.batches:
-                    progress.say(f"{text}, {epoch}, {progress.left} left")
+                self._count(losses, 2 * len(x) * ranks.world_size(), waited, progress, log)
                 self._stop_if_enough()
                 if self._all_stopped():
                     return
             began = time.perf_counter()
+
+    def _count(
+        self, losses: Mapping[str, float], views: int, waited: float, progress: Progress, log: Log
+    ) -> None:
+        """Count a batch, show the means, and log them where a line is due."""
+        self.batch += 1
+        for meter in (self.so_far, self.lately):
+            meter.add(losses, views, waited)
+        text, is_last = f"epoch {self.epoch + 1} of {self.options.epochs}", self.batch == self.sampler.batches
+        progress(1, f"{text}, loss {self.so_far.means()['loss']:.4f}")
+        if is_last or self.batch % self.options.log_every == 0:
+            whole = {"epoch_loss": self.so_far.means()["loss"]} if is_last else {}
+            self._report(log, self.lately.means() | whole)
+            self.lately = Meter()
+        if is_last:
+            progress.say(f"{text}, {self.so_far}, {progress.left} left")
 
     def _views_in(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Return the two views of the images of a batch, made here if the loader did not make them."""
@@ -237,7 +242,8 @@ class Trainer:
             "options": self._course(),
             "epoch": self.epoch,
             "batch": self.batch,
-            "sums": self.sums,
+            "so_far": self.so_far.kept(),
+            "lately": self.lately.kept(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -272,7 +278,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"].cpu())
-        self.epoch, self.batch, self.sums = state["epoch"], state["batch"], state["sums"]
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.so_far, self.lately = Meter(**state["so_far"]), Meter(**state["lately"])
         self.history = read_log(self.folder)[: state["history"]]
         if (lost := state["history"] - len(self.history)) and ranks.rank() == 0:
             sys.stderr.write(
@@ -280,9 +287,10 @@ class Trainer:
             )
 
     def _course(self) -> dict[str, Any]:
-        """Return all that changes what is learned; measured statistics count as much as given ones."""
+        """Return all that changes what is learned: the options, the images' number and their statistics."""
         mean, std = self.views.transform.statistics
-        return self.options.course() | {"mean": list(mean), "std": list(std)}
+        images = {"images": len(self.views), "mean": list(mean), "std": list(std)}
+        return self.options.course() | images
 
     # ------------------------------------------------------------------------------------ the log and the bar
 

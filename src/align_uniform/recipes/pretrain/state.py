@@ -48,11 +48,11 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
 
 
 def check_same(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to resume a run with other options than it began with."""
+    """Refuse to resume a run with other options or images than it began with."""
     changed = [name for name in now if kept.get(name) != now[name]]
     if changed:
         differences = ", ".join(f"{name} was {kept.get(name)!r} and is {now[name]!r}" for name in changed)
         raise ValueError(
-            f"{folder} holds a run with other options: {differences}. Restore them, or choose another folder "
+            f"{folder} holds a run with other options or images: {differences}. Restore them, or choose another folder "
             "with --out."
         )
