@@ -53,6 +53,6 @@ def check_same(kept: Mapping[str, Any], now: Mapping[str, Any], folder: Path) ->
     if changed:
         differences = ", ".join(f"{name} was {kept.get(name)!r} and is {now[name]!r}" for name in changed)
         raise ValueError(
-            f"{folder} holds a run with other options or images: {differences}. Restore them, or choose another folder "
-            "with --out."
+            f"{folder} holds a run with other options or images: {differences}. Restore them, or choose "
+            "another folder with --out."
         )
