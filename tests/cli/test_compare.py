@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,6 +129,29 @@ def test_measurements_are_compared_in_pairs_where_their_rows_are_kept(
     assert errors[0] > 0
     assert errors[0] != pytest.approx(errors[1], rel=1e-3)
     assert errors[1] == pytest.approx(errors[2])
+
+
+def test_rows_of_another_measurement_are_not_taken_for_those_that_json_names(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folders with files of the same names, and a file of rows that was replaced."""
+    for name in ("x", "y"):
+        Path(name).mkdir()
+        assert main(["measure", f"{name}.npy", "--json", "--rows-out", f"{name}/rows.npz"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        document["provenance"]["rows"] = "rows.npz"
+        Path(name, "found.json").write_text(json.dumps(document))
+    shutil.copy("x/rows.npz", "rows.npz")
+    assert main(["compare", "x/found.json", "y/found.json", "--paired", "--json"]) == 0
+    found, errors = capsys.readouterr()
+    assert not errors
+    (difference,) = json.loads(found)["differences"]
+    assert difference["uniform_stderr"] > 0
+    shutil.copy("x/rows.npz", "y/rows.npz")
+    assert main(["compare", "x/found.json", "y/found.json", "--json"]) == 0
+    found, errors = capsys.readouterr()
+    assert "y/rows.npz has the rows of another measurement than y/found.json, and is not used." in errors
+    assert not json.loads(found)["differences"][0]["paired"]
 
 
 def test_files_of_rows_are_compared_in_pairs_if_that_is_said(

@@ -47,6 +47,24 @@ def test_pairs_are_read_from_the_columns_that_are_named(
     assert printed_json(capsys, "measure", "x.npy", "--pairs", *typed.split())["align"]["pairs"] == pairs
 
 
+def test_a_column_that_nobody_asked_for_may_have_gaps(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ['{"x": 0, "y": 1, "note": null}', '{"x": 2, "y": 3, "note": "good"}']
+    (folder / "noted.jsonl").write_text("\n".join(lines))
+    assert printed_json(capsys, "measure", "x.npy", "--pairs", "noted.jsonl")["align"]["pairs"] == 2
+
+
+def test_columns_with_numbers_for_names_are_chosen_where_no_line_of_names_can_be_added(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "nameless.jsonl").write_text('{"0": 0, "1": 1}\n{"0": 2, "1": 3}\n')
+    assert main(["measure", "x.npy", "--pairs", "nameless.jsonl"]) != 0
+    assert "as in --columns 0 1." in capsys.readouterr().err
+    typed = ("measure", "x.npy", "--pairs", "nameless.jsonl", "--columns", "0", "1")
+    assert printed_json(capsys, *typed)["align"]["pairs"] == 2
+
+
 def test_the_number_of_pairs_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["measure", "x.npy", "--pairs", "pairs.csv", "--threshold", "3"]) == 0
     printed = capsys.readouterr()

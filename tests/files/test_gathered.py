@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,22 @@ def test_one_vector_for_each_id_is_rows_with_ids(suffix: str, rows: int, tmp_pat
     message = refusal(open_rows, path, "item 0")
     assert f"is one row; leave the key out to read all {rows}, each with its id" in message
     assert read_column(path, "item 0") == X[0].tolist()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit to lower")
+def test_more_vectors_than_files_can_be_open_are_read(tmp_path: Path) -> None:
+    import resource
+
+    vectors = normal(100, 4).numpy()
+    np.savez(tmp_path / "x.npz", **{f"item {i}": x for i, x in enumerate(vectors)})
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = len(os.listdir("/dev/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 20, limits[1]))
+    try:
+        (found,) = open_rows(tmp_path / "x.npz")
+        assert_reads(found, torch.from_numpy(vectors))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_ids_may_be_numbers_or_groups_and_dtypes_may_differ(tmp_path: Path) -> None:

@@ -360,3 +360,37 @@ def test_few_sentences_have_no_error(model: SentenceTransformer) -> None:
 def test_arguments_that_cannot_be_are_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_last_batch_of_one_row_has_no_uniformity_and_a_gradient(model: SentenceTransformer) -> None:
+    one = columns(model, FIRST[:1], SECOND[:1])
+    x, y = embedded(model, FIRST[:1]), embedded(model, SECOND[:1])
+    loss = AlignUniformLoss(model)(one)
+    assert isinstance(loss, Tensor)
+    torch.testing.assert_close(loss, align_loss(x, y, normalize=True))
+    loss.backward()
+    of_one_item = AlignUniformLoss(model, log_terms=True)(
+        columns(model, FIRST[:3], SECOND[:3]), torch.zeros(3, dtype=torch.int64)
+    )
+    assert isinstance(of_one_item, dict)
+    assert of_one_item["uniform"] == 0
+    ranking = MultipleNegativesRankingLoss(model)
+    torch.testing.assert_close(UniformityRegularizer(model, ranking)(one), ranking(one, None))
+
+
+def test_columns_that_are_packed_into_one_row_are_told_apart_by_their_ends(
+    model: SentenceTransformer,
+) -> None:
+    """As sentence-transformers packs texts for FlashAttention, which needs a GPU: by the shape alone."""
+    packed = {"input_ids": torch.zeros(1, 30), "cu_seq_lens_q": torch.tensor([0, 4, 11, 20, 30])}
+    seen = [torch.arange(16.0).view(4, 4), -torch.arange(16.0).view(4, 4)]
+    with torch.no_grad():
+        found = UniformityRegularizer(model, nn.Identity())._embeddings([packed, packed], seen)
+    assert [each.tolist() for each in found] == [each.tolist() for each in seen]
+
+
+def test_pairs_of_which_none_is_positive_are_refused_before_anything_is_embedded() -> None:
+    with pytest.raises(ValueError, match=r"above the threshold of 4, got scores from 0\.1 to 0\.9; pass"):
+        AlignUniformEvaluator(FIRST[:2], SECOND[:2], [0.1, 0.9], threshold=4)
+    with pytest.raises(ValueError, match="at least one pair of two different sentences, got none"):
+        AlignUniformEvaluator(FIRST, FIRST)

@@ -146,6 +146,14 @@ def test_a_metric_follows_its_model_to_a_device(kind: Callable[[], Metric], devi
 
 
 @pytest.mark.parametrize("kind", METRICS)
+def test_a_change_of_dtype_leaves_the_state_on_its_device(kind: Callable[[], Metric]) -> None:
+    metric = kind().to("meta")  # stands for a GPU
+    metric._apply(lambda z: z.to(torch.bfloat16))
+    assert metric.settings.device.type == "meta"
+    assert metric.settings.dtype == torch.float64
+
+
+@pytest.mark.parametrize("kind", METRICS)
 def test_on_a_device_without_float64_the_state_stays_on_the_cpu(
     kind: Callable[[], Metric], monkeypatch: pytest.MonkeyPatch
 ) -> None:

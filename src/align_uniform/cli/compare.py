@@ -305,14 +305,18 @@ def _kept(path: str, options: CompareOptions) -> Measurement:
             "out."
         )
     result = Measurement.from_json(Path(path).read_text(encoding="utf-8"), path)
-    found = _files_of_rows(path, result.provenance.get("rows"))
-    return replace(result, details=Details.load(found[0]) if found else None)
+    for place in _files_of_rows(path, result.provenance.get("rows")):
+        details = Details.load(place)
+        if details.are_of(result):
+            return replace(result, details=details)
+        sys.stderr.write(f"{place} has the rows of another measurement than {path}, and is not used.\n")
+    return replace(result, details=None)
 
 
 def _files_of_rows(path: str, rows: str | None) -> list[Path]:
-    """Return the file of numbers that JSON names, from here or from its folder, if it is there."""
-    places = [] if not rows else [folder / rows for folder in (Path(), Path(path).parent)]
-    return [place for place in places if place.exists()][:1]
+    """Return the files of numbers by the name in JSON that are there: in its folder, and here."""
+    places = [] if not rows else [folder / rows for folder in (Path(path).parent, Path())]
+    return [place for place in dict.fromkeys(places) if place.exists()]
 
 
 def _print(found: Comparison, accuracy: Sequence[float] | None) -> None:

@@ -99,9 +99,9 @@ def read_pairs(asked: PairsAsked) -> TableOfPairs:
             about.
         OSError: the file cannot be read.
     """
-    from align_uniform.files import read_columns
+    from align_uniform.files import open_columns
 
-    table = read_columns(asked.path)
+    table = open_columns(asked.path)
     x, y = names = asked.columns or SIDES
     if missing := [name for name in names if name not in table]:
         raise ValueError(_without_columns(asked, missing[0], list(table)))
@@ -158,7 +158,7 @@ def _without_columns(asked: PairsAsked, missing: str, names: Sequence[str]) -> s
     path, has = asked.path, f"it has {listed(names)}"
     if asked.columns is not None:
         return f"{path} has no column {missing}; {has}{did_you_mean(missing, names)}."
-    if any(map(_is_number, names)):
+    if any(map(_is_number, names)) and Path(path).suffix.lower() in (".csv", ".tsv"):
         header = {".tsv": r"\t"}.get(Path(path).suffix.lower(), ",").join(
             ["x", "y", SCORE, *names][: len(names)]
         )

@@ -71,10 +71,18 @@ def npz(file: File) -> dict[Key, Array]:
     """Map the arrays that numpy.savez wrote. Of compressed ones, the first slice reads its array whole."""
     import zipfile
 
+    import numpy as np
+
+    @cache
+    def mapped() -> Any:
+        """Map the file once for all its members, of which there may be more than files can be open."""
+        return np.memmap(file.path, np.uint8, "r")
+
     with zipfile.ZipFile(file.path) as archive:
         members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
         return {
-            member.filename.removesuffix(".npy"): _npz_member(file, archive, member) for member in members
+            member.filename.removesuffix(".npy"): _npz_member(file, archive, member, mapped)
+            for member in members
         }
 
 
@@ -115,7 +123,9 @@ def _unreadable(header: _Header, problem: str) -> Array:
     return Array(header.shape, header.dtype.name, unread, problem=problem)
 
 
-def _npz_member(file: File, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+def _npz_member(
+    file: File, archive: zipfile.ZipFile, member: zipfile.ZipInfo, mapped: Callable[[], Any]
+) -> Array:
     import zipfile
 
     import numpy as np
@@ -134,7 +144,7 @@ def _npz_member(file: File, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -
         if is_stored:
             order: Literal["F", "C"] = "F" if header.is_fortran else "C"
             start = _start_of_member(file, member) + header.size
-            return np.memmap(file.path, header.dtype, "r", start, header.shape, order)
+            return np.ndarray(header.shape, header.dtype, mapped(), start, order=order)
         check_unpacked(f"{file.path} ({member.filename})", nbytes, member.compress_size)
         with zipfile.ZipFile(file.path) as archive, archive.open(member) as stream:
             return np.lib.format.read_array(stream, allow_pickle=False)

@@ -57,7 +57,6 @@ def write_features(path: Path, rows: Any, columns: Mapping[str, Sequence[str]]) 
     """
     import numpy as np
 
-    texts: dict[str, Any] = {name: np.array(list(values)) for name, values in columns.items()}
     with written_whole(path) as partial:
         if path.suffix == ".safetensors":
             from safetensors.numpy import save_file
@@ -72,6 +71,7 @@ def write_features(path: Path, rows: Any, columns: Mapping[str, Sequence[str]]) 
                 if path.suffix == ".npy":
                     np.save(file, rows)
                 else:
+                    texts: dict[str, Any] = {name: np.array(list(each)) for name, each in columns.items()}
                     np.savez(file, features=rows, **texts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -65,6 +66,7 @@ class AlignUniformCallback(Callback):
         online: OnlineUniformity | None = None,
     ) -> None:
         self.features, self.prefix, self.dataloader, self.online = features, prefix, dataloader, online
+        self._logged_step: int | None = None
         self.align, self.rankme = Alignment(alpha, normalize), RankMe(normalize)
         self.uniform = [Uniformity(t, normalize, max_rows) for _ in range(TWO_VIEWS)]
 
@@ -140,10 +142,15 @@ class AlignUniformCallback(Callback):
         batch_idx: int,  # noqa: ARG002
     ) -> None:
         """Log the uniformity of the last steps, where the trainer logs."""
-        if self.online is None or not trainer.log_every_n_steps:
+        step = trainer.global_step
+        if self.online is None or not trainer.log_every_n_steps or step in (0, self._logged_step):
             return
-        if trainer.global_step % trainer.log_every_n_steps == 0:
-            _log(pl_module, self.online.scalars("train_"))
+        if step % trainer.log_every_n_steps == 0:
+            self._logged_step = step  # batches whose gradients are accumulated are of one step
+            numbers = self.online.scalars("train_")
+            if "train_uniform.stderr" in numbers:  # of the mean over processes, whose windows are independent
+                numbers["train_uniform.stderr"] /= math.sqrt(trainer.world_size)
+            _log(pl_module, numbers)
 
 
 def _log(module: LightningModule, numbers: dict[str, float]) -> None:

@@ -128,8 +128,8 @@ class UniformityRegularizer(BaseRegularizer):
 
     .. math:: \log E_{i \neq j} e^{-t \lVert x_i - x_j \rVert^2}
 
-    It counts all pairs, of one label or of two, since regularisers get no labels. Embeddings are divided by
-    their norms. `embedding_reg_weight` is its weight.
+    It counts all pairs, of one label or of two, since regularisers get no labels, and is 0 for a single row.
+    Embeddings are divided by their norms. `embedding_reg_weight` is its weight.
 
     Args:
         t: the inverse squared width of the Gaussian.
@@ -154,7 +154,8 @@ class UniformityRegularizer(BaseRegularizer):
 
     def compute_loss(self, x: Tensor) -> dict[str, dict[str, Any]]:
         """Return the uniformity as the base class takes it."""
-        return {"loss": _reduced(uniform_loss(x, self.t, normalize=True))}
+        uniform = uniform_loss(x, self.t, normalize=True) if len(x) > 1 else 0 * x.sum()
+        return {"loss": _reduced(uniform)}
 
 
 def _reduced(value: Tensor) -> dict[str, Any]:

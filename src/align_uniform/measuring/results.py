@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from align_uniform.measuring.answers import Classes, Retrieval
-from align_uniform.measuring.influence import Influence
+from align_uniform.measuring.influence import Influence, stderr
 from align_uniform.measuring.results_of_rows import (
     CrowdedRow,
     Duplicates,
@@ -251,6 +251,17 @@ class Details:
         for key, influence in self.influences.items():
             arrays |= {f"influence {key} {part}": value for part, value in influence.arrays().items()}
         save_arrays(path, arrays)
+
+    def are_of(self, results: Results) -> bool:
+        """Return whether these are the details of a measurement: their errors are those that it states."""
+        stated = {"uniform": results.uniform.stderr}
+        if results.align is not None:
+            stated["align"] = results.align.stderr
+        return all(
+            (found := stderr(self.influences.get(key))) == error
+            or (found is not None and error is not None and math.isclose(found, error, rel_tol=1e-6))
+            for key, error in stated.items()
+        )
 
     @classmethod
     def load(cls, path: Path) -> Details:

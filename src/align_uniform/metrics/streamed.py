@@ -102,7 +102,7 @@ class Streamed(Metric):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Any:
         """Follow a model to its device, but not into its half precision, which no sum survives."""
-        device = fn(torch.zeros((), device="cpu")).device
+        device = fn(self.settings.new_zeros((), dtype=torch.float32)).device  # a cast leaves it where it is
         if not has_float64(device):  # the state stays on the CPU
             self._computed = self._forward_cache = None  # they are float64, and not worth keeping
             exclude_state = tuple(self._defaults)

@@ -115,6 +115,9 @@ class AlignUniformEvaluator(BaseEvaluator):
         number = {text: place for place, text in enumerate(dict.fromkeys([*sentences1, *sentences2]))}
         self.sentences = list(number)
         kept = [row for row in zip(*columns, strict=True) if row[0] != row[1]]
+        positive = kept if threshold is None else [row for row in kept if row[2] > threshold]
+        if not positive:
+            raise ValueError(_without_positives([row[2] for row in kept if threshold is not None], threshold))
         self.asked: dict[str, Any] = {
             "pairs": [[number[row[0]], number[row[1]]] for row in kept],
             "scores": None if scores is None else [row[2] for row in kept],
@@ -173,6 +176,20 @@ class AlignUniformEvaluator(BaseEvaluator):
         settings = {name: self.asked[name] for name in ("threshold", "t", "alpha")}
         settings["truncate_dim"] = self.truncate_dim
         return {name: value for name, value in settings.items() if value is not None}
+
+
+def _without_positives(scores: Sequence[float], threshold: float | None) -> str:
+    """Return what to say of pairs, with these scores if they have any, of which none is positive."""
+    if not scores:
+        return (
+            "sentences1 and sentences2 must have at least one pair of two different sentences, got none; "
+            "pass the partner of each sentence."
+        )
+    return (
+        f"at least one pair must have a score above the threshold of {threshold:g}, got scores from "
+        f"{min(scores):g} to {max(scores):g}; pass a lower threshold: STS-B is read with 4, or 0.8 if it is "
+        "scaled."
+    )
 
 
 def _metrics(found: Measurement) -> dict[str, float]:

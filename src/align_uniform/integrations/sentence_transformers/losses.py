@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from align_uniform._extras import needs
 from align_uniform._messages import counted
-from align_uniform._ranks import gather_rows
+from align_uniform._ranks import gather_rows, world_size
 from align_uniform.functional import uniform_loss
 from align_uniform.integrations.online import OnlineUniformity
 from align_uniform.losses import AlignUniformLoss as Objective
@@ -42,6 +42,7 @@ class AlignUniformLoss(nn.Module):
     that of the anchors among themselves and with all negatives, as in `align_uniform.AlignUniformLoss`. If
     the data set has whole numbers as labels, they are the items of the rows: rows with one label are not
     pushed apart. Without them a batch must have no text twice, which `BatchSamplers.NO_DUPLICATES` sees to.
+    The uniformity of a batch of one row, or of one item, counts as 0.
 
     Args:
         model: the model to train.
@@ -110,13 +111,14 @@ class AlignUniformLoss(nn.Module):
             )
         x, y, *others = embeddings
         _remember(self.online, x, y)
-        terms = self.objective.terms(x, y, self._negatives(others), **_ids(labels, x, others))
-        if not self.log_terms:
-            return terms.total
-        return {
-            "align": self.objective.align_weight * terms.align,
-            "uniform": self.objective.uniform_weight * terms.uniform,
-        }
+        ids = _ids(labels, x, others)
+        if others or _has_pairs(x, ids, gathered=self.gather_across_devices):
+            terms = self.objective.terms(x, y, self._negatives(others), **ids)
+            align, uniform = terms.align, terms.uniform
+        else:
+            align, uniform = self.objective.align(x, y), 0 * (x + y).sum()
+        align, uniform = self.objective.align_weight * align, self.objective.uniform_weight * uniform
+        return {"align": align, "uniform": uniform} if self.log_terms else align + uniform
 
     def _negatives(self, others: list[Tensor]) -> Tensor | None:
         """Return the negatives of all columns, and of all processes if they are gathered."""
@@ -214,6 +216,8 @@ class UniformityRegularizer(nn.Module):
         _remember(self.online, *columns)
         values = [
             uniform_loss(column, self.t, normalize=True, gather_distributed=self.gather_across_devices)
+            if _has_pairs(column, {}, gathered=self.gather_across_devices)
+            else 0 * column.sum()
             for column in columns
         ]
         term = self.weight * torch.stack(values).mean()
@@ -230,6 +234,10 @@ class UniformityRegularizer(nn.Module):
         widest = max((each.shape[1] for each in seen), default=0)
         rows = torch.cat([each for each in seen if each.shape[1] == widest])
         batch = len(rows) // len(features)
+        if (
+            ends := features[0].get("cu_seq_lens_q")
+        ) is not None:  # texts packed into one, for FlashAttention
+            return list(rows.split(len(ends) - 1))[: len(features)]
         for name in ("attention_mask", "input_ids"):
             if (held := features[0].get(name)) is not None and held.dim() == 2:
                 batch = len(held)
@@ -269,6 +277,16 @@ def _remember(online: OnlineUniformity | None, *columns: Tensor) -> None:
         online.reset()  # the embeddings before were shortened
     if columns[0].shape[1] >= online.width:
         online.update(*columns)
+
+
+def _has_pairs(x: Tensor, ids: dict[str, Tensor], *, gathered: bool) -> bool:
+    """Return whether a batch has two rows of different items: the last batch of an epoch may have one row.
+
+    Without them the uniformity counts as 0. The rows of several processes are taken to be several.
+    """
+    if gathered and world_size() > 1:
+        return True
+    return len(x) > 1 and ("ids" not in ids or bool((ids["ids"] != ids["ids"][0]).any()))
 
 
 def _ids(labels: Tensor | None, x: Tensor, others: list[Tensor]) -> dict[str, Tensor]:
