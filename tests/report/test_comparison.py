@@ -111,3 +111,15 @@ def test_a_comparison_writes_its_page(better: Comparison, tmp_path: Path) -> Non
     assert path.read_text(encoding="utf-8") == comparison_html(better)
     with pytest.raises(ValueError, match="exists already"):
         better.report(path)
+
+
+def test_pairs_of_other_items_do_not_stand_side_by_side() -> None:
+    x, y = unit(60, 8), unit(60, 8, seed=1)
+    names, others = [f"item {i}" for i in range(60)], [f"other {i}" for i in range(60)]
+    for second, positives, items, is_there in (
+        (x, y, names, True), (x, y, None, True), (x, y, others, False), (x[:50], y[:50], None, False)
+    ):  # fmt: skip
+        found = Comparison((measure(x, y, items=names), measure(second, positives, items=items)), ())
+        assert (
+            pairs_table(found, [Contents(None, None, each) for each in found.measurements]) is not None
+        ) == is_there

@@ -154,6 +154,11 @@ def test_the_page_keeps_the_numbers_of_rows_and_pairs_as_files(
     assert dict(downloads.files(measure(unit(200, 16), method="anchors", anchors=50))) == {}
 
 
+def test_rows_of_entities_are_named_by_their_numbers_in_the_file() -> None:
+    text = dict(downloads.files(measure(unit(4, 8), ids=["a", "a", "b", "c"])))["rows.csv"]
+    assert [line.split(",")[1] for line in text.splitlines()] == ["row", "0", "2", "3"]
+
+
 def test_the_page_keeps_the_measurement_itself(pages: dict[str, str], two_views: Measurement) -> None:
     assert Measurement.from_json(Page(pages["two views"]).document) == two_views
 

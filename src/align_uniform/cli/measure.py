@@ -47,8 +47,8 @@ COMMAND = Command(
     help="measure the rows of a file, or an encoder's features of images or texts",
     description=f"""
 Measure alignment and uniformity of the rows of a file, with their errors, and the numbers that explain them.
-Files of rows are {ROWS}; FILE::KEY names an array or a column of several. Labels, ids, texts and
-pairs may also come from {MORE_COLUMNS}. Rows are normalised. The result goes to
+Files of rows are {ROWS}; FILE::KEY names an array or a column of several. Labels, ids and
+texts may also come from {MORE_COLUMNS}, and pairs from tables. Rows are normalised. The result goes to
 stdout, everything else to stderr.
 
 With --encoder and --images in place of FEATURES, two random views of each image are encoded. Alignment is

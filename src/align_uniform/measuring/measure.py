@@ -385,6 +385,10 @@ def _details(
         distances=torch.cat(distances) if distances else None,
         influences=found.influences,
         row_means=found.sums.row_means,
+        row_numbers=tuple(
+            population.kept if anchors is None else population.number_of(anchors)
+            for population, anchors in zip(asked.populations, found.sums.anchors, strict=True)
+        ),
         cosines=notable_rows.sampled_cosines(asked, seed, groups),
         spectrum=torch.stack(
             [geometry.spectrum(population.survey.moments) for population in asked.populations]

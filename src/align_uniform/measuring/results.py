@@ -241,6 +241,8 @@ class Details:
     """
     spectrum: Tensor
     """The eigenvalues of the covariance, [m], the largest first, averaged over the views or towers."""
+    row_numbers: tuple[Tensor | None, ...] = ()
+    """The numbers of the rows that `row_means` are of, for each view or tower; None for all rows in order."""
     samples: tuple[RowSample, ...] = ()
     """Random rows with their features, of the first view or of both towers; `save` leaves them out."""
 
@@ -248,6 +250,8 @@ class Details:
         """Write the details to an .npz file, or to a .parquet file of a column for each array."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         arrays |= {f"row_means_{number}": value for number, value in enumerate(self.row_means)}
+        numbers = enumerate(self.row_numbers)
+        arrays |= {f"row_numbers_{number}": value for number, value in numbers if value is not None}
         for key, influence in self.influences.items():
             arrays |= {f"influence {key} {part}": value for part, value in influence.arrays().items()}
         save_arrays(path, arrays)
@@ -272,12 +276,14 @@ class Details:
                 arrays.pop(f"row_means_{number}")
                 for number in range(sum("row_means" in name for name in arrays))
             )
+            numbers = tuple(arrays.pop(f"row_numbers_{number}", None) for number in range(len(means)))
             return cls(
                 distances=arrays.get("distances"),
                 influences=_influences(arrays),
                 row_means=means,
                 cosines=arrays["cosines"],
                 spectrum=arrays["spectrum"],
+                row_numbers=numbers,
             )
         except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(

@@ -146,10 +146,13 @@ def verdicts(comparison: Comparison) -> list[tuple[str, str, str, str]]:
 
 
 def pairs_table(comparison: Comparison, contents: Sequence[Contents]) -> Table | None:
-    """Return the worst pairs of any embedding with their distances in all; None without pairs."""
+    """Return the worst pairs of any embedding with their distances in all.
+
+    None without pairs, or where the items are known to differ.
+    """
     results = comparison.measurements
     listed = [(pair.x, pair.y) for result in results for pair in result.worst_pairs]
-    if not listed or any(result.align is None for result in results):
+    if not listed or any(result.align is None for result in results) or not _may_be_the_same(results):
         return None
     distances = [_distances(result) for result in results]
     are_items = results[0].towers is None and all(x == y for x, y in listed) and not contents[0].differ
@@ -167,6 +170,12 @@ def pairs_table(comparison: Comparison, contents: Sequence[Contents]) -> Table |
     )
     names = [result.name for result in results]
     return Table("The same pairs side by side", caption, [*columns, *names], first, rows)
+
+
+def _may_be_the_same(results: Sequence[Measurement]) -> bool:
+    """Return whether all measurements have as many items, and no two are known to have others."""
+    known = {(each.items.of, each.items.order) for each in results if each.items and each.items.order}
+    return len({each.n for each in results}) == 1 and len(known) == len({of for of, _ in known})
 
 
 def _distances(result: Measurement) -> dict[tuple[int, int], float]:

@@ -26,8 +26,10 @@ def files(measurement: Measurement) -> Iterator[tuple[str, str]]:
 
 
 def _rows(details: Details) -> Iterator[tuple[int, int, str]]:
-    for view, means in enumerate(details.row_means, 1):
-        for row, mean in enumerate(means.tolist()):
+    numbers = details.row_numbers or (None,) * len(details.row_means)
+    for view, (means, rows) in enumerate(zip(details.row_means, numbers, strict=True), 1):
+        numbered = range(len(means)) if rows is None else rows.tolist()
+        for row, mean in zip(numbered, means.tolist(), strict=True):
             yield view, row, f"{mean:.6g}"
 
 
