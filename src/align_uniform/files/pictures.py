@@ -37,12 +37,21 @@ def read_picture(path: str | os.PathLike[str], *, draft: tuple[int, int] | None 
             with Image.open(path) as opened:
                 if draft is not None:
                     opened.draft("RGB", draft)
-                return _upright(_with_8_bits(opened))
+                return as_seen(opened)
     except Exception as error:  # the readers of damaged files raise whatever they stumble over
         reason = one_line(str(error) or type(error).__name__).rstrip(".")
         raise ValueError(
             f"{os.fspath(path)} cannot be read as an image ({reason}); remove or replace it."
         ) from error
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """Return a picture with 8 bits, turned as its EXIF data ask for.
+
+    Raises:
+        ValueError: it has floating-point or 32-bit values, whose scale is not known.
+    """
+    return _upright(_with_8_bits(image))
 
 
 def _with_8_bits(image: Image.Image) -> Image.Image:

@@ -61,6 +61,20 @@ def test_a_loaded_encoder_takes_pictures_and_tensors(place: Path) -> None:
         encoder.encode("a.png")
 
 
+def test_a_picture_in_memory_is_seen_as_the_one_in_its_file(place: Path, tmp_path: Path) -> None:
+    """With 16 bits, and turned by its EXIF data."""
+    levels = np.linspace(0, 2**16 - 1, 32 * 24).reshape(32, 24).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.fromarray((levels >> 8).astype(np.uint8)).save(tmp_path / "turned.png", exif=exif)
+    transform = read_encoder("run").transform
+    assert transform is not None
+    for name in ("deep.png", "turned.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert torch.equal(transform(picture), transform(tmp_path / name))
+
+
 def test_an_encoder_whose_pictures_are_not_known_says_so(place: Path) -> None:
     (place / "run" / "encoder.json").unlink()
     encoder = read_encoder("run", arch="small-conv", channels=1)

@@ -71,6 +71,13 @@ def test_links_and_folders_of_systems_are_no_classes(tmp_path: Path) -> None:
     assert (found.classes, found.labels.tolist()) == (("ant", "bee"), [0, 1])
 
 
+def test_pictures_in_no_folder_of_a_class_are_no_test_images(tmp_path: Path) -> None:
+    """As ImageNet's archive of validation images unpacks."""
+    write_folder(tmp_path, ["train/ant/1.png", "val/1.png", "val/2.png"])
+    with pytest.raises(ValueError, match=r"val has no picture in a folder of a class; move each .*val/ant\."):
+        load("imagefolder", tmp_path, "val")
+
+
 def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(tmp_path, ["train/ant/1.png", "train/bee/1.png", "train/stray.png", "val/bee/1.png"])
     (tmp_path / "train/ant/2.heic").touch()

@@ -23,6 +23,7 @@ from align_uniform.recipes.judge import evaluate
 from align_uniform.recipes.judge.evaluate import protocol_of
 from align_uniform.recipes.judge.linear import STL10, LinearEpoch, train_linear
 from align_uniform.recipes.judge.options import KnnOptions, LinearOptions
+from align_uniform.recipes.judge.task import Task
 from tests import rows
 from tests.recipes.small_runs import run_command
 
@@ -252,6 +253,50 @@ def test_checkpoints_are_not_replaced_and_need_a_folder(tmp_path: Path) -> None:
         evaluate.linear(chosen)
     with pytest.raises(ValueError, match=r"model_best\.pth\.tar is no folder; give --checkpoints the name"):
         evaluate.linear(replace(chosen, checkpoints=tmp_path / "model_best.pth.tar"))
+
+
+def test_the_remedy_for_checkpoints_that_exist_is_no_vain_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model_best.pth.tar").write_text("old")
+    typed = [
+        "evaluate",
+        "linear",
+        "--encoder",
+        "missing",
+        "--layer",
+        "backbone",
+        "--checkpoints",
+        str(tmp_path),
+    ]
+    assert main(typed) == 1
+    assert "exists already; use --force to replace it." in capsys.readouterr().err
+    assert main([*typed, "--force"]) == 1
+    assert "missing" in capsys.readouterr().err
+
+
+def test_a_state_of_another_encoder_replaces_no_checkpoints(
+    trained: Path, stl10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resnet = build("resnet18", 8, size=32, head="mlp").eval()
+
+    def refuses(*_: object, **__: object) -> None:
+        raise ValueError("the state to resume from must be of the same run, but its encoder differs")
+
+    monkeypatch.setattr(evaluate, "train_linear", refuses)
+    monkeypatch.setattr(Task, "encoder", lambda *_: resnet)
+    torch.save({"history": []}, tmp_path / "state.pt")
+    (tmp_path / "model_best.pth.tar").write_text("precious")
+    chosen = LinearOptions(
+        encoder=trained, layer="backbone", root=stl10, state=tmp_path / "state.pt", checkpoints=tmp_path,
+        workers=0, device="cpu",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="its encoder differs"):
+        evaluate.linear(chosen)
+    assert (tmp_path / "model_best.pth.tar").read_text() == "precious"
+    torch.save({"history": 3}, tmp_path / "state.pt")  # as in the state of a pretraining run
+    with pytest.raises(ValueError, match="must hold the state of a linear evaluation"):
+        evaluate.linear(chosen)
 
 
 def test_more_neighbours_than_images_are_refused_before_any_is_encoded(

@@ -1,7 +1,7 @@
 """Features of each image of a folder or a data set as it is, in a file: the command `encode`.
 
     align-uniform encode results/RUN photos --out features.npz
-    align-uniform encode torchvision:resnet18 digits --out features.npy
+    align-uniform encode torchvision:resnet18 cifar10 --root data --out features.npy
 
 Under torchrun each process encodes its share of the images.
 """

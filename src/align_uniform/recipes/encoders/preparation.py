@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
-from align_uniform.files.pictures import read_picture
+from align_uniform.files.pictures import as_seen, read_picture
 from align_uniform.recipes.images.datasets import DATASETS
 from align_uniform.recipes.images.statistics import Statistics
 from align_uniform.recipes.images.views import Transform, evaluation_transform
@@ -29,9 +29,9 @@ class Preparation:
         """Return a picture as a tensor; it becomes grey or coloured as the encoder takes it.
 
         Raises:
-            ValueError: the file is no picture.
+            ValueError: the file is no picture, or the picture has floating-point or 32-bit values.
         """
-        read = picture if isinstance(picture, Image.Image) else read_picture(picture)
+        read = as_seen(picture) if isinstance(picture, Image.Image) else read_picture(picture)
         mode = "L" if len(self.transform.statistics.mean) == 1 else "RGB"
         return self.transform(read if read.mode == mode else read.convert(mode), random.Random(0))
 

@@ -95,7 +95,7 @@ class SentenceEncoder:
                 parts.append(found if found.dtype == torch.float64 else found.float())
                 advance(sum(map(_work, part)))
         places = torch.tensor([row for rows in batches for row in rows], dtype=torch.long)
-        return _in_order(parts, places, gather=world > 1)
+        return _in_order(parts, places, self.model.device if world > 1 else None)
 
     def check_prompt(self, prompt_name: str | None, prompt: str | None) -> None:
         """Refuse a name that none of the model's prompts has, and a second prompt.
@@ -242,13 +242,19 @@ def _work(text: str) -> int:
     return len(text) + SPECIAL
 
 
-def _in_order(parts: list[Tensor], places: Tensor, *, gather: bool) -> Tensor:
-    """Return the rows of all processes in the order of their texts."""
+def _in_order(parts: list[Tensor], places: Tensor, device: torch.device | None) -> Tensor:
+    """Return the rows of all processes in the order of their texts.
+
+    Args:
+        parts: the rows of this process, in batches.
+        places: the numbers of their texts.
+        device: the device on which all processes exchange rows, also those without any; None for one process.
+    """
     rows = torch.cat([part.to(parts[0].device) for part in parts]) if parts else torch.empty(0, 0)
-    if gather:
+    if device is not None:
         dim, dtype = agreed(rows)
         rows = rows if len(rows) else torch.empty(0, dim, dtype=dtype)
-        rows, places = ranks.gather_rows(rows.clone()), ranks.gather_rows(places.to(rows.device))
+        rows, places = ranks.gather_rows(rows.to(device).clone()), ranks.gather_rows(places.to(device))
     ordered = torch.empty(rows.shape, dtype=rows.dtype)
     ordered[places.cpu()] = rows.cpu()
     return ordered

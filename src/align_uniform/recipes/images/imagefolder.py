@@ -54,6 +54,11 @@ def _image_set(folder: Path, classes: list[str], *, needs_all: bool) -> ImageSet
             f"{folder / empty[0]} has no image of its own ({', '.join(SUFFIXES)}); add some or remove the "
             "folder."
         )
+    if len(empty) == len(classes):
+        raise ValueError(
+            f"{folder} has no picture in a folder of a class; move each into that of its class, such as "
+            f"{folder / classes[0]}."
+        )
     notes = list(pictures.notes)
     if strays:
         names = listed((Path(path).name for path in strays), 5)

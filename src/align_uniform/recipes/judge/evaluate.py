@@ -149,18 +149,25 @@ def train_classifier(options: LinearOptions, protocol: LinearProtocol) -> Linear
     statistics = [*map(list, views.transform.statistics)]
     identity = {"data": task.data.name, "size": task.size, "statistics": statistics}
     state = read_state(options.state)
-    if state is not None and options.checkpoints is not None and ranks.rank() == 0:
-        save_linear(options.checkpoints, encoder, state, arch=encoder.architecture.arch)
     with progress_bar("epochs", protocol.epochs, shown=ranks.rank() == 0) as advance:
-        return train_linear(
+        result = train_linear(
             encoder,
             LinearData(loader, task.loader(test), train.classes, len(test), identity),
             options.layer,
             protocol,
             seed=options.seed,
-            on_epoch=after_epoch(options, protocol, encoder, advance),
+            on_epoch=after_epoch(options, protocol, encoder, advance, resumes=state is not None),
             resume=state,
         )
+    if state is not None and len(state["history"]) >= protocol.epochs:  # no epoch was left, which writes them
+        save_checkpoints(options, encoder, state)
+    return result
+
+
+def save_checkpoints(options: LinearOptions, encoder: Encoder, state: dict[str, Any]) -> None:
+    """Write the checkpoints of a state that is known to be of this encoder, if they are asked for."""
+    if options.checkpoints is not None and ranks.rank() == 0:
+        save_linear(options.checkpoints, encoder, state, arch=encoder.architecture.arch)
 
 
 def read_state(path: Path | None) -> dict[str, Any] | None:
@@ -168,7 +175,7 @@ def read_state(path: Path | None) -> dict[str, Any] | None:
     if path is None or not path.exists():
         return None
     state = read_checkpoint(path)
-    if not isinstance(state, dict) or "history" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("history"), list):
         raise ValueError(f"{path} must hold the state of a linear evaluation; give another file to --state.")
     if ranks.rank() == 0:
         sys.stderr.write(f"resuming from {path}, after epoch {len(state['history'])}\n")
@@ -176,9 +183,17 @@ def read_state(path: Path | None) -> dict[str, Any] | None:
 
 
 def after_epoch(
-    options: LinearOptions, protocol: LinearProtocol, encoder: Encoder, advance: Callable[[int], None]
+    options: LinearOptions,
+    protocol: LinearProtocol,
+    encoder: Encoder,
+    advance: Callable[[int], None],
+    *,
+    resumes: bool,
 ) -> Callable[[LinearEpoch], None]:
-    """Return a function that reports an epoch and writes the files that are asked for."""
+    """Return a function that reports an epoch and writes the files that are asked for.
+
+    A run that resumes writes its best epoch again, which the folder of checkpoints need not have.
+    """
 
     def report(epoch: LinearEpoch) -> None:
         advance(1)
@@ -192,7 +207,9 @@ def after_epoch(
             write_checkpoint(options.state, epoch.state)
         if options.checkpoints is not None:
             arch = encoder.architecture.arch
-            save_linear(options.checkpoints, encoder, epoch.state, arch=arch, with_best=epoch.is_best)
+            save_linear(
+                options.checkpoints, encoder, epoch.state, arch=arch, with_best=epoch.is_best or resumes
+            )
 
     return report
 

@@ -57,7 +57,6 @@ class EvaluateOptions(EncoderOverrides, Subject):
             to=("--encoder",),
         ),
         Belongs(("root", "download"), against=("--data digits",)),
-        Belongs(("force",), to=("--out",)),
     )
     files: ClassVar[tuple[Reads | Writes, ...]] = (Reads(SAVED), Writes("out"))
     train_features: Path | None = None
@@ -79,7 +78,7 @@ class EvaluateOptions(EncoderOverrides, Subject):
     out: Path | None = None
     """File to write the scores to, as JSON."""
     force: bool = False
-    """Replace the file of --out if it exists."""
+    """Replace files that exist."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,7 +98,10 @@ class EvaluateOptions(EncoderOverrides, Subject):
 class KnnOptions(EvaluateOptions):
     """Options of nearest-neighbour evaluation."""
 
-    rules: ClassVar[tuple[Belongs, ...]] = (Belongs(("tau",), to=("--weight softmax",)),)
+    rules: ClassVar[tuple[Belongs, ...]] = (
+        Belongs(("tau",), to=("--weight softmax",)),
+        Belongs(("force",), to=("--out",)),
+    )
     k: int = 5
     """Number of neighbours. The paper uses 5; 200 with softmax weights is common elsewhere."""
     weight: Weight = "votes"
@@ -130,6 +132,7 @@ class LinearOptions(EvaluateOptions):
         Belongs(("l2",), to=("--protocol exact",)),
         Belongs(("epochs", "state", "seed"), against=("--protocol exact",)),
         Belongs(("resume",), to=("--state",)),
+        Belongs(("force",), to=("--out", "--checkpoints")),
     )
     files: ClassVar[tuple[Reads | Writes, ...]] = (
         Reads(("classifier",)),
