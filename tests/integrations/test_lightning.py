@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,3 +117,17 @@ def test_the_window_is_logged_where_the_trainer_logs(tmp_path: Path) -> None:
         "train_uniform"
         not in fitted(tmp_path, AlignUniformCallback(online=online), log_every_n_steps=4).callback_metrics
     )  # of 3 steps
+
+
+def test_the_window_is_logged_once_a_step_with_the_error_of_the_mean_over_processes() -> None:
+    online, logged = OnlineUniformity(), []
+    online.update(normal(30, 4))
+    callback = AlignUniformCallback(online=online)
+    module = SimpleNamespace(log=lambda name, value, **_: logged.append((name, value)))
+    for step in (0, 1, 1, 2, 2, 3):  # two batches each, whose gradients are accumulated
+        trainer = SimpleNamespace(global_step=step, log_every_n_steps=2, world_size=4)
+        callback.on_train_batch_end(trainer, module, None, None, 0)
+    expected = measure(normal(30, 4)).uniform
+    assert expected.stderr is not None
+    assert [name for name, _ in logged] == ["train_uniform", "train_uniform.stderr", "train_uniform.gap"]
+    assert dict(logged)["train_uniform.stderr"] == pytest.approx(expected.stderr / 2, rel=1e-5)

@@ -17,9 +17,11 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
+from torch import Tensor
 
 from align_uniform import load_encoder
 from align_uniform.cli import main
+from align_uniform.recipes.encoders import sentences
 from align_uniform.recipes.encoders.sentences import SentenceEncoder
 from tests.integrations.small_bert import PAIRS, bert_in
 
@@ -413,3 +415,20 @@ def test_a_remedy_works_when_it_is_typed(
     else:
         command += [*remedy.split(), *["2"] * (remedy == "--threshold")]
     assert main(command) == 0
+
+
+def test_a_process_without_texts_exchanges_on_the_device_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The device "meta" stands for a GPU; the texts are those of another process."""
+    devices, others = [], iter([torch.tensor([[2.0, 2.0], [1.0, 1.0]]), torch.tensor([1, 0])])
+
+    def gather_rows(own: Tensor) -> Tensor:
+        devices.append(own.device.type)
+        return next(others)
+
+    monkeypatch.setattr(sentences, "agreed", lambda _: (2, torch.float32))
+    monkeypatch.setattr("align_uniform._ranks.gather_rows", gather_rows)
+    found = sentences._in_order([], torch.empty(0, dtype=torch.int64), torch.device("meta"))
+    assert found.tolist() == [[1.0, 1.0], [2.0, 2.0]]
+    assert devices == ["meta", "meta"]

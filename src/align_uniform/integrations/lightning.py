@@ -148,8 +148,8 @@ class AlignUniformCallback(Callback):
         if step % trainer.log_every_n_steps == 0:
             self._logged_step = step  # batches whose gradients are accumulated are of one step
             numbers = self.online.scalars("train_")
-            if "train_uniform.stderr" in numbers:  # of the mean over processes, whose windows are independent
-                numbers["train_uniform.stderr"] /= math.sqrt(trainer.world_size)
+            # The mean over processes is logged, whose windows are independent.
+            numbers["train_uniform.stderr"] /= math.sqrt(trainer.world_size)
             _log(pl_module, numbers)
 
 

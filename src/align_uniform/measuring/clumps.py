@@ -47,12 +47,12 @@ def strata_of(population: Population, anchors: int) -> Tensor:
     offsets = torch.rand(DIRECTIONS, generator=generator, device="cpu")
     deviation = max(population.spread / (2 * population.shape[1]), 1e-300) ** 0.5
     codes = torch.randint(-(2**62), 2**62, (DIRECTIONS,), generator=generator, device="cpu")
-    cells = []
+    cells = torch.empty(len(population), dtype=torch.int64, device="cpu")
     for part in block_slices(population):
         rows = (population[part] - population.centre).cpu().double()
         boxes = (rows @ directions.double() / (deviation * population.shape[1] ** 0.5) + offsets).floor()
-        cells.append((boxes.long() * codes).sum(1))
-    return _strata_of_cells(torch.cat(cells), anchors)
+        cells[part] = (boxes.long() * codes).sum(1)
+    return _strata_of_cells(cells, anchors)
 
 
 def _strata_of_cells(cells: Tensor, anchors: int) -> Tensor:

@@ -191,20 +191,31 @@ class Survey:
 def _survey(population: Population) -> Survey:
     """Read all rows once; each process reads a share of them."""
     parts = block_slices(population, SURVEY_BYTES)[ranks.rank() :: ranks.world_size()]
-    own = [_joined(_survey_block(population, part) for part in parts)] if parts else []
-    return _joined(survey for everyones in ranks.gather_objects(own) for survey in everyones)
+    own = []
+    if parts:
+        rows = sum(part.stop - part.start for part in parts)
+        own = [_joined((_survey_block(population, part) for part in parts), rows)]
+    surveys = (survey for everyones in ranks.gather_objects(own) for survey in everyones)
+    return _joined(surveys, len(population))
 
 
-def _joined(surveys: Iterable[Survey]) -> Survey:
+def _joined(surveys: Iterable[Survey], rows: int) -> Survey:
     """Return the survey of all rows together; moments, each O(m^2), are added as they come."""
-    moments, fourth, arrays = None, 0.0, []
+    norms = torch.empty(rows, dtype=torch.float64, device="cpu")
+    hashes = torch.empty(rows, dtype=torch.int64, device="cpu")
+    moments, fourth, start = None, 0.0, 0
+    odd: tuple[list[int], list[int]] = [], []
     for each in surveys:
+        part = slice(start, start := start + len(each.norms))
+        # Kept as they are, small parts among large temporaries would pin the memory of these.
+        norms[part], hashes[part] = each.norms, each.hashes
         moments = each.moments if moments is None else moments + each.moments
         fourth += each.fourth
-        arrays.append((each.norms, each.invalid, each.zero, each.hashes))
+        for numbers, found in zip(odd, (each.invalid, each.zero), strict=True):
+            numbers += found.tolist()
     assert moments is not None
-    norms, invalid, zero, hashes = (torch.cat(parts) for parts in zip(*arrays, strict=True))
-    return Survey(moments.cpu(), norms, fourth, invalid.sort().values, zero.sort().values, hashes)
+    invalid, zero = (torch.tensor(sorted(numbers), dtype=torch.int64, device="cpu") for numbers in odd)
+    return Survey(moments.cpu(), norms, fourth, invalid, zero, hashes)
 
 
 def _survey_block(population: Population, part: slice) -> Survey:

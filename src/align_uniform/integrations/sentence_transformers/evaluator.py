@@ -100,24 +100,10 @@ class AlignUniformEvaluator(BaseEvaluator):
         encode: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        columns = [list(column) for column in (sentences1, sentences2, scores) if column is not None]
-        if len({len(column) for column in columns}) > 1:
-            raise ValueError(
-                "sentences1, sentences2 and scores must be of one length, got "
-                f"{listed(len(column) for column in columns)}."
-            )
-        if (scores is None) != (threshold is None):
-            raise ValueError(
-                "scores and threshold go together, since pairs with a score above the threshold are "
-                "positive; pass both, or neither."
-            )
         checks.check_choice("primary_metric", primary_metric, METRICS)
+        kept = _different(sentences1, sentences2, scores, threshold)
         number = {text: place for place, text in enumerate(dict.fromkeys([*sentences1, *sentences2]))}
         self.sentences = list(number)
-        kept = [row for row in zip(*columns, strict=True) if row[0] != row[1]]
-        positive = kept if threshold is None else [row for row in kept if row[2] > threshold]
-        if not positive:
-            raise ValueError(_without_positives([row[2] for row in kept if threshold is not None], threshold))
         self.asked: dict[str, Any] = {
             "pairs": [[number[row[0]], number[row[1]]] for row in kept],
             "scores": None if scores is None else [row[2] for row in kept],
@@ -178,18 +164,42 @@ class AlignUniformEvaluator(BaseEvaluator):
         return {name: value for name, value in settings.items() if value is not None}
 
 
-def _without_positives(scores: Sequence[float], threshold: float | None) -> str:
-    """Return what to say of pairs, with these scores if they have any, of which none is positive."""
-    if not scores:
-        return (
+def _different(
+    sentences1: Sequence[str],
+    sentences2: Sequence[str],
+    scores: Sequence[float] | None,
+    threshold: float | None,
+) -> list[tuple[Any, ...]]:
+    """Return the pairs of two different sentences, with their scores if there are any.
+
+    Raises:
+        ValueError: the lists differ in length, scores come without a threshold, or no pair is positive.
+    """
+    columns = [list(column) for column in (sentences1, sentences2, scores) if column is not None]
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError(
+            "sentences1, sentences2 and scores must be of one length, got "
+            f"{listed(len(column) for column in columns)}."
+        )
+    if (scores is None) != (threshold is None):
+        raise ValueError(
+            "scores and threshold go together, since pairs with a score above the threshold are positive; "
+            "pass both, or neither."
+        )
+    kept = [row for row in zip(*columns, strict=True) if row[0] != row[1]]
+    if not kept:
+        raise ValueError(
             "sentences1 and sentences2 must have at least one pair of two different sentences, got none; "
             "pass the partner of each sentence."
         )
-    return (
-        f"at least one pair must have a score above the threshold of {threshold:g}, got scores from "
-        f"{min(scores):g} to {max(scores):g}; pass a lower threshold: STS-B is read with 4, or 0.8 if it is "
-        "scaled."
-    )
+    if threshold is not None and not any(row[2] > threshold for row in kept):
+        found = [row[2] for row in kept]
+        raise ValueError(
+            f"at least one pair must have a score above the threshold of {threshold:g}, got scores from "
+            f"{min(found):g} to {max(found):g}; pass a lower threshold: STS-B is read with 4, or 0.8 if it "
+            "is scaled."
+        )
+    return kept
 
 
 def _metrics(found: Measurement) -> dict[str, float]:

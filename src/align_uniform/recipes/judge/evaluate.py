@@ -160,14 +160,17 @@ def train_classifier(options: LinearOptions, protocol: LinearProtocol) -> Linear
             resume=state,
         )
     if state is not None and len(state["history"]) >= protocol.epochs:  # no epoch was left, which writes them
-        save_checkpoints(options, encoder, state)
+        save_checkpoints(options, encoder, state, with_best=True)
     return result
 
 
-def save_checkpoints(options: LinearOptions, encoder: Encoder, state: dict[str, Any]) -> None:
+def save_checkpoints(
+    options: LinearOptions, encoder: Encoder, state: dict[str, Any], *, with_best: bool
+) -> None:
     """Write the checkpoints of a state that is known to be of this encoder, if they are asked for."""
     if options.checkpoints is not None and ranks.rank() == 0:
-        save_linear(options.checkpoints, encoder, state, arch=encoder.architecture.arch)
+        arch = encoder.architecture.arch
+        save_linear(options.checkpoints, encoder, state, arch=arch, with_best=with_best)
 
 
 def read_state(path: Path | None) -> dict[str, Any] | None:
@@ -205,11 +208,7 @@ def after_epoch(
         )
         if options.state is not None:
             write_checkpoint(options.state, epoch.state)
-        if options.checkpoints is not None:
-            arch = encoder.architecture.arch
-            save_linear(
-                options.checkpoints, encoder, epoch.state, arch=arch, with_best=epoch.is_best or resumes
-            )
+        save_checkpoints(options, encoder, epoch.state, with_best=epoch.is_best or resumes)
 
     return report
 
