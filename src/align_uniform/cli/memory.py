@@ -8,7 +8,7 @@ from typing import Any
 
 from align_uniform._memory import amount_in, lacks_memory
 from align_uniform._options import options_that_may_change, spelled, without_effect
-from align_uniform.recipes.images.workers import lost_worker
+from align_uniform.recipes.images.workers import LostWorkerError
 
 ROWS = ("features", "embeddings", "old", "train_features")
 """The options, of several commands, that name files of rows."""
@@ -21,9 +21,9 @@ def told(error: BaseException, options: Any) -> str:
         error: the error that ended a command.
         options: the options of the command.
     """
-    if how := lost_worker(error):
+    if isinstance(error, LostWorkerError):
         remedies = [*_changed(options, "workers", 0), *_one_by_one(options, "--workers 0")]
-        return f"a process that reads images {how}, most often because memory ran out; {_or(remedies)}."
+        return f"{error}, most often because memory ran out; {_or(remedies)}."
     if not lacks_memory(error):
         return ""
     amount = amount_in(error)

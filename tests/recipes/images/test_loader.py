@@ -6,12 +6,14 @@ import os
 import signal
 import time
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from align_uniform.recipes.images import loader
-from align_uniform.recipes.images.loader import ImageLoader, children_heard_later
+from align_uniform.recipes.images.loader import ImageLoader
+from align_uniform.recipes.images.workers import LostWorkerError
 
 
 class Numbers(Dataset[Tensor]):
@@ -38,30 +40,23 @@ def test_signals_are_held_while_processes_start_and_then_as_before() -> None:
     assert held - before == {signal.SIGINT, signal.SIGTERM}
 
 
-def test_the_news_of_a_child_are_heard_after_a_step() -> None:
-    heard: list[str] = []
-    before = signal.signal(signal.SIGCHLD, lambda *_: heard.append("news"))
-    try:
-        with children_heard_later():
-            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
-            time.sleep(0.01)
-            heard.append("step")
-        assert heard == ["step", "news"]
-        with children_heard_later():
-            pass
-        assert heard == ["step", "news"]
-        os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
-        time.sleep(0.01)
-        assert heard == ["step", "news", "news"]
-    finally:
-        signal.signal(signal.SIGCHLD, before)
+def test_the_loss_of_a_process_is_told_where_a_batch_is_asked_for_and_nowhere_else() -> None:
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = iter(numbers())
+    assert signal.getsignal(signal.SIGCHLD) is before
+    (worker,) = batches.batches._workers
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()  # the news are there
+    time.sleep(0.01)
+    with pytest.raises(LostWorkerError):
+        list(batches)
 
 
 def test_a_process_that_has_just_started_outlives_a_signal() -> None:
     """A signal that comes before the process could say how to treat it, for many processes."""
     for number in (signal.SIGTERM, signal.SIGINT) * 5:
         batches = iter(numbers())
-        for worker in batches._workers:
+        for worker in batches.batches._workers:
             # from a process of its own: the parent's signal is the one that ends it
             os.waitpid(os.posix_spawn("/bin/kill", ["kill", f"-{int(number)}", str(worker.pid)], {}), 0)
         assert {int(each) for batch in batches for each in batch} == set(range(8))

@@ -234,7 +234,7 @@ def test_a_process_that_is_killed_is_one_line_whose_remedy_works(
     assert main(command) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == (
-        "align-uniform: a process that reads images was ended by a signal (Killed), most often because "
+        "align-uniform: a process that reads images ended unexpectedly, most often because "
         "memory ran out; add --workers 0."
     )
     assert main([*command, "--workers", "0"]) == 0

@@ -178,7 +178,7 @@ def test_a_process_that_is_killed_costs_no_batch_and_one_line(undisturbed: Path,
     assert "Traceback" not in errors
     *_, told = errors.splitlines()
     assert told.startswith(
-        "align-uniform: a process that makes views was ended by a signal (Killed), most often because memory "
+        "align-uniform: a process that makes views ended unexpectedly, most often because memory "
         "ran out; the run is saved after "
     )
     done = read_log(folder)

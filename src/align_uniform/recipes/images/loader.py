@@ -7,21 +7,53 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from align_uniform.recipes.images.workers import LostWorkerError, is_of_a_lost_worker
+
 
 class ImageLoader(DataLoader[Any]):
-    """A DataLoader whose processes outlive the signals that end a run, from their first moment on."""
+    """A DataLoader whose processes outlive the signals that end a run, from their first moment on.
+
+    Where a process ends early, `LostWorkerError` is raised where a batch is asked for, and nowhere else.
+    """
 
     def __init__(self, images: Dataset[Any], **options: Any) -> None:
         super().__init__(images, worker_init_fn=outlive_signals, **options)
 
     def __iter__(self) -> Any:
-        with _signals_held():
-            return super().__iter__()
+        with _signals_held(), _children_unheard(), _losses_told():
+            batches = super().__iter__()
+        return Batches(batches) if self.num_workers else batches
+
+
+@dataclass
+class Batches:
+    """The batches that processes of a DataLoader make."""
+
+    batches: Any
+    """The iterator of the DataLoader."""
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Any:
+        with _losses_told():
+            return next(self.batches)
+
+
+@contextmanager
+def _losses_told() -> Iterator[None]:
+    """Raise an error of its own where a loader has lost a process."""
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError) as error:
+        if is_of_a_lost_worker(error):
+            raise LostWorkerError("a process that reads images ended unexpectedly") from error
+        raise
 
 
 @contextmanager
@@ -38,31 +70,30 @@ def _signals_held() -> Iterator[None]:
 
 
 @contextmanager
-def children_heard_later() -> Iterator[None]:
-    """Hold back the news that a child process has ended until the body is left.
+def _children_unheard() -> Iterator[None]:
+    """Keep the handler of the news that a child process has ended, whatever the body puts in its place.
 
-    A loader raises its error wherever the news reach the main thread, also in the middle of a step.
+    A DataLoader's own raises its error wherever the main thread is: in the middle of a step, of a file that
+    is written, or of the handling of that very error. Without it, the loader notices when it waits for a
+    batch in vain, within five seconds, and there the error can be handled.
     """
     if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGCHLD, lambda *news: heard.append(news))
+    before = signal.getsignal(signal.SIGCHLD)
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, before)
-    if heard and callable(before):
-        before(*heard[-1])
+        if before is not None:  # set by other than Python, and unknown to it
+            signal.signal(signal.SIGCHLD, before)
 
 
 def outlive_signals(_: int) -> None:
     """Ignore signals that do not come from the training process, in a process that reads for it.
 
-    Ctrl-C, torchrun, `timeout` and batch systems send signals to all processes of a run, and a loader raises
-    an error in the middle of a step when one of its processes ends. The training process shall finish its
-    batch, so it alone may end the processes that read for it. (macOS does not reveal the sender of a signal;
-    there SIGTERM still ends them.)
+    Ctrl-C, torchrun, `timeout` and batch systems send signals to all processes of a run. The training process
+    shall finish its batch, and needs those that read for it, so it alone may end them. (macOS does not reveal
+    the sender of a signal; there SIGTERM still ends them.)
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):

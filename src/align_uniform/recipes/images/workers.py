@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-LOST = re.compile(
-    r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)"
-)
-"""The words in which torch says that a loader's process has ended before its time, and by which signal."""
+LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal|exited unexpectedly)")
+"""The words in which torch says that a loader's process has ended early."""
 
 
 def default_workers(at_most: int) -> int:
@@ -27,20 +25,24 @@ def reason(error: Exception) -> str:
     return found[2] if found else text
 
 
-def lost_worker(error: BaseException) -> str:
-    """Return how a process that read images ended before its time, if that is the error; else nothing.
+class LostWorkerError(RuntimeError):
+    """The end of a process that reads images, before its time."""
+
+
+def is_of_a_lost_worker(error: BaseException) -> bool:
+    """Return whether a loader failed because one of its processes ended before its time.
+
+    A process that ends while it hands over a batch breaks the connection, and is alive for a moment still.
+    Errors of connections within the process are quoted, and are none of these.
 
     Example:
-        >>> lost_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))
-        'was ended by a signal (Killed)'
-        >>> lost_worker(RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"))
-        'ended unexpectedly'
-        >>> lost_worker(ValueError("not an image"))
-        ''
+        >>> is_of_a_lost_worker(RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"))
+        True
+        >>> is_of_a_lost_worker(ConnectionResetError(104, "Connection reset by peer"))
+        True
+        >>> is_of_a_lost_worker(FileNotFoundError("Caught FileNotFoundError in DataLoader worker process 0."))
+        False
     """
-    found = LOST.search(str(error)) if isinstance(error, RuntimeError) else None
-    if found is None:
-        return ""
-    if found[1]:
-        return f"was ended by a signal ({found[1]})"
-    return (error.__cause__ and lost_worker(error.__cause__)) or "ended unexpectedly"
+    if isinstance(error, ConnectionError | EOFError | FileNotFoundError):
+        return not str(error).startswith("Caught ")
+    return isinstance(error, RuntimeError) and LOST.search(str(error)) is not None

@@ -31,10 +31,10 @@ from align_uniform._messages import counted
 from align_uniform._progress import Progress, progress_bar
 from align_uniform.recipes.devices import device
 from align_uniform.recipes.images.batches import Drafting, Drafts, render
-from align_uniform.recipes.images.loader import ImageLoader, children_heard_later
+from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import GlobalBatchSampler
 from align_uniform.recipes.images.views import TwoViews
-from align_uniform.recipes.images.workers import lost_worker
+from align_uniform.recipes.images.workers import LostWorkerError
 from align_uniform.recipes.pretrain import state as state_files
 from align_uniform.recipes.pretrain.log import FILE, Line, Log, Meter, in_words, open_log, read_log
 from align_uniform.recipes.pretrain.options import PretrainOptions
@@ -146,12 +146,11 @@ class Trainer:
         for batch in loader:
             x, y = self._views_in(batch)
             waited = time.perf_counter() - began
-            with children_heard_later():  # a batch is done whole and logged, so that the state can be saved
-                losses = self.step(model, x, y)
-                self._count(losses, 2 * len(x) * ranks.world_size(), waited, progress, log)
-                self._stop_if_enough()
-                if self._all_stopped():
-                    return
+            losses = self.step(model, x, y)
+            self._count(losses, 2 * len(x) * ranks.world_size(), waited, progress, log)
+            self._stop_if_enough()
+            if self._all_stopped():
+                return
             began = time.perf_counter()
 
     def _count(
@@ -257,9 +256,8 @@ class Trainer:
         """Save the state at the end, also at the loss of a process that makes views, between two batches."""
         try:
             yield
-        except RuntimeError as error:
-            if lost_worker(error):
-                self.save()
+        except LostWorkerError:
+            self.save()
             raise
         self.save()
 

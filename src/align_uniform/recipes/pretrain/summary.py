@@ -77,19 +77,14 @@ def interruption(trainer: Trainer) -> str:
     return f"{text} To resume, run it again with the same options{changed}.\n"
 
 
-def loss_of_worker(trainer: Trainer, how: str) -> str:
-    """Return what to do after the loss of a process that made views, in one line.
-
-    Args:
-        trainer: the run.
-        how: how the process ended, in words that follow "a process".
-    """
+def loss_of_worker(trainer: Trainer) -> str:
+    """Return what to do after the loss of a process that made views, in one line."""
     kept = f"saved after {_done(trainer)}" if ranks.rank() == 0 else "kept as its last checkpoint has it"
     command = resuming_command(("--workers", "--resume"), ["--workers", "0", *_resuming(trainer)])
     remedy = f"run {command}" if command else "run it again with the same options, and workers 0"
     return (
-        f"a process that makes views {how}, most often because memory ran out; the run is {kept}. To resume "
-        f"it without such processes, {remedy}"
+        "a process that makes views ended unexpectedly, most often because memory ran out; the run is "
+        f"{kept}. To resume it without such processes, {remedy}"
     )
 
 

@@ -25,7 +25,7 @@ from align_uniform.recipes.images.image_set import ImageSet, drawn_evenly, evenl
 from align_uniform.recipes.images.loader import ImageLoader
 from align_uniform.recipes.images.sampler import EvalSampler
 from align_uniform.recipes.images.views import LabelledViews, Transform
-from align_uniform.recipes.images.workers import lost_worker
+from align_uniform.recipes.images.workers import LostWorkerError
 from align_uniform.recipes.judge.knn import knn_scores
 from align_uniform.recipes.pretrain import summary
 from align_uniform.recipes.pretrain.log import spelled
@@ -213,9 +213,7 @@ def complete(trainer: Trainer, evaluation: Evaluation) -> int:
         save_encoder(evaluation.encoder, trainer.folder)
         with ranks.alone():
             evaluation.report(trainer)
-    except RuntimeError as error:
-        if how := lost_worker(error):
-            raise ChildProcessError(summary.loss_of_worker(trainer, how)) from error
-        raise
+    except LostWorkerError as error:
+        raise ChildProcessError(summary.loss_of_worker(trainer)) from error
     sys.stderr.write(summary.closing(trainer))
     return code
